@@ -1,0 +1,249 @@
+"""``sentineld tier AGENT``: print the tier that a router would use, for shell scripts and hooks.
+
+Runs before click and the daemon's libraries are imported: standard library and the router only. The exit
+status follows from the tier alone: 0 where it is at most ``--max-tier``, else 1; 2 where the command line is
+wrong. A state or a configuration that cannot be believed is tier 3, with a sentence on stderr, so a script
+that only looks at the status is on the safe side.
+"""
+
+import argparse
+import json
+import os
+import stat
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from typing import NoReturn, TextIO
+
+from sentineld.errors import ConfigError, SentineldError, UsageError
+from sentineld.paths import default_config_file, default_state_file, may_exist
+from sentineld.router import BehaviorTier, TierRouter
+from sentineld.state_file import DEFAULT_KEY_ID, SigningKey, load_key
+from sentineld.tier import Tier
+
+#: A configuration of more bytes than this is another file given by mistake.
+MAX_CONFIG_BYTES = 1024 * 1024
+
+_HELP_HINT = "sentineld tier --help"
+
+_EPILOG = """\
+Exit status: 0 if the tier is at most N, 1 if it is higher, 2 if the command line is wrong.
+A state file that is missing, stale or forged is tier 3 for every agent.
+Where AGENT comes from somebody else, write: sentineld tier [options] -- "$AGENT"
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are ours."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise `UsageError` in place of printing and leaving."""
+        raise UsageError(message, hint=_HELP_HINT)
+
+
+@dataclass(frozen=True, slots=True)
+class _Settings:
+    """Which file to read, and which keys must have signed it."""
+
+    state_file: str
+    keys: Sequence[SigningKey]
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """The document of ``--json``. ``verified``, ``mode`` and ``seq`` tell of a file that could be read."""
+
+    agent: str
+    tier: int
+    max_tier: int
+    allowed: bool
+    reason: str
+    state_file: str | None
+    verified: bool
+    mode: str | None
+    seq: int | None
+
+
+def main(argv: list[str]) -> int:
+    """Carry out ``sentineld tier`` with the arguments behind the command's name; return the exit status."""
+    parser = _parser()
+    try:
+        options = parser.parse_args(argv)
+        if options.help:
+            _write(sys.stdout, parser.format_help())
+            if len(argv) == 1:
+                return 0
+        _check(options)
+    except UsageError as error:
+        _report(error)
+        return error.exit_code
+    answer, problem = _ask(options, os.environ, os.geteuid())
+    if problem is not None:
+        _report(problem)
+    _write(sys.stdout, f"{json.dumps(asdict(answer)) if options.json else answer.tier}\n")
+    return 0 if answer.allowed else 1
+
+
+def _parser() -> _Parser:
+    """Return the parser; ``--help`` is an option like any other, so that it goes through `_write`."""
+    parser = _Parser(
+        prog="sentineld tier",
+        description="Print the tier that a router would use for an agent: "
+        "1 normal, 2 suspicious, 3 anomalous (a human must review).",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+        add_help=False,
+    )
+    parser.add_argument("agent", metavar="AGENT", nargs="?", help="the agent's id")
+    parser.add_argument("--max-tier", metavar="N", default="1", help="highest tier for status 0 (default 1)")
+    parser.add_argument("--state-file", metavar="F", help="the state file to read")
+    parser.add_argument("--state-dir", metavar="D", help="the state directory: reads D/state.json")
+    parser.add_argument("--config", metavar="F", help="the configuration, for state file and key")
+    parser.add_argument("--json", action="store_true", help="print a JSON document")
+    parser.add_argument("-h", "--help", action="store_true", help="print this and exit")
+    return parser
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Raise `UsageError` where arguments are missing or out of range; make ``max_tier`` a number."""
+    if options.help:
+        # An agent may call itself "--help": beside the options of a script this must not look like a yes.
+        raise UsageError("nothing was checked: --help stands beside other arguments", hint=_HELP_HINT)
+    if not options.agent:
+        # An empty id is a variable that nobody set; as an unlisted agent it would get a newcomer's tier.
+        raise UsageError("no agent was named", hint="sentineld tier AGENT")
+    if options.max_tier not in {str(int(tier)) for tier in Tier}:
+        raise UsageError(f"--max-tier must be 1, 2 or 3, not {options.max_tier!r}", hint=_HELP_HINT)
+    options.max_tier = int(options.max_tier)
+    for name in ("state_file", "state_dir", "config"):
+        if getattr(options, name) == "":
+            raise UsageError(f"--{name.replace('_', '-')} must not be empty", hint=_HELP_HINT)
+
+
+def _ask(
+    options: argparse.Namespace, env: Mapping[str, str], uid: int
+) -> tuple[_Answer, SentineldError | None]:
+    """Find the tier, and what stood in the way of a better answer, if anything did."""
+    state_file, view = options.state_file, None
+    problem: SentineldError | None = None
+    try:
+        settings = _settings(options, env, uid)
+    except ConfigError as error:
+        # Without it nobody knows whether the state file has to be signed: as if it were unusable.
+        behavior, problem = BehaviorTier(Tier.ANOMALOUS, str(error), is_usable=False), error
+    else:
+        state_file = settings.state_file
+        router = TierRouter(state_file=state_file, keys=settings.keys)
+        behavior, view = router.behavior(options.agent), router.state
+    if problem is None and not behavior.is_usable:
+        problem = SentineldError(behavior.reason, hint="sentineld status")
+    answer = _Answer(
+        agent=options.agent,
+        tier=int(behavior.tier),
+        max_tier=options.max_tier,
+        allowed=behavior.tier <= options.max_tier,
+        reason=behavior.reason,
+        state_file=state_file,
+        verified=view is not None and view.verified,
+        mode=None if view is None else view.mode,
+        seq=None if view is None else view.seq,
+    )
+    return answer, problem
+
+
+def _settings(options: argparse.Namespace, env: Mapping[str, str], uid: int) -> _Settings:
+    """Combine flags, environment, configuration and defaults, in this order. Raises `ConfigError`."""
+    path = options.config
+    if path is None:
+        path = default_config_file(env, uid)
+        if not may_exist(path):
+            path = None
+    config = {} if path is None else _read_config(path)
+    state = config.get("state", {})
+    if not isinstance(state, dict):
+        raise ConfigError(f"{path}: state is not a table", hint="sentineld check")
+    key_file, key_id = _option(state, "key_file", path), _option(state, "key_id", path)
+    state_file = _first(options.state_file, env.get("SENTINELD_STATE_FILE"), _option(state, "file", path))
+    if state_file is None:
+        state_dir = _first(
+            options.state_dir, env.get("SENTINELD_STATE_DIR"), _option(config, "state_dir", path)
+        )
+        state_file = default_state_file(state_dir, env, uid)
+    keys = () if key_file is None else (load_key(key_file, key_id if key_id is not None else DEFAULT_KEY_ID),)
+    return _Settings(os.path.abspath(state_file), keys)
+
+
+def _first(*values: str | None) -> str | None:
+    """Return the first value that is given; an empty one is not."""
+    return next((value for value in values if value), None)
+
+
+def _option(table: Mapping[str, object], name: str, path: str | None) -> str | None:
+    """Return an option that must be text if it is there. Raises `ConfigError`."""
+    value = table.get(name)
+    if value is None:
+        return None
+    if not isinstance(value, str) or not value:
+        raise ConfigError(f"{path}: {name} must be text that is not empty", hint="sentineld check")
+    return value
+
+
+def _read_config(path: str) -> dict[str, object]:
+    """Read a TOML file; only a regular one that others cannot write. Raises `ConfigError`."""
+    # Imported here: most calls find no configuration, and in a hook every millisecond counts.
+    import tomllib
+
+    hint = "sentineld check"
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"configuration {path} cannot be opened: {_reason(error)}", hint=hint) from error
+    try:
+        with open(descriptor, "rb") as file:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise ConfigError(f"configuration {path} is not a regular file", hint=hint)
+            if status.st_mode & stat.S_IWOTH:
+                # Whoever writes it says which key is believed.
+                raise ConfigError(f"configuration {path} is writable by everybody", hint=f"chmod o-w {path}")
+            content = file.read(MAX_CONFIG_BYTES + 1)
+        if len(content) > MAX_CONFIG_BYTES:
+            raise ConfigError(f"configuration {path} is larger than {MAX_CONFIG_BYTES} bytes", hint=hint)
+        return tomllib.loads(content.decode("utf-8"))
+    except OSError as error:
+        raise ConfigError(f"configuration {path} cannot be read: {_reason(error)}", hint=hint) from error
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"configuration {path} is not valid: {error}", hint=hint) from error
+
+
+def _reason(error: OSError | ValueError) -> str:
+    """Return what the system says about an error."""
+    return error.strerror or str(error) if isinstance(error, OSError) else str(error)
+
+
+def _report(error: SentineldError) -> None:
+    """Print an error and the next step."""
+    hint = f"try: {_printable(error.hint)}\n" if error.hint else ""
+    _write(sys.stderr, f"error: {_printable(str(error))}\n{hint}")
+
+
+def _printable(text: str) -> str:
+    """Escape what a terminal might obey: ids, paths and arguments may come from an agent."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _write(stream: TextIO | None, text: str) -> None:
+    """Write and flush; a stream that is closed or full changes nothing about the exit status."""
+    if stream is None:
+        return
+    try:
+        stream.write(text)
+        stream.flush()
+    except (OSError, ValueError):
+        # Else the interpreter would try again at its end, and replace our exit status by 120.
+        with suppress(OSError, ValueError):
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, stream.fileno())
+            os.close(null)

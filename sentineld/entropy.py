@@ -1,0 +1,114 @@
+"""Byte entropy of payloads.
+
+Takes metadata or its canonical JSON, gives Shannon entropy of the bytes in bits per byte, divided by 8:
+English text about 0.5 to 0.6, base64 about 0.75, random bytes towards 1. Source: Shannon (1948), "A
+Mathematical Theory of Communication", section 6.
+
+``H = log2(n) - sum(c * log2(c)) / n`` over the counts ``c`` of the n bytes. The terms ``c * log2(c)`` are
+integers (scaled by 2**24) from one table, and one division of exact integers follows, so a single event
+and a batch of events give the same bits whatever the order of summation.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+#: Entropy in events is counted in billionths, so that window sums are exact integers.
+UNITS = 1_000_000_000
+
+_SCALE = 1 << 24
+_TABLE_SIZE = 4096
+#: Payloads in one histogram matrix; 1024 rows of 256 counts stay inside a level-2 cache.
+_ROWS = 1024
+
+_encoder = msgspec.json.Encoder(order="sorted", enc_hook=str)
+
+
+def canonical_json(metadata: Mapping[str, Any]) -> bytes:
+    """Encode metadata as compact UTF-8 JSON with sorted keys; values that JSON lacks become text."""
+    try:
+        return _encoder.encode(metadata)
+    except (TypeError, ValueError, RecursionError):
+        # Keys that are no strings, or cycles: still one deterministic payload, never an exception.
+        return repr(metadata).encode("utf-8", "backslashreplace")
+
+
+@lru_cache(maxsize=65_536)
+def _term(count: int) -> int:
+    return round(count * math.log2(count) * _SCALE) if count else 0
+
+
+def byte_entropy(payload: bytes) -> float:
+    """Return the entropy of the bytes, 0..1; nothing is 0."""
+    n = len(payload)
+    if n == 0:
+        return 0.0
+    total = sum(map(_term, _counts(payload)))
+    return min(1.0, max(0.0, (_term(n) - total) / (n * 8 * _SCALE)))
+
+
+def _counts(payload: bytes) -> Iterable[int]:
+    if len(payload) < _TABLE_SIZE:
+        return Counter(payload).values()
+    # A counter costs 40 ns a byte; a payload of a megabyte must not stall the reader.
+    import numpy as np
+
+    return np.bincount(np.frombuffer(payload, dtype=np.uint8)).tolist()  # type: ignore[no-any-return]
+
+
+def metadata_entropy(metadata: Mapping[str, Any]) -> float:
+    """Return the entropy of an event's metadata, 0..1; empty metadata is 0."""
+    return byte_entropy(canonical_json(metadata)) if metadata else 0.0
+
+
+def entropy_units(value: float) -> int:
+    """Turn an entropy of 0..1 into the integer units of windows."""
+    return round(value * UNITS)
+
+
+def batch_entropy_units(payloads: Sequence[bytes]) -> list[int]:
+    """Return the entropy of many payloads in integer units, equal to ``byte_entropy`` bit by bit."""
+    import numpy as np
+
+    out: list[int] = []
+    for start in range(0, len(payloads), _ROWS):
+        out.extend(_rows_entropy(np, payloads[start : start + _ROWS]))
+    return out
+
+
+@lru_cache(maxsize=1)
+def _term_table() -> "NDArray[np.int64]":
+    import numpy as np
+
+    return np.array([_term(count) for count in range(_TABLE_SIZE)], dtype=np.int64)
+
+
+def _rows_entropy(np: Any, payloads: Sequence[bytes]) -> list[int]:  # noqa: ANN401 (numpy, imported late)
+    lengths = [len(payload) for payload in payloads]
+    longest = max(lengths, default=0)
+    if longest >= _TABLE_SIZE:
+        short = [payload if len(payload) < _TABLE_SIZE else b"" for payload in payloads]
+        values = _rows_entropy(np, short)
+        for row, length in enumerate(lengths):
+            if length >= _TABLE_SIZE:
+                values[row] = entropy_units(byte_entropy(payloads[row]))
+        return values
+    if longest == 0:
+        return [0] * len(payloads)
+    table = _term_table()
+    sizes = np.array(lengths, dtype=np.int64)
+    cells = np.frombuffer(b"".join(payloads), dtype=np.uint8).astype(np.int32)
+    cells += np.repeat(np.arange(len(payloads), dtype=np.int32) * 256, sizes)
+    counts = np.bincount(cells, minlength=len(payloads) * 256).reshape(-1, 256)
+    totals = table[counts].sum(axis=1)
+    divisors = np.maximum(sizes, 1) * (8 * _SCALE)
+    ratios = np.clip((table[sizes] - totals) / divisors, 0.0, 1.0)
+    return np.rint(ratios * UNITS).astype(np.int64).tolist()  # type: ignore[no-any-return]

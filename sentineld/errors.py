@@ -1,0 +1,62 @@
+"""Everything that sentineld raises.
+
+::
+
+    SentineldError              anything that an operator can do something about
+      UsageError                the command line is off                        exit 2
+      ConfigError               the configuration, a key or a schema is off    exit 78
+      LockedError               another daemon holds the state directory       exit 75
+      AccessError               no permission for a path                       exit 77
+      StoreError                the database cannot be used                    exit 78
+      StateFileError            the state file fails a reader's check          (tier 3, never raised to callers)
+
+Rejected input is not an exception: it is a value, ``sentineld.decode.Reject``.
+"""
+
+
+class SentineldError(Exception):
+    """Base of all errors that an operator can act on.
+
+    ``hint`` is the next step; the command line prints it behind ``try:``.
+    ``exit_code`` is the process exit status (sysexits(3) where one fits).
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class UsageError(SentineldError):
+    """Raised when a command's arguments cannot be carried out."""
+
+    exit_code = 2
+
+
+class ConfigError(SentineldError):
+    """Raised when the configuration, a key file or an option is unusable."""
+
+    exit_code = 78
+
+
+class LockedError(SentineldError):
+    """Raised when another daemon holds the state directory."""
+
+    exit_code = 75
+
+
+class AccessError(SentineldError):
+    """Raised when a path that the daemon needs may not be read or written."""
+
+    exit_code = 77
+
+
+class StoreError(SentineldError):
+    """Raised when the database is corrupt, newer than this program, or not ours."""
+
+    exit_code = 78
+
+
+class StateFileError(SentineldError):
+    """Raised inside the reader when the state file fails a check; becomes tier 3 at its edge."""

@@ -1,0 +1,80 @@
+"""Events: what an agent did, as the library shows it and as the pipeline moves it.
+
+``BehavioralEvent`` is the public form, one object an event. Inside the pipeline an event is an
+``Observation``: a plain tuple, because millions of them pass between stages.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from sentineld.clock import now_us
+from sentineld.instant import iso
+
+FILE_OPERATIONS = frozenset({"file_read", "file_write", "file_create", "file_delete"})
+NETWORK_OPERATIONS = frozenset({"network_request", "network_response", "api_call"})
+
+#: Every event class; an ``event_type`` outside of this set belongs to the class ``other``.
+EVENT_CLASSES = (
+    *sorted(FILE_OPERATIONS),
+    *sorted(NETWORK_OPERATIONS),
+    "shell_exec",
+    "credential_access",
+    "model_call",
+    "agent_spawn",
+    "approval",
+    "plan",
+    "error",
+    "tool_call",
+    "other",
+)
+
+#: Operation kinds that the activity score counts.
+OTHER, FILE, NETWORK = 0, 1, 2
+
+#: Kind of every counted event type; all others are ``OTHER``.
+OPERATION_KIND: dict[str, int] = {
+    **dict.fromkeys(FILE_OPERATIONS, FILE),
+    **dict.fromkeys(NETWORK_OPERATIONS, NETWORK),
+}
+
+#: ``(at_us, kind, entropy_units, event_type, source_id, offset)``. ``at_us`` is effective time;
+#: ``entropy_units`` are billionths (0..10**9); source and offset say where the record stands.
+Observation: TypeAlias = tuple[int, int, int, str, int, int]
+
+_CLASSES = frozenset(EVENT_CLASSES)
+
+
+def event_class(event_type: str) -> str:
+    """Name the class that an event type belongs to: itself where it is known, else ``other``."""
+    return event_type if event_type in _CLASSES else "other"
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """The passing of time as an input: it is now ``at_us`` (microseconds since the epoch)."""
+
+    at_us: int
+
+
+@dataclass(slots=True)
+class BehavioralEvent:
+    """One thing that one agent did.
+
+    ``entropy`` is 0..1 (see ``sentineld.entropy``), ``timestamp`` ISO 8601 UTC as claimed by the
+    record, ``metadata`` the record's payload.
+    """
+
+    event_id: str
+    agent_id: str
+    event_type: str
+    entropy: float = 0.0
+    timestamp: str = field(default_factory=lambda: iso(now_us()))
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+    def calculate_entropy(self) -> float:
+        """Store and return the entropy of the metadata, 0..1; empty metadata is 0."""
+        # Imported here: this module is vocabulary and loads in a router, which needs no numpy.
+        from sentineld.entropy import metadata_entropy
+
+        self.entropy = metadata_entropy(self.metadata)
+        return self.entropy

@@ -1,0 +1,82 @@
+"""Explanations: from a draft of the step to a decision that people can read and check."""
+
+import os
+from collections.abc import Callable, Mapping
+
+from sentineld.decision import Decision, Evidence, Reason, decision_id
+from sentineld.entropy import UNITS
+from sentineld.event import Observation
+from sentineld.instant import iso
+from sentineld.monitor import BehavioralMonitor
+from sentineld.step import AgentState, Draft, Prior
+
+
+def decide(
+    number: int,
+    agent_id: str,
+    state: AgentState,
+    draft: Draft,
+    prior: Prior,
+    path_of: Callable[[int], str],
+    paths: Mapping[int, str],
+) -> Decision:
+    """Number a draft and give it its reasons and evidence; the state remembers the decision.
+
+    ``paths`` names the sources of the present batch, ``path_of`` any other one.
+    """
+    change = draft.change
+    reasons = [] if draft.actor else prior.monitor.explain(draft.crossing, _threshold(prior.monitor, draft))
+    decision = Decision(
+        decision_no=number,
+        decision_id=decision_id(number),
+        agent_id=agent_id,
+        from_tier=change.from_tier,
+        to_tier=change.to_tier,
+        score=round(draft.crossing.score, 6),
+        decided_at=iso(change.at_us),
+        cause=change.cause,
+        prior_version=prior.version,
+        reasons=reasons,
+        evidence=[_evidence(item, paths.get(item[4]) or path_of(item[4])) for item in draft.recent],
+        actor=draft.actor,
+        note=draft.note,
+        attack=draft.attack,
+    )
+    state.decision_no = number
+    state.decision_score = decision.score
+    state.reason_code = reason_code(decision)
+    return decision
+
+
+def reason_code(decision: Decision) -> str:
+    """Return one word for a decision: the feature that is furthest above what it should be, or the cause."""
+    if decision.cause != "detected":
+        return decision.cause
+    return max(decision.reasons, key=_excess).feature
+
+
+def printable_path(path: str) -> str:
+    """Return a path as text that UTF-8 can hold; other bytes are shown as ``\\xNN``."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def _excess(reason: Reason) -> float:
+    if reason.expected is None:
+        return 0.0
+    return reason.observed / max(reason.expected, 0.01 if reason.feature == "mean_entropy" else 1.0)
+
+
+def _threshold(monitor: BehavioralMonitor, draft: Draft) -> float:
+    # Demoted: what would have kept the former tier. Recovered: what keeps the new one.
+    tier = min(draft.change.from_tier, draft.change.to_tier)
+    return monitor.suspicious_threshold if tier == 1 else monitor.anomalous_threshold
+
+
+def _evidence(item: Observation, path: str) -> Evidence:
+    at_us, _, entropy, event_type, source_id, offset = item
+    return Evidence(
+        path=printable_path(path),
+        offset=offset,
+        event_id=f"{source_id}-{offset}",
+        summary=f"{event_type} at {iso(at_us)}, entropy {entropy / UNITS:.2f}",
+    )

@@ -1,0 +1,59 @@
+"""Instants: integer microseconds since the Unix epoch, UTC, and their ISO 8601 form.
+
+Integers, because window sums and replays must be equal to the last bit. No clock is read here.
+"""
+
+from datetime import UTC, datetime, timedelta
+
+#: Microseconds in a second.
+SECOND_US = 1_000_000
+
+#: The range that ISO 8601 with four-digit years can show; instants are clamped into it.
+MIN_US = -62_135_596_800 * SECOND_US
+MAX_US = 253_402_300_799 * SECOND_US + 999_999
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def iso(at_us: int) -> str:
+    """Format an instant as ISO 8601 UTC with ``Z``; fractions appear only where there are any."""
+    at = _EPOCH + timedelta(microseconds=min(max(at_us, MIN_US), MAX_US))
+    return at.replace(tzinfo=None).isoformat() + "Z"
+
+
+def iso_ms(at_us: int) -> str:
+    """Format an instant as ISO 8601 UTC with exactly three decimals, for documents read by machines."""
+    at = _EPOCH + timedelta(microseconds=min(max(at_us, MIN_US), MAX_US))
+    return at.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+
+
+def parse_iso(text: str) -> int:
+    """Read ISO 8601 (a missing offset means UTC) as microseconds.
+
+    Raises ``ValueError`` where the text is not a date and time.
+    """
+    at = datetime.fromisoformat(text)
+    if at.tzinfo is None:
+        at = at.replace(tzinfo=UTC)
+    return (at - _EPOCH) // _MICROSECOND
+
+
+def from_unix(value: float) -> int:
+    """Read a Unix time in s, ms, us or ns as microseconds; the unit follows from the magnitude.
+
+    Below 1e11 the value is taken as seconds (until the year 5138), below 1e14 as ms, below 1e17 as us,
+    else as ns. The result is clamped to what ISO 8601 can show. Not-a-number is a ``ValueError``.
+    """
+    if value != value:
+        raise ValueError("not a number")
+    size = abs(value)
+    if size < 1e11:
+        at = value * SECOND_US
+    elif size < 1e14:
+        at = value * 1000
+    elif size < 1e17:
+        at = value
+    else:
+        at = value // 1000
+    return round(min(max(at, MIN_US), MAX_US))

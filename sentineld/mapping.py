@@ -1,0 +1,209 @@
+"""Mapping: from decoded records to rows, one row an event.
+
+The native format (``wordpress``): ``type`` is the event type, ``source`` the claimed agent id,
+``timestamp`` Unix time (s, ms, us or ns) or ISO 8601, ``data`` the payload. Metadata are the members of
+``data``; other members of the record are added under their name, or under ``record.<name>`` where that is
+taken; a ``data`` that is no object stands under ``data``. ``data.session`` names the session; a record of
+type ``tool_call`` takes its event type from the taxonomy (``data.tool``, ``data.args``). An ``event_id`` or
+``id`` beside ``type`` is an explicit record id.
+
+A record without ``timestamp`` happened at the file's time (its ``at_us`` is None). Wrong types, and ids
+that could pass for something else on a terminal or in a path, are rejected.
+"""
+
+import re
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Any
+
+from sentineld.decode import Decoded, Record, Reject, encode_element, reject
+from sentineld.entropy import batch_entropy_units, canonical_json
+from sentineld.event import OPERATION_KIND, OTHER
+from sentineld.instant import SECOND_US, from_unix, parse_iso
+from sentineld.taxonomy import classify
+
+#: Built-in formats.
+FORMATS = ("wordpress",)
+
+_AGENT_ID = re.compile(r"[A-Za-z0-9._:/@+~-]{1,128}")
+_NATIVE = frozenset({"type", "source", "timestamp", "data"})
+_MAX_NAME = 128
+#: A Unix time from here on is not in seconds (see ``instant.from_unix``).
+_FIRST_MS = 100_000_000_000
+#: Identifiers that were found good, kept so that each is examined once.
+_CACHE_SIZE = 16_384
+
+
+@dataclass(slots=True)
+class Rows:
+    """Events on their way, column by column: what each says of itself, before anybody decides when it counts.
+
+    ``at_us`` is the claimed time (None: it has none), ``entropies`` are in billionths, ``offsets`` those of
+    the records' lines. Rare values are kept by row number: sessions, which rows are tool calls, and
+    (record id, content hash) where a record carries an explicit id.
+    """
+
+    at_us: list[int | None] = field(default_factory=list)
+    agent_ids: list[str] = field(default_factory=list)
+    kinds: list[int] = field(default_factory=list)
+    entropies: list[int] = field(default_factory=list)
+    event_types: list[str] = field(default_factory=list)
+    offsets: list[int] = field(default_factory=list)
+    sessions: dict[int, str] = field(default_factory=dict)
+    tool_calls: list[int] = field(default_factory=list)
+    identities: dict[int, tuple[bytes, bytes]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+
+class NativeMapping:
+    """The mapping of the native format; it remembers which identifiers it has found good."""
+
+    name = "wordpress"
+
+    def __init__(self) -> None:
+        self._agents: set[str] = set()
+        self._kinds: dict[str, int] = {}
+
+    def rows(self, decoded: Decoded) -> tuple[Rows, list[Reject]]:
+        """Turn decoded records into rows, in order; what does not fit is rejected."""
+        rows = Rows()
+        payloads: list[bytes] = []
+        rejects: list[Reject] = []
+        agents, kinds, encode = self._agents, self._kinds, canonical_json
+        at_us, agent_ids, row_kinds = rows.at_us, rows.agent_ids, rows.kinds
+        event_types, offsets = rows.event_types, rows.offsets
+        for record, offset in zip(decoded.records, decoded.offsets, strict=True):
+            # The common record: four members, known identifiers, seconds, no tool. All else: _read.
+            try:
+                event_type, agent_id = record["type"], record["source"]
+                at, data = record["timestamp"], record["data"]
+                kind = kinds[event_type]
+                is_common = (
+                    len(record) == len(_NATIVE)
+                    and agent_id in agents
+                    and type(at) is int
+                    and 0 < at < _FIRST_MS
+                    and type(data) is dict
+                    and "tool" not in data
+                    and "session" not in data
+                )
+            except (KeyError, TypeError):
+                is_common = False
+            if is_common and event_type != "tool_call":
+                payloads.append(encode(data) if data else b"")
+                at_us.append(at * SECOND_US)
+            else:
+                try:
+                    at_row, agent_id, event_type, metadata = self._read(record, rows)
+                except _MisfitError as misfit:
+                    rejects.append(reject(misfit.reason, str(misfit), offset, encode_element(record)))
+                    continue
+                kind = OPERATION_KIND.get(event_type, OTHER)
+                payloads.append(encode(metadata) if metadata else b"")
+                at_us.append(at_row)
+            agent_ids.append(agent_id)
+            row_kinds.append(kind)
+            event_types.append(event_type)
+            offsets.append(offset)
+        rows.entropies = batch_entropy_units(payloads)
+        return rows, rejects
+
+    def _read(self, record: Record, rows: Rows) -> tuple[int | None, str, str, dict[str, Any]]:
+        event_type = self._admit_type(record)
+        agent_id = self._admit_agent(record)
+        at_us = _timestamp(record.get("timestamp"))
+        metadata = native_metadata(record)
+        number = len(rows)
+        session, tool = metadata.get("session"), metadata.get("tool")
+        if type(session) is str and session:
+            rows.sessions[number] = session[:_MAX_NAME]
+        if event_type == "tool_call" or type(tool) is str:
+            rows.tool_calls.append(number)
+        if event_type == "tool_call" and type(tool) is str:
+            event_type = classify(tool, metadata.get("args"))
+        identity = _identity(record, event_type)
+        if identity is not None:
+            rows.identities[number] = identity
+        return at_us, agent_id, event_type, metadata
+
+    def _admit_type(self, record: Record) -> str:
+        event_type = record.get("type")
+        if event_type is None:
+            raise _MisfitError("missing_type", "the record has no `type`")
+        if type(event_type) is not str:
+            raise _MisfitError("bad_type", f"`type` must be a string, not {type(event_type).__name__}")
+        if not event_type or len(event_type) > _MAX_NAME or not event_type.isprintable():
+            raise _MisfitError(
+                "bad_type", f"`type` must be 1 to {_MAX_NAME} printable characters: {event_type[:40]!r}"
+            )
+        if len(self._kinds) >= _CACHE_SIZE:
+            self._kinds.clear()
+        self._kinds[event_type] = OPERATION_KIND.get(event_type, OTHER)
+        return event_type
+
+    def _admit_agent(self, record: Record) -> str:
+        agent_id = record.get("source")
+        if agent_id is None:
+            raise _MisfitError("missing_source", "the record has no `source` (the agent's id)")
+        if type(agent_id) is not str:
+            raise _MisfitError("bad_source", f"`source` must be a string, not {type(agent_id).__name__}")
+        if not _AGENT_ID.fullmatch(agent_id):
+            raise _MisfitError(
+                "bad_source",
+                f"`source` must be 1 to 128 of A-Z a-z 0-9 . _ : / @ + ~ - to be an agent's id: {agent_id[:40]!r}",
+            )
+        if len(self._agents) >= _CACHE_SIZE:
+            self._agents.clear()
+        self._agents.add(agent_id)
+        return agent_id
+
+
+class _MisfitError(ValueError):
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+
+def _timestamp(value: object) -> int | None:
+    if value is None:
+        return None
+    kind = type(value)
+    if kind is int or kind is float:
+        return from_unix(value)  # type: ignore[arg-type]
+    if kind is not str:
+        raise _MisfitError("bad_timestamp", f"`timestamp` must be a number or ISO 8601, not {kind.__name__}")
+    try:
+        return parse_iso(value)  # type: ignore[arg-type]
+    except ValueError:
+        raise _MisfitError("bad_timestamp", f"`timestamp` is not ISO 8601: {value[:40]!r}") from None  # type: ignore[index]
+
+
+def native_metadata(record: Record) -> dict[str, Any]:
+    """Return a native record's metadata: the members of ``data`` and all others, none lost."""
+    data = record.get("data")
+    if type(data) is dict:
+        if record.keys() <= _NATIVE:
+            return data
+        metadata = dict(data)
+    else:
+        metadata = {} if "data" not in record else {"data": data}
+    for name, value in record.items():
+        if name not in _NATIVE:
+            metadata[name if name not in metadata else f"record.{name}"] = value
+    return metadata
+
+
+def _identity(record: Record, event_type: str) -> tuple[bytes, bytes] | None:
+    explicit = record.get("event_id", record.get("id"))
+    if type(explicit) is int:
+        explicit = str(explicit)
+    if type(explicit) is not str or not explicit:
+        return None
+    content = encode_element([event_type, record.get("data")])
+    return _digest(b"wordpress\0" + explicit.encode("utf-8", "surrogatepass")), _digest(content)
+
+
+def _digest(data: bytes) -> bytes:
+    return blake2b(data, digest_size=16).digest()

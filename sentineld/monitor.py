@@ -1,0 +1,454 @@
+"""BehavioralMonitor: turns observations of one agent into a score and the tier that it calls for.
+
+Score (0..1): ``0.40 * file + 0.30 * network + 0.30 * entropy`` over the sliding window, where
+``file = min(1, log1p(file_ops) / log1p(100))``, network likewise, and entropy is the mean entropy of the
+window's events. Above 0.7 the score calls for tier 3, above 0.5 for tier 2.
+
+Known limits: volume looks like guilt. File operations alone never pass 0.7; twelve file and eight network
+operations with ordinary text already pass 0.5; a busy honest agent scores higher than a quiet hijacked one.
+
+Two faces, one arithmetic: ``observe`` and ``elapse`` are pure and work on batches (the daemon, replay and
+``step`` use them); ``record_event`` and its neighbours keep profiles by agent id for library users, and
+take the present from an argument or from the injected clock.
+"""
+
+import hashlib
+import logging
+import math
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+from uuid import uuid4
+
+from sentineld.clock import now_us
+from sentineld.decision import Reason
+from sentineld.entropy import UNITS, entropy_units
+from sentineld.event import FILE, NETWORK, OPERATION_KIND, OTHER, BehavioralEvent, Observation
+from sentineld.instant import SECOND_US, from_unix, iso, parse_iso
+from sentineld.profile import AgentBehavioralProfile
+from sentineld.prognostics import Forecast, PrognosticsEngine
+from sentineld.window import BUCKETS_BEFORE, Window
+
+#: A point in time as library callers give it: Unix seconds, ISO 8601, or an aware datetime.
+When = float | str | datetime
+
+_HISTORY = 512
+
+#: Later than every instant.
+NEVER_US = 1 << 62
+
+
+class Crossing(NamedTuple):
+    """The window at one instant, and the tier (``level``, 1..3) that its score calls for.
+
+    ``at_us`` is effective time; counts are operations and events; ``entropy_units`` billionths.
+    """
+
+    at_us: int
+    level: int
+    score: float
+    file_ops: int
+    network_ops: int
+    events: int
+    entropy_units: int
+
+
+class Stop(NamedTuple):
+    """Where ``observe`` stopped: the next observation's position, the latest instant, the highest score
+    on the way (0 for none), and the change of the called tier, if that was the cause.
+    """
+
+    position: int
+    clock_us: int
+    peak: float
+    crossing: Crossing | None
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """A score (0..1) and the parts that add up to it."""
+
+    value: float
+    file: float
+    network: float
+    entropy: float
+
+    @property
+    def contributions(self) -> dict[str, float]:
+        """The parts by name; they add up to the value."""
+        return {"file": self.file, "network": self.network, "entropy": self.entropy}
+
+
+class BehavioralMonitor:
+    """Scores agents by their activity.
+
+    Weights must be at least 0 and sum to 1; ``saturation`` is the count of operations at which their part
+    is full (at least 1); thresholds lie in 0..1, the suspicious one not above the anomalous one;
+    ``window_seconds`` is the span of the sliding window (at least 0.03; the window covers the span plus up
+    to a thirtieth of it). Anything else is a ``ValueError`` that names the argument.
+    ``clock`` returns Unix seconds; ``prognostics`` is optional.
+    """
+
+    FILE_WEIGHT = 0.40
+    NETWORK_WEIGHT = 0.30
+    ENTROPY_WEIGHT = 0.30
+    SATURATION = 100
+    SUSPICIOUS_THRESHOLD = 0.5
+    ANOMALOUS_THRESHOLD = 0.7
+    WINDOW_SECONDS = 300.0
+
+    def __init__(
+        self,
+        *,
+        file_weight: float | None = None,
+        network_weight: float | None = None,
+        entropy_weight: float | None = None,
+        saturation: int | None = None,
+        suspicious_threshold: float | None = None,
+        anomalous_threshold: float | None = None,
+        window_seconds: float | None = None,
+        prognostics: PrognosticsEngine | None = None,
+        clock: Callable[[], float] | None = None,
+    ) -> None:
+        self.file_weight = _given(file_weight, self.FILE_WEIGHT)
+        self.network_weight = _given(network_weight, self.NETWORK_WEIGHT)
+        self.entropy_weight = _given(entropy_weight, self.ENTROPY_WEIGHT)
+        self.suspicious_threshold = _given(suspicious_threshold, self.SUSPICIOUS_THRESHOLD)
+        self.anomalous_threshold = _given(anomalous_threshold, self.ANOMALOUS_THRESHOLD)
+        self.window_seconds = _given(window_seconds, self.WINDOW_SECONDS)
+        self.saturation = self.SATURATION if saturation is None else saturation
+        self._validate()
+        self.bucket_us = round(self.window_seconds * SECOND_US) // BUCKETS_BEFORE
+        shares = [
+            min(1.0, math.log1p(n) / math.log1p(self.saturation)) for n in range(self.saturation + 1)
+        ]
+        self._file_parts = [self.file_weight * share for share in shares]
+        self._network_parts = [self.network_weight * share for share in shares]
+        self._clock = clock
+        self._prognostics = prognostics
+        self._profiles: dict[str, AgentBehavioralProfile] = {}
+        self._histories: dict[str, deque[tuple[float, float]]] = {}
+
+    def _validate(self) -> None:
+        weights = {
+            "file_weight": self.file_weight,
+            "network_weight": self.network_weight,
+            "entropy_weight": self.entropy_weight,
+        }
+        for name, value in weights.items():
+            if not (math.isfinite(value) and value >= 0):
+                raise ValueError(f"{name} must be a number of at least 0, not {value!r}")
+        if not math.isclose(sum(weights.values()), 1.0, abs_tol=1e-9):
+            raise ValueError(f"{', '.join(weights)} must sum to 1, not to {sum(weights.values())!r}")
+        if isinstance(self.saturation, bool) or not isinstance(self.saturation, int):
+            raise ValueError(f"saturation must be a whole number, not {self.saturation!r}")  # noqa: TRY004
+        if not 1 <= self.saturation <= 1_000_000:
+            raise ValueError(f"saturation must be between 1 and 1000000 operations, not {self.saturation!r}")
+        for name in ("suspicious_threshold", "anomalous_threshold"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ValueError(f"{name} must lie between 0 and 1, not {getattr(self, name)!r}")
+        if self.suspicious_threshold > self.anomalous_threshold:
+            raise ValueError(
+                f"suspicious_threshold ({self.suspicious_threshold!r}) must not be above "
+                f"anomalous_threshold ({self.anomalous_threshold!r})"
+            )
+        if not (math.isfinite(self.window_seconds) and 0.03 <= self.window_seconds <= 31_536_000):
+            raise ValueError(
+                f"window_seconds must be between 0.03 s and a year, not {self.window_seconds!r}"
+            )
+
+    @property
+    def version(self) -> str:
+        """Name these settings: equal settings have equal names."""
+        settings = (
+            self.file_weight,
+            self.network_weight,
+            self.entropy_weight,
+            self.saturation,
+            self.suspicious_threshold,
+            self.anomalous_threshold,
+            self.bucket_us,
+        )
+        return "activity-" + hashlib.blake2b(repr(settings).encode(), digest_size=4).hexdigest()
+
+    # The pure face: batches of one agent's observations.
+
+    def new_window(self) -> Window:
+        """Return an empty window of this monitor's width."""
+        return Window(bucket_us=self.bucket_us)
+
+    def score(self, file_ops: int, network_ops: int, mean_entropy: float) -> Score:
+        """Score counts of operations and a mean entropy (0..1)."""
+        cap = self.saturation
+        file = self._file_parts[min(max(file_ops, 0), cap)]
+        network = self._network_parts[min(max(network_ops, 0), cap)]
+        entropy = self.entropy_weight * min(1.0, max(0.0, mean_entropy))
+        return Score(file + network + entropy, file, network, entropy)
+
+    def score_window(self, window: Window) -> Score:
+        """Score what a window holds."""
+        mean = window.entropy_units / (window.events * UNITS) if window.events else 0.0
+        return self.score(window.file_ops, window.network_ops, mean)
+
+    def level(self, score: float) -> int:
+        """Return the tier that a score calls for, 1..3."""
+        return 3 if score > self.anomalous_threshold else 2 if score > self.suspicious_threshold else 1
+
+    def observe(
+        self,
+        window: Window,
+        clock_us: int,
+        level: int,
+        observations: Sequence[Observation],
+        start: int = 0,
+        deadline_us: int = NEVER_US,
+    ) -> Stop:
+        """Add observations to a window, in order, from ``start`` on; the batch entry point.
+
+        ``clock_us`` is the latest instant seen before, ``level`` the tier that the window called for.
+        Stops behind the observation that changes the called tier, or before the first one that is later
+        than ``deadline_us``, or at the end; the caller acts on it and calls again from ``Stop.position``.
+        Splitting a batch anywhere gives the same changes. O(1) amortised an observation.
+        """
+        file_parts, network_parts, cap = self._file_parts, self._network_parts, self.saturation
+        entropy_weight = self.entropy_weight
+        suspicious, anomalous = self.suspicious_threshold, self.anomalous_threshold
+        width = window.bucket_us
+        peak = 0.0
+        for position in range(start, len(observations)):
+            at, kind, entropy, _type, _source, _offset = observations[position]
+            bucket = at // width
+            if at > clock_us:
+                if at > deadline_us:
+                    return Stop(position, clock_us, peak, None)
+                if bucket > window.newest:
+                    if window.oldest + BUCKETS_BEFORE < bucket and window.buckets:
+                        crossing = self.elapse(window, level, at)
+                        if crossing is not None:
+                            return Stop(position, max(clock_us, crossing.at_us), peak, crossing)
+                    window.advance(bucket)
+                clock_us = at
+            elif bucket > window.newest:
+                window.advance(bucket)
+            window.add(bucket, 1 if kind == FILE else 0, 1 if kind == NETWORK else 0, entropy)
+            events = window.events
+            if not events:
+                continue
+            file_ops, network_ops = window.file_ops, window.network_ops
+            score = (
+                file_parts[file_ops if file_ops < cap else cap]
+                + network_parts[network_ops if network_ops < cap else cap]
+                + entropy_weight * (window.entropy_units / (events * UNITS))
+            )
+            if score > peak:
+                peak = score
+            called = 1 if score <= suspicious else 3 if score > anomalous else 2
+            if called != level:
+                crossing = Crossing(
+                    clock_us, called, score, file_ops, network_ops, events, window.entropy_units
+                )
+                return Stop(position + 1, clock_us, peak, crossing)
+        return Stop(len(observations), clock_us, peak, None)
+
+    def elapse(self, window: Window, level: int, until_us: int) -> Crossing | None:
+        """Let time pass until then, or until what leaves the window changes the called tier.
+
+        Each bucket that leaves is an instant of its own, so that a decision's time does not depend on how
+        often somebody looks. Call again after a crossing.
+        """
+        bucket = until_us // window.bucket_us
+        while (gone := window.next_expiry()) is not None and gone <= bucket:
+            window.advance(gone)
+            crossing = self.look(window, gone * window.bucket_us)
+            if crossing.level != level:
+                return crossing
+        window.advance(bucket)
+        return None
+
+    def look(self, window: Window, at_us: int) -> Crossing:
+        """Score the window as it stands at ``at_us``."""
+        score = self.score_window(window).value
+        return Crossing(
+            at_us,
+            self.level(score),
+            score,
+            window.file_ops,
+            window.network_ops,
+            window.events,
+            window.entropy_units,
+        )
+
+    def explain(self, crossing: Crossing, threshold: float) -> list[Reason]:
+        """Say what each feature contributed: observed, and the most that would have kept the threshold."""
+        mean = crossing.entropy_units / (crossing.events * UNITS) if crossing.events else 0.0
+        score = self.score(crossing.file_ops, crossing.network_ops, mean)
+        return [
+            Reason(
+                "activity",
+                "file_operations",
+                crossing.file_ops,
+                self._count_within(threshold - score.network - score.entropy, self.file_weight),
+            ),
+            Reason(
+                "activity",
+                "network_operations",
+                crossing.network_ops,
+                self._count_within(threshold - score.file - score.entropy, self.network_weight),
+            ),
+            Reason(
+                "activity",
+                "mean_entropy",
+                round(mean, 6),
+                round(self._entropy_within(threshold - score.file - score.network), 6),
+            ),
+        ]
+
+    def _count_within(self, budget: float, weight: float) -> float | None:
+        if budget >= weight:
+            return None
+        if budget <= 0:
+            return 0.0
+        return float(math.floor(math.expm1(budget / weight * math.log1p(self.saturation))))
+
+    def _entropy_within(self, budget: float) -> float:
+        if self.entropy_weight == 0:
+            return 1.0
+        return min(1.0, max(0.0, budget / self.entropy_weight))
+
+    # The library face: profiles by agent id.
+
+    def record_event(
+        self,
+        agent_id: str,
+        event_type: str,
+        metadata: Mapping[str, Any] | None = None,
+        timestamp: When | None = None,
+        *,
+        now: When | None = None,
+    ) -> BehavioralEvent:
+        """Record one event; an agent seen for the first time gets a profile.
+
+        ``timestamp`` says when it happened (default: now; never later than now). Raises ``ValueError``
+        for a time that cannot be read.
+        """
+        present = self._now(now)
+        claimed = present if timestamp is None else instant(timestamp)
+        event = BehavioralEvent(
+            event_id=uuid4().hex,
+            agent_id=agent_id,
+            event_type=event_type,
+            timestamp=iso(claimed),
+            metadata=dict(metadata or {}),
+        )
+        event.calculate_entropy()
+        self.record_events([event], now=present / SECOND_US)
+        return event
+
+    def record_events(self, events: Iterable[BehavioralEvent], *, now: When | None = None) -> None:
+        """Record many events, in order; each counts at its own timestamp, never later than now."""
+        present = self._now(now)
+        by_agent: dict[str, list[Observation]] = {}
+        for event in events:
+            at = min(instant(event.timestamp), present)
+            kind = OPERATION_KIND.get(event.event_type, OTHER)
+            by_agent.setdefault(event.agent_id, []).append(
+                (at, kind, entropy_units(event.entropy), event.event_type, 0, 0)
+            )
+        for agent_id, observations in by_agent.items():
+            profile = self._profiles.get(agent_id)
+            if profile is None:
+                profile = self._profiles[agent_id] = self._fresh(agent_id, present)
+            self._add(profile, observations)
+            self._refresh(profile, present)
+            self._remember(profile, present)
+
+    def get_profile(self, agent_id: str, *, now: When | None = None) -> AgentBehavioralProfile:
+        """Return the agent's profile as of now; an unknown agent gets a fresh one, which is not kept."""
+        present = self._now(now)
+        profile = self._profiles.get(agent_id)
+        if profile is None:
+            return self._fresh(agent_id, present)
+        self._refresh(profile, present)
+        return profile
+
+    def calculate_anomaly_score(self, profile: AgentBehavioralProfile) -> float:
+        """Return the score (0..1) of a profile's counts, and store it there."""
+        profile.anomaly_score = self.score(
+            profile.file_ops_count, profile.network_ops_count, profile.entropy_score
+        ).value
+        return profile.anomaly_score
+
+    def is_anomalous(self, agent_id: str, *, now: When | None = None) -> bool:
+        """Say whether the agent's score is above the anomalous threshold now."""
+        return self.get_profile(agent_id, now=now).anomaly_score > self.anomalous_threshold
+
+    def reset_window(self, agent_id: str | None = None) -> None:
+        """Empty the window of one agent, or of all; profiles stay. Windows also empty by themselves."""
+        profiles = self._profiles.values() if agent_id is None else [self.get_profile(agent_id)]
+        for profile in profiles:
+            profile.window.clear()
+            profile.refresh()
+            self.calculate_anomaly_score(profile)
+
+    def forecast(self, agent_id: str, horizon_s: float = 300.0) -> Forecast | None:
+        """Ask the prognostics engine, if there is one; None where it is absent, fails or cannot say."""
+        if self._prognostics is None:
+            return None
+        try:
+            history = list(self._histories.get(agent_id, ()))
+            return self._prognostics.forecast(agent_id, history, horizon_s)
+        except Exception:  # noqa: BLE001 (somebody else's code: whatever it raises, detection goes on)
+            logging.getLogger(__name__).warning("prognostics engine failed", exc_info=True)
+            return None
+
+    def _add(self, profile: AgentBehavioralProfile, observations: Sequence[Observation]) -> None:
+        clock_us, level, position = 0, 1, 0
+        while position < len(observations):
+            stop = self.observe(profile.window, clock_us, level, observations, position)
+            position, clock_us = stop.position, stop.clock_us
+            level = level if stop.crossing is None else stop.crossing.level
+        profile.last_activity = iso(max(item[0] for item in observations))
+
+    def _now(self, now: When | None) -> int:
+        if now is not None:
+            return instant(now)
+        return now_us() if self._clock is None else from_unix(self._clock())
+
+    def _fresh(self, agent_id: str, at_us: int) -> AgentBehavioralProfile:
+        window = self.new_window()
+        return AgentBehavioralProfile(
+            agent_id,
+            last_activity=iso(at_us),
+            sliding_window_start=iso((at_us // self.bucket_us - BUCKETS_BEFORE) * self.bucket_us),
+            window=window,
+        )
+
+    def _refresh(self, profile: AgentBehavioralProfile, at_us: int) -> None:
+        profile.window.advance(at_us // self.bucket_us)
+        profile.refresh()
+        self.calculate_anomaly_score(profile)
+
+    def _remember(self, profile: AgentBehavioralProfile, at_us: int) -> None:
+        if self._prognostics is not None:
+            history = self._histories.setdefault(profile.agent_id, deque(maxlen=_HISTORY))
+            history.append((at_us / SECOND_US, profile.anomaly_score))
+
+
+def _given(value: float | None, default: float) -> float:
+    if value is None:
+        return default
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"a setting of the monitor must be a number, not {value!r}")  # noqa: TRY004
+    return float(value)
+
+
+def instant(when: When) -> int:
+    """Read a caller's point in time as microseconds. Raises ``ValueError`` where it cannot be read."""
+    if isinstance(when, datetime):
+        aware = when if when.tzinfo is not None else when.replace(tzinfo=UTC)
+        return parse_iso(aware.isoformat())
+    if isinstance(when, str):
+        return parse_iso(when)
+    return from_unix(when)

@@ -1,0 +1,155 @@
+"""The one line: batch -> effective time and order -> step -> commit -> publish -> log.
+
+Open this file first. ``Pipeline`` is the line with its far ends left open: live runs give it a database on
+disk, a publisher and a decision log; replay gives it a database in memory and neither of the others.
+
+Order is the promise: a batch commits whole (positions, agents, decisions), then the state file shows it,
+then the log tells of it. A crash in between repeats the later steps, never the earlier ones.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sentineld.batch import Inputs, Key, Part, combine
+from sentineld.decision import Decision
+from sentineld.event import Observation, Tick
+from sentineld.explain import decide
+from sentineld.intake import Batch
+from sentineld.roster import Roster
+from sentineld.step import AgentState, Draft, Prior, Wish, step
+from sentineld.store import Commit, Store
+from sentineld.tail import Source
+
+#: Told of every agent's observations in a batch: (key, observations, their session names or nothing).
+OnObservations = Callable[[Key, list[Observation], list[str] | None], None]
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What one call did: the decisions that were committed, and how many events were read."""
+
+    decisions: list[Decision] = field(default_factory=list)
+    events: int = 0
+
+
+class Pipeline:
+    """The line of one database. Every method is one transaction; nothing is published or logged here."""
+
+    def __init__(
+        self,
+        store: Store,
+        prior: Prior,
+        *,
+        agents_per_owner: int,
+        on_observations: OnObservations | None = None,
+    ) -> None:
+        self.store = store
+        self.roster = Roster(store, prior, agents_per_owner)
+        self.on_observations = on_observations
+        self._decision_no = store.meta().decision_no
+
+    @property
+    def prior(self) -> Prior:
+        """The thresholds and rules in force."""
+        return self.roster.prior
+
+    def reload(self) -> None:
+        """After a failed transaction: return to what the database holds."""
+        self.roster.reload()
+        self._decision_no = self.store.meta().decision_no
+
+    def read(self, batch: Batch, at_us: int, *, last_scan_us: int = 0) -> Outcome:
+        """Take in a batch of parts that were read by ``at_us``."""
+        seen = self._mark_duplicates(batch.parts)
+        inputs = combine(batch.parts, self.roster.key_of)
+        drafts: list[tuple[AgentState, Draft]] = []
+        touched: list[AgentState] = []
+        for key, run in inputs.observations.items():
+            if self.on_observations is not None:
+                self.on_observations(key, run, inputs.sessions.get(key))
+            state, found = step(self.roster.get(key, run[0][0]), self.prior, run)
+            touched.append(state)
+            drafts += [(state, draft) for draft in found]
+        commit = Commit("read", at_us, parts=batch.parts, seen=seen, last_scan_us=last_scan_us)
+        commit.sources = _account(batch)
+        commit.event_types, commit.events = dict(inputs.event_types), inputs.events
+        commit.tool_calls = inputs.tool_calls
+        return self._finish(commit, touched, drafts, inputs, batch)
+
+    def tick(self, at_us: int) -> Outcome:
+        """Tell every agent that time can change what time it is."""
+        drafts: list[tuple[AgentState, Draft]] = []
+        touched: list[AgentState] = []
+        for state in self.roster.warm():
+            _, found = step(state, self.prior, [Tick(at_us)])
+            drafts += [(state, draft) for draft in found]
+            if found or state.is_cold:
+                touched.append(state)
+        if not touched and not self.roster.warm():
+            return Outcome()
+        return self._finish(Commit("tick", at_us, clock_us=at_us), touched, drafts)
+
+    def obey(self, request_id: str, agent: str, wish: Wish, document: dict[str, Any]) -> Outcome:
+        """Carry out an operator's wish once; an unknown agent or a repeated request changes nothing."""
+        state = self.roster.by_name(agent)
+        if state is None or self.store.has_request(request_id):
+            return Outcome()
+        _, found = step(state, self.prior, [wish])
+        commit = Commit("wish", wish.at_us, request_id=request_id, document=document)
+        return self._finish(commit, [state], [(state, draft) for draft in found])
+
+    def _mark_duplicates(self, parts: Sequence[Part]) -> list[tuple[int, bytes, bytes]]:
+        fresh: dict[tuple[int, bytes], list[bytes]] = {}
+        new: list[tuple[int, bytes, bytes]] = []
+        for part in parts:
+            for number, (record_id, content) in part.rows.identities.items():
+                key = (part.owner, record_id)
+                if key not in fresh:
+                    fresh[key] = self.store.seen(*key)
+                known = fresh[key]
+                if content in known:
+                    part.duplicates.add(number)
+                    continue
+                part.conflicts += bool(known)
+                known.append(content)
+                new.append((*key, content))
+        return new
+
+    def _finish(
+        self,
+        commit: Commit,
+        touched: Sequence[AgentState],
+        drafts: Sequence[tuple[AgentState, Draft]],
+        inputs: Inputs | None = None,
+        batch: Batch | None = None,
+    ) -> Outcome:
+        number = self._decision_no
+        paths = {} if batch is None else {source.id: source.path for _, source in batch.sources.values()}
+        for state, draft in sorted(drafts, key=lambda item: (item[1].change.at_us, self.roster.name(item[0]))):
+            number += 1
+            name = self.roster.name(state)
+            commit.decisions.append(decide(number, name, state, draft, self.prior, self._path, paths))
+        commit.agents = [self.roster.row(state) for state in touched]
+        commit.bumps_seq = bool(commit.decisions)
+        self.store.commit(commit)
+        self._decision_no = number
+        self.roster.settle()
+        return Outcome(commit.decisions, 0 if inputs is None else inputs.events)
+
+    def _path(self, source_id: int) -> str:
+        return self.store.source_path(source_id)
+
+
+def _account(batch: Batch) -> list[tuple[int, Source]]:
+    for part in batch.parts:
+        source = batch.sources[part.source_id][1]
+        source.duplicates += len(part.duplicates)
+        source.accepted += len(part.rows) - len(part.duplicates)
+        source.rejected += len(part.rejects)
+        source.ignored += part.ignored
+        source.conflicts += part.conflicts
+        source.clamped += part.clamped
+        source.timeless += part.timeless
+        source.lines += len(part.rows) + len(part.rejects) + part.ignored
+    return list(batch.sources.values())

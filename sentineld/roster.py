@@ -1,0 +1,121 @@
+"""Roster: the agents in memory, between the pure step and the database.
+
+An agent is keyed by (owner uid, claimed id). The published id belongs to its first owner; an agent of
+another owner that claims the same id is published as ``id#uid`` (``#`` cannot stand in a claimed id).
+Cold agents (empty window, tier 1) leave memory and come back from the database when they act again.
+"""
+
+from collections.abc import Iterator
+
+from sentineld.batch import Key
+from sentineld.step import AgentState, Prior, dump_state, load_state, new_state, refresh
+from sentineld.store import AgentRow, Store
+
+#: Where events of ids beyond an owner's quota are counted; no record can claim this id.
+OVERFLOW_ID = "<other>"
+
+
+class Roster:
+    """All agents that are warm, and the way to the others."""
+
+    def __init__(self, store: Store, prior: Prior, agents_per_owner: int) -> None:
+        self._store = store
+        self._agents_per_owner = agents_per_owner
+        self.prior = prior
+        self._states: dict[Key, AgentState] = {}
+        self._names: dict[Key, str] = {}
+        self._new_names: dict[str, Key] = {}
+        self._owner_counts: dict[int, int] = {}
+        self._admitted: set[Key] = set()
+        self.overflowed: set[int] = set()
+        self.reload()
+
+    def reload(self) -> None:
+        """Forget what memory holds and start from the database again."""
+        self._states.clear()
+        self._names.clear()
+        self._new_names.clear()
+        self._admitted.clear()
+        self._owner_counts = self._store.owner_counts()
+        for row in self._store.agents(warm_only=True):
+            self._remember(row)
+
+    def key_of(self, owner: int, agent_id: str) -> Key:
+        """Return the key that an event is charged to: the claimed id, or the owner's overflow id."""
+        key = (owner, agent_id)
+        if key in self._states or key in self._admitted or self._load(key) is not None:
+            return key
+        count = self._owner_counts.get(owner, 0)
+        if count >= self._agents_per_owner:
+            self.overflowed.add(owner)
+            return (owner, OVERFLOW_ID)
+        self._owner_counts[owner] = count + 1
+        self._admitted.add(key)
+        return key
+
+    def get(self, key: Key, at_us: int) -> AgentState:
+        """Return the agent's state; an agent seen for the first time gets a new one."""
+        state = self._states.get(key) or self._load(key)
+        if state is None:
+            state = self._states[key] = new_state(*key, self.prior, at_us)
+            name = key[1]
+            if name in self._new_names or self._store.name_taken(name):
+                name = f"{key[1]}#{key[0]}"
+            self._names[key] = name
+            self._new_names[name] = key
+        return state
+
+    def name(self, state: AgentState) -> str:
+        """Return the id under which an agent is published."""
+        return self._names[(state.owner, state.agent_id)]
+
+    def row(self, state: AgentState) -> AgentRow:
+        """Return what the database keeps of an agent."""
+        refresh(state, self.prior)
+        return AgentRow(
+            state.owner,
+            state.agent_id,
+            self.name(state),
+            state.standing.effective_tier,
+            state.is_cold,
+            dump_state(state),
+        )
+
+    def warm(self) -> list[AgentState]:
+        """Return the agents that the passing of time can change."""
+        return [state for state in self._states.values() if not state.is_cold]
+
+    def settle(self) -> None:
+        """After a commit: agents that nothing but a new event can change leave memory."""
+        self._admitted.clear()
+        for key in [key for key, state in self._states.items() if state.is_cold]:
+            del self._states[key]
+            name = self._names.pop(key)
+            self._new_names.pop(name, None)
+
+    def demoted(self) -> Iterator[tuple[str, AgentState]]:
+        """Yield published id and state of every agent above tier 1, in the order of ids."""
+        above = [
+            (self.name(state), state) for state in self._states.values() if state.standing.effective_tier > 1
+        ]
+        return iter(sorted(above, key=lambda item: item[0]))
+
+    def by_name(self, name: str) -> AgentState | None:
+        """Return the state of a published agent, None for an unknown id."""
+        row = self._store.agent_named(name)
+        if row is None:
+            return None
+        return self._states.get((row.owner, row.agent_id)) or self._remember(row)
+
+    def _load(self, key: Key) -> AgentState | None:
+        row = self._store.agent(key)
+        return None if row is None else self._remember(row)
+
+    def _remember(self, row: AgentRow) -> AgentState:
+        key = (row.owner, row.agent_id)
+        state = self._states[key] = load_state(row.state)
+        if state.profile.window.bucket_us != self.prior.monitor.bucket_us:
+            # Another window width was configured: old buckets cannot be carried over.
+            state.profile.window = self.prior.monitor.new_window()
+        self._names[key] = row.name
+        return state

@@ -1,0 +1,632 @@
+"""TierRouter: how much freedom a proposed change has, from the change and from its author's behaviour.
+
+``classify`` looks at the change alone, ``behavior_tier`` at the agent alone, ``classify_with_behavior`` takes
+the stricter. Behaviour comes from a monitor in this process, from the daemon's state file, or from both.
+Whatever goes wrong with either of them is tier 3 with a reason, never an exception into the caller.
+
+An island: the vocabulary, the clocks, ``state_file`` and the standard library, so that it starts in tens of
+milliseconds. Keep one router for the life of a process: its memory of the highest ``(epoch, seq)`` is what
+refuses an older state file that somebody put back.
+"""
+
+import fnmatch
+import os
+import posixpath
+import re
+import threading
+from collections.abc import Iterable, Mapping, Sequence, Sized
+from dataclasses import dataclass
+from typing import Protocol
+
+import sentineld.clock as system_clock
+from sentineld.errors import StateFileError
+from sentineld.proposal import EvolutionProposal, GuardianVerdict, read_diff, severity
+from sentineld.state_file import (
+    SigningKey,
+    StateView,
+    check_trust,
+    parse_state,
+    publish,
+    read_document,
+)
+from sentineld.tier import Tier
+
+
+class Clock(Protocol):
+    """The three clocks of `sentineld.clock`: wall (us), boot (ms) and the name of this boot."""
+
+    def now_us(self) -> int:
+        """Wall clock, microseconds since the Unix epoch."""
+        ...
+
+    def boottime_ms(self) -> int:
+        """Milliseconds since boot, suspend included."""
+        ...
+
+    def boot_id(self) -> str:
+        """Name of this boot; empty if unknown."""
+        ...
+
+
+class ScoredProfile(Protocol):
+    """What the router needs of a profile."""
+
+    @property
+    def anomaly_score(self) -> float:
+        """Anomaly score, 0..1."""
+        ...
+
+
+class Monitor(Protocol):
+    """What the router needs of a monitor; its ``suspicious_threshold`` is used where it has one."""
+
+    def is_anomalous(self, agent_id: str) -> bool:
+        """Tell whether the agent is anomalous now."""
+        ...
+
+    def get_profile(self, agent_id: str) -> ScoredProfile:
+        """Return the agent's profile."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class BehaviorTier:
+    """An agent's tier by its behaviour, and why, as a sentence.
+
+    ``is_usable`` is False where a source failed: the tier then is 3, whatever the agent did.
+    """
+
+    tier: Tier
+    reason: str
+    is_usable: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class _Snapshot:
+    """One reading of the state file: which file it was, and its view or why there is none.
+
+    ``is_settled``: the file had not changed for a while when it was read, so any later change shows in its
+    identity. A file younger than a tick of the kernel's clock may change again under the same time stamp.
+    """
+
+    identity: tuple[int, ...]
+    view: StateView | None
+    refusal: str
+    is_settled: bool
+
+    def is_still(self, status: os.stat_result) -> bool:
+        """Tell whether the file with this status is surely the one that was read."""
+        return self.is_settled and self.identity == _identity(status)
+
+
+#: Microseconds after its last change from which a file counts as settled. File times have the resolution of
+#: the kernel's tick (at most 10 ms, at CONFIG_HZ=100); halved, a second publish within one tick could be
+#: missed until the next; doubled, the file is parsed anew for longer after each publish.
+_SETTLED_AFTER_US = 20_000
+
+#: Changed lines that are assumed where a proposal's own figure is no number: more than any threshold admits.
+_UNREADABLE_LINES = 1_000_000_000
+
+#: The whole content of a high-water file: what `_HighWater` writes, and nothing else.
+_MARK = re.compile(rb'\{"epoch":([0-9]{1,16}),"seq":([0-9]{1,16})\}\n')
+
+_SLASHES = re.compile(r"[/\\]+")
+
+_WORD = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
+
+_TIER_DESCRIPTIONS = {
+    Tier.NORMAL: "normal: the change may go on without further review",
+    Tier.SUSPICIOUS: "suspicious: the change needs additional automated review",
+    Tier.ANOMALOUS: "anomalous: a human must review the change",
+}
+
+
+class TierRouter:
+    """Gives proposals and agents a tier: 1 normal, 2 suspicious, 3 anomalous (a human must review).
+
+    ``behavioral_monitor``, ``state_file``: sources of behaviour; with both the stricter counts, with none the
+    behaviour tier is 1. ``keys``: with at least one, only a state file that one of them signed is believed.
+    ``expected_owner``: uid that must own the state file (default: root, this user or its directory's owner).
+    ``high_water``: path of a file (mode 0600, this router's own) that remembers the highest ``(epoch, seq)``
+    across restarts. ``critical_files``: pattern -> points, in place of ``CRITICAL_FILES``. Thresholds are the
+    highest score of tier 1 and of tier 2. ``clock`` is for tests.
+
+    Methods may be called from any thread. The verdict's ``approved`` is not looked at: whether a rejected
+    change may go on at all is the caller's decision, the tier says who must look at it if it may.
+    Raises ``ValueError`` for thresholds and points that are negative or out of order.
+    """
+
+    #: Highest score of tier 1: a change of one ordinary file by 50 lines.
+    TIER_1_THRESHOLD = 10
+
+    #: Highest score of tier 2.
+    TIER_2_THRESHOLD = 25
+
+    #: Points a file, and changed lines a point.
+    POINTS_PER_FILE = 5
+    LINES_PER_POINT = 10
+
+    #: Points by the guardian's risk level; an unknown level counts as high.
+    RISK_POINTS: Mapping[str, int] = {"low": 0, "medium": 5, "high": 10}
+
+    #: Points an issue that the guardian found, and their cap.
+    POINTS_PER_ISSUE = 2
+    MAX_ISSUE_POINTS = 10
+
+    #: Remembered classifications; older ones are forgotten. About 1 MB.
+    HISTORY_SIZE = 10_000
+
+    #: A score above which a monitor without a ``suspicious_threshold`` means tier 2.
+    SUSPICIOUS_SCORE = 0.5
+
+    #: Files that deserve a look, by shell pattern: on the basename, or on the end of the path where the
+    #: pattern has a slash; case does not matter. 30: alone enough for tier 3. Above 5 and up to 20: tier 2.
+    #: The highest pattern that matches counts, once a file.
+    CRITICAL_FILES: Mapping[str, int] = {
+        # What runs with the repository's secrets, on every change.
+        ".github/workflows/*": 30,
+        ".github/actions/*": 30,
+        ".gitlab-ci.yml": 30,
+        ".gitlab/*": 30,
+        ".circleci/*": 30,
+        ".buildkite/*": 30,
+        ".woodpecker*": 30,
+        "azure-pipelines*": 30,
+        "bitbucket-pipelines.yml": 30,
+        "jenkinsfile*": 30,
+        # Who must review, and what runs on the reviewers' machines.
+        "codeowners": 30,
+        ".git/*": 30,
+        ".gitmodules": 25,
+        ".gitattributes": 15,
+        ".githooks/*": 30,
+        ".husky/*": 30,
+        ".pre-commit-config.yaml": 25,
+        # Outside of the repository.
+        "../*": 30,
+        "/etc/*": 30,
+        # What judges agents: this program, its like, and what instructs agents.
+        "*sentinel*": 30,
+        "sentineld/*": 30,
+        "*guardian*": 30,
+        "*tier_router*": 30,
+        "*router*": 20,
+        "*policy*": 20,
+        "*policies*": 20,
+        "*sandbox*": 20,
+        "agents.md": 20,
+        "claude.md": 20,
+        ".cursorrules": 20,
+        ".claude/*": 25,
+        ".cursor/*": 25,
+        ".codex/*": 25,
+        ".mcp.json": 25,
+        # Secrets and those who guard them.
+        "*.pem": 30,
+        "*.key": 30,
+        "*.p12": 30,
+        "id_rsa*": 30,
+        "id_ed25519*": 30,
+        "authorized_keys": 30,
+        ".env": 30,
+        ".env.*": 25,
+        ".npmrc": 25,
+        ".pypirc": 30,
+        ".netrc": 30,
+        "pip.conf": 25,
+        "*secret*": 25,
+        "*credential*": 25,
+        "*password*": 25,
+        "auth": 25,
+        "auth.*": 25,
+        "auth[-_]*": 25,
+        "*[-_]auth.*": 25,
+        "*[-_]auth[-_]*": 25,
+        "*authn*": 25,
+        "*authz*": 25,
+        "*authenticat*": 25,
+        "*authori[sz]*": 25,
+        "*oauth*": 25,
+        "auth/*": 25,
+        "*security*": 25,
+        "security/*": 25,
+        "*crypto*": 25,
+        "crypto/*": 25,
+        "*signing*": 25,
+        "*permission*": 20,
+        # What the machine runs.
+        "*.service": 25,
+        "*.socket": 25,
+        "*.timer": 25,
+        "*.path": 20,
+        "systemd/*": 25,
+        "sudoers*": 30,
+        "crontab*": 30,
+        "cron.d/*": 30,
+        "dockerfile*": 20,
+        "*.dockerfile": 20,
+        "containerfile*": 20,
+        "docker-compose*": 20,
+        "compose.y*ml": 20,
+        "helm/*": 20,
+        "*.tf": 20,
+        "migrations/*": 15,
+        # What is built and installed.
+        "pyproject.toml": 15,
+        "setup.py": 20,
+        "setup.cfg": 15,
+        "requirements*.txt": 15,
+        "package.json": 15,
+        "cargo.toml": 15,
+        "build.rs": 20,
+        "go.mod": 15,
+        "gemfile": 15,
+        "pom.xml": 15,
+        "build.gradle*": 15,
+        "makefile": 15,
+        "conftest.py": 10,
+        # Lock files: large by nature and never read by eye, which is why they are attacked.
+        "*.lock": 10,
+        "*.lockfile": 10,
+        "package-lock.json": 10,
+        "npm-shrinkwrap.json": 10,
+        "pnpm-lock.yaml": 10,
+        "go.sum": 10,
+    }
+
+    def __init__(
+        self,
+        behavioral_monitor: Monitor | None = None,
+        state_file: str | os.PathLike[str] | None = None,
+        *,
+        keys: Sequence[SigningKey] = (),
+        expected_owner: int | None = None,
+        high_water: str | os.PathLike[str] | None = None,
+        critical_files: Mapping[str, int] | None = None,
+        tier_1_threshold: int | None = None,
+        tier_2_threshold: int | None = None,
+        clock: Clock = system_clock,
+    ) -> None:
+        self.tier_1_threshold = self.TIER_1_THRESHOLD if tier_1_threshold is None else tier_1_threshold
+        self.tier_2_threshold = self.TIER_2_THRESHOLD if tier_2_threshold is None else tier_2_threshold
+        if not 0 <= self.tier_1_threshold <= self.tier_2_threshold:
+            raise ValueError(
+                "thresholds must be 0 <= tier_1_threshold <= tier_2_threshold, "
+                f"not {self.tier_1_threshold} and {self.tier_2_threshold}"
+            )
+        self._critical = _compile(self.CRITICAL_FILES if critical_files is None else critical_files)
+        self._monitor = behavioral_monitor
+        # Resolved now: a daemon that embeds a router may change its directory later.
+        self._path = None if state_file is None else os.path.abspath(state_file)
+        self._keys = tuple(keys)
+        self._expected_owner = expected_owner
+        self._clock = clock
+        self._mark = _HighWater(None if high_water is None else os.path.abspath(high_water))
+        self._snapshot: _Snapshot | None = None
+        self._refresh_lock = threading.Lock()
+        self._history: dict[str, int] = {}
+        self._history_lock = threading.Lock()
+
+    @property
+    def state(self) -> StateView | None:
+        """The last state file that passed every check of form and signature; it may have expired since."""
+        snapshot = self._snapshot
+        return None if snapshot is None else snapshot.view
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Sentences on what does not change a tier but should be repaired: an unusable high-water file."""
+        return self._mark.warnings
+
+    def calculate_score(self, proposal: EvolutionProposal, verdict: GuardianVerdict) -> int:
+        """Return the points of a change, at least 0: lines, files, critical files, the guardian's findings.
+
+        Lines and files are those that the proposal declares or those that its diff shows, whichever is more.
+        """
+        diff = read_diff(_text(proposal.diff_content))
+        lines = max(_declared_lines(proposal.lines_changed), diff.lines_changed)
+        files = {_normal(name) for name in (*_names(proposal.target_files), *diff.files)}
+        issues = min(self.MAX_ISSUE_POINTS, self.POINTS_PER_ISSUE * _count(verdict.issues_found))
+        return (
+            lines // self.LINES_PER_POINT
+            + self.POINTS_PER_FILE * len(files)
+            + sum(map(self._critical_points, files))
+            + self.RISK_POINTS[severity(verdict.risk_level)]
+            + issues
+        )
+
+    def classify(self, proposal: EvolutionProposal, verdict: GuardianVerdict) -> int:
+        """Return the tier of a change, 1..3, and remember it. A verdict that asks for a human gives 3."""
+        tier = self._code_tier(proposal, verdict)
+        self._remember(proposal.proposal_id, tier)
+        return tier
+
+    def classify_with_behavior(
+        self, proposal: EvolutionProposal, verdict: GuardianVerdict, agent_id: str
+    ) -> int:
+        """Return the stricter of the change's tier and its author's, 1..3, and remember it."""
+        tier = max(self._code_tier(proposal, verdict), self.behavior_tier(agent_id))
+        self._remember(proposal.proposal_id, tier)
+        return tier
+
+    def behavior_tier(self, agent_id: str) -> int:
+        """Return an agent's tier by its behaviour, 1..3. Never raises. About 10 us with an unchanged file."""
+        return int(self.behavior(agent_id).tier)
+
+    def behavior(self, agent_id: str) -> BehaviorTier:
+        """Return an agent's tier by its behaviour, with the reason. Never raises."""
+        found: list[BehaviorTier] = []
+        has_source = self._monitor is not None or self._path is not None
+        if has_source and (not isinstance(agent_id, str) or not agent_id):
+            # Nobody is not an unlisted agent: a change without an author must not get a newcomer's tier.
+            return BehaviorTier(Tier.ANOMALOUS, "no agent was named", is_usable=False)
+        if self._monitor is not None:
+            found.append(self._ask_monitor(self._monitor, agent_id))
+        if self._path is not None:
+            found.append(self._ask_state(self._path, agent_id))
+        if not found:
+            return BehaviorTier(Tier.NORMAL, "no source of behaviour is configured")
+        tier = max(source.tier for source in found)
+        strictest = [source for source in found if source.tier == tier]
+        if len(strictest) == 1:
+            return strictest[0]
+        return BehaviorTier(
+            tier,
+            "; ".join(source.reason for source in strictest),
+            all(source.is_usable for source in strictest),
+        )
+
+    def get_classification_history(self) -> dict[str, int]:
+        """Return a copy of the latest classifications, oldest first: proposal id -> its last tier."""
+        with self._history_lock:
+            return dict(self._history)
+
+    def get_tier_stats(self) -> dict[int, int]:
+        """Return how many of the remembered classifications ended in each tier; all three are present."""
+        tiers = list(self.get_classification_history().values())
+        return {int(tier): tiers.count(tier) for tier in Tier}
+
+    def get_tier_description(self, tier: int) -> str:
+        """Say what a tier means; a number that is none is described as the strictest."""
+        return _TIER_DESCRIPTIONS[Tier(tier) if tier in list(Tier) else Tier.ANOMALOUS]
+
+    def _code_tier(self, proposal: EvolutionProposal, verdict: GuardianVerdict) -> int:
+        # Asked again here: the verdict's risk level may have been set after it was built.
+        if verdict.requires_human_review or severity(verdict.risk_level) == "high":
+            return int(Tier.ANOMALOUS)
+        score = self.calculate_score(proposal, verdict)
+        if score <= self.tier_1_threshold:
+            return int(Tier.NORMAL)
+        return int(Tier.SUSPICIOUS if score <= self.tier_2_threshold else Tier.ANOMALOUS)
+
+    def _critical_points(self, path: str) -> int:
+        folded = path.lower()
+        basename = folded.rsplit("/", 1)[-1]
+        for points, basenames, paths in self._critical:
+            if basenames.match(basename) or paths.match(folded):
+                return points
+        return 0
+
+    def _remember(self, proposal_id: str, tier: int) -> None:
+        with self._history_lock:
+            # Taken out first, so that it moves to the newest end.
+            self._history.pop(proposal_id, None)
+            self._history[proposal_id] = tier
+            while len(self._history) > self.HISTORY_SIZE:
+                del self._history[next(iter(self._history))]
+
+    def _ask_monitor(self, monitor: Monitor, agent_id: str) -> BehaviorTier:
+        try:
+            if monitor.is_anomalous(agent_id):
+                return BehaviorTier(Tier.ANOMALOUS, "the monitor finds the agent anomalous")
+            score = monitor.get_profile(agent_id).anomaly_score
+            threshold = getattr(monitor, "suspicious_threshold", self.SUSPICIOUS_SCORE)
+            if score > threshold:
+                return BehaviorTier(
+                    Tier.SUSPICIOUS, f"the anomaly score {score:.2f} is above {threshold:.2f}"
+                )
+            # Asked the other way round too: not-a-number is neither above nor below.
+            if score <= threshold:
+                return BehaviorTier(Tier.NORMAL, f"the anomaly score is {score:.2f}")
+        except Exception as error:  # noqa: BLE001 (any code may stand behind the protocol, and fail in any way)
+            reason = f"the monitor failed: {type(error).__name__}"
+            return BehaviorTier(Tier.ANOMALOUS, reason, is_usable=False)
+        return BehaviorTier(Tier.ANOMALOUS, "the monitor's score is not a number", is_usable=False)
+
+    def _ask_state(self, path: str, agent_id: str) -> BehaviorTier:
+        try:
+            view = self._current_state(path)
+            tier = view.tier(agent_id)
+            listed = view.agents.get(agent_id)
+        except StateFileError as error:
+            return BehaviorTier(Tier.ANOMALOUS, str(error), is_usable=False)
+        except Exception as error:  # noqa: BLE001 (last resort: a gate that crashes is a gate that somebody removes)
+            reason = f"state file {path} cannot be used: {type(error).__name__}"
+            return BehaviorTier(Tier.ANOMALOUS, reason, is_usable=False)
+        if listed is None:
+            return BehaviorTier(tier, f"the agent is not listed; unlisted agents have tier {int(tier)}")
+        code = listed.get("reason_code")
+        why = f" ({code})" if isinstance(code, str) and _WORD.fullmatch(code) else ""
+        return BehaviorTier(tier, f"the state file lists the agent with tier {int(tier)}{why}")
+
+    def _current_state(self, path: str) -> StateView:
+        """Return the document in force. Parses only what changed; asks for owner and freshness every time."""
+        try:
+            status = os.lstat(path)
+        except FileNotFoundError:
+            raise StateFileError(f"state file {path} is missing") from None
+        except (OSError, ValueError) as error:
+            raise StateFileError(f"state file {path} cannot be looked at: {error}") from error
+        snapshot = self._snapshot
+        if snapshot is None or not snapshot.is_still(status):
+            snapshot = self._refresh(path, status)
+        else:
+            check_trust(path, status, expected_owner=self._expected_owner, is_signed=bool(self._keys))
+        if snapshot.view is None:
+            raise StateFileError(snapshot.refusal)
+        snapshot.view.check_fresh(self._clock.now_us(), self._clock.boottime_ms(), self._clock.boot_id())
+        return snapshot.view
+
+    def _refresh(self, path: str, status: os.stat_result) -> _Snapshot:
+        """Read the file again. A refusal is remembered like a view: the same bytes would be refused again."""
+        with self._refresh_lock:
+            if self._snapshot is not None and self._snapshot.is_still(status):
+                # Another thread read it while this one waited.
+                return self._snapshot
+            now_us = self._clock.now_us()
+            data, status = read_document(
+                path, expected_owner=self._expected_owner, is_signed=bool(self._keys)
+            )
+            view, refusal = None, ""
+            try:
+                candidate = parse_state(data, self._keys, source=f"state file {path}")
+                candidate.check_not_below(self._mark.value())
+                # With keys, only a verified document comes this far: nobody else can raise the mark.
+                self._mark.raise_to(candidate.version)
+                view = candidate
+            except StateFileError as error:
+                refusal = str(error)
+            changed_us = max(status.st_mtime_ns, status.st_ctime_ns) // 1000
+            is_settled = now_us - changed_us > _SETTLED_AFTER_US
+            self._snapshot = _Snapshot(_identity(status), view, refusal, is_settled)
+            return self._snapshot
+
+
+class _HighWater:
+    """The highest ``(epoch, seq)`` seen: in memory, and in a file if there is a path. Callers hold a lock.
+
+    A file that is missing means a first start; one that cannot be read does too, with a warning: freshness
+    still bounds what a rollback can do, and a broken disk must not stop every agent for ever.
+    Several processes may share the file; each also takes over what the others wrote.
+    """
+
+    #: The file holds two integers; more than this is another file given by mistake.
+    MAX_BYTES = 4096
+
+    def __init__(self, path: str | None) -> None:
+        self._path = path
+        self._highest: tuple[int, int] | None = None
+        self._is_loaded = path is None
+        self._load_warning = ""
+        self._save_warning = ""
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        return tuple(filter(None, (self._load_warning, self._save_warning)))
+
+    def value(self) -> tuple[int, int] | None:
+        """Return the mark; None at a first start."""
+        if not self._is_loaded:
+            self._is_loaded = True
+            self._load()
+        return self._highest
+
+    def raise_to(self, version: tuple[int, int]) -> None:
+        """Raise the mark, here and in the file. Never lowers it, never raises an exception."""
+        if self._highest is not None and version <= self._highest:
+            return
+        self._highest = version
+        if self._path is None:
+            return
+        # What another process wrote in the meantime must not be lowered.
+        self._load()
+        epoch, seq = self._highest
+        try:
+            publish(self._path, b'{"epoch":%d,"seq":%d}\n' % (epoch, seq), mode=0o600)
+        except (OSError, ValueError) as error:
+            self._save_warning = f"high-water file {self._path} cannot be written: {error}"
+        else:
+            self._save_warning = ""
+
+    def _load(self) -> None:
+        path = self._path
+        assert path is not None
+        try:
+            os.lstat(path)
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError):
+            pass
+        try:
+            data, _ = read_document(path, is_signed=True, max_bytes=self.MAX_BYTES)
+        except StateFileError:
+            data = b""
+        mark = _MARK.fullmatch(data)
+        if mark is None:
+            self._load_warning = f"high-water file {path} cannot be read; starting as if for the first time"
+            return
+        saved = int(mark[1]), int(mark[2])
+        if self._highest is None or self._highest < saved:
+            self._highest = saved
+
+
+def _identity(status: os.stat_result) -> tuple[int, ...]:
+    """Return what changes whenever a file is replaced or written. ctime cannot be set back, mtime can."""
+    return (
+        status.st_dev,
+        status.st_ino,
+        status.st_size,
+        status.st_mtime_ns,
+        status.st_ctime_ns,
+    )
+
+
+def _compile(patterns: Mapping[str, int]) -> list[tuple[int, re.Pattern[str], re.Pattern[str]]]:
+    """Turn shell patterns into points, highest first, with what basenames and what paths have them."""
+    basenames: dict[int, list[str]] = {}
+    paths: dict[int, list[str]] = {}
+    for pattern, points in patterns.items():
+        if points < 0:
+            raise ValueError(f"critical file {pattern!r} must not have negative points")
+        folded = pattern.lower()
+        if "/" in folded:
+            # Also as the end of a longer path: a proposal may name the file absolutely or from further up.
+            paths.setdefault(points, []).extend((folded, "*/" + folded))
+        else:
+            basenames.setdefault(points, []).append(folded)
+    return [
+        (points, _any_of(basenames.get(points, [])), _any_of(paths.get(points, [])))
+        for points in sorted(basenames.keys() | paths.keys(), reverse=True)
+    ]
+
+
+def _any_of(patterns: Sequence[str]) -> re.Pattern[str]:
+    """Return the expression of all shell patterns together; without any it matches nothing."""
+    return re.compile("|".join(map(fnmatch.translate, patterns)) or "(?!)")
+
+
+def _normal(path: str) -> str:
+    """Return one spelling of a path: no blanks around it, no ``./``, ``//``, ``x/..`` or backslashes."""
+    return posixpath.normpath(_SLASHES.sub("/", path.strip()))
+
+
+def _text(value: object) -> str:
+    """Return text as it is, bytes decoded, nothing for anything else."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    return value if isinstance(value, str) else ""
+
+
+def _count(values: object) -> int:
+    """Return how many things a list holds; anything else that is there is one thing."""
+    if isinstance(values, Sized) and not isinstance(values, str | bytes):
+        return len(values)
+    return 1 if values else 0
+
+
+def _names(values: object) -> list[str]:
+    """Return a list of names from what a caller may give: one name, several, paths, or None."""
+    if values is None:
+        return []
+    if isinstance(values, str | bytes | os.PathLike) or not isinstance(values, Iterable):
+        values = [values]
+    return [os.fsdecode(v) if isinstance(v, str | bytes | os.PathLike) else str(v) for v in values]
+
+
+def _declared_lines(lines: object) -> int:
+    """Return the declared number of changed lines; negative ones are none, what is no number is too many."""
+    if lines is None:
+        return 0
+    if not isinstance(lines, int):
+        return _UNREADABLE_LINES
+    return max(0, lines)

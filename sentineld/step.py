@@ -1,0 +1,268 @@
+"""The keyed step: one agent's state and its next inputs in, the new state and its decisions out.
+
+Every engine runs this function: the daemon, replay, and a distributed engine. It reads no clock and no
+file; ``step(step(s, a), b)`` equals ``step(s, a + b)``; and ticks may be as rare or as frequent as one
+likes, because time acts at exact instants (see ``policy``). The state that is passed in is consumed: use
+the returned one. What an engine keeps of it is ``dump_state``, versioned bytes.
+
+Decisions leave as ``Draft``: numbers, file names and texts are given where decisions are committed.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+
+from sentineld.event import Observation, Tick
+from sentineld.instant import iso
+from sentineld.monitor import NEVER_US, BehavioralMonitor, Crossing
+from sentineld.policy import Change, Policy, Standing
+from sentineld.profile import AgentBehavioralProfile
+from sentineld.tier import Tier
+
+#: Observations kept as evidence for the next decision.
+RECENT = 8
+
+#: Version of the bytes that ``dump_state`` gives.
+STATE_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Prior:
+    """What all agents share: immutable, versioned inputs of the step."""
+
+    monitor: BehavioralMonitor
+    policy: Policy
+
+    @property
+    def version(self) -> str:
+        """Name these inputs: equal inputs have equal names."""
+        return f"{self.monitor.version}/q{self.policy.quiet_us // 1_000_000}" + (
+            "p" if self.policy.tier3_needs_pardon else ""
+        )
+
+
+@dataclass(slots=True)
+class AgentState:
+    """Everything that is known of one agent; a value.
+
+    ``owner`` is the uid that wrote the telemetry. ``events`` and ``last_activity_us`` are over the agent's
+    life; ``clock_us`` is the latest instant it was told of; ``level`` the tier that its score calls for;
+    ``decision_no``, ``decision_score`` and ``reason_code`` tell of the decision that gave it its present
+    tier (0: none); whoever numbers decisions sets them.
+    """
+
+    owner: int
+    profile: AgentBehavioralProfile
+    standing: Standing = field(default_factory=Standing)
+    clock_us: int = 0
+    level: int = 1
+    events: int = 0
+    last_activity_us: int = 0
+    peak: float = 0.0
+    decision_no: int = 0
+    decision_score: float = 0.0
+    reason_code: str = ""
+    recent: list[Observation] = field(default_factory=list)
+
+    @property
+    def agent_id(self) -> str:
+        """The id that the agent claims."""
+        return self.profile.agent_id
+
+    @property
+    def is_cold(self) -> bool:
+        """Whether the passing of time can change nothing: empty window, tier 1, no pin, no grace."""
+        return self.standing.is_plain and not self.profile.window.buckets
+
+
+@dataclass(frozen=True, slots=True)
+class Pardon:
+    """An operator's wish: back to tier 1, with ``grace_us`` microseconds in which only rules demote."""
+
+    at_us: int
+    actor: str
+    reason: str
+    grace_us: int
+    attack: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """An operator's wish: hold this tier, until an instant (None: until unpinned)."""
+
+    at_us: int
+    actor: str
+    reason: str
+    tier: int
+    until_us: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Unpin:
+    """An operator's wish: lift the pin."""
+
+    at_us: int
+    actor: str
+    reason: str
+
+
+Wish = Pardon | Pin | Unpin
+Input = Observation | Tick | Wish
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A decision before it has a number: the change, the window at that moment, and the last records."""
+
+    change: Change
+    crossing: Crossing
+    recent: tuple[Observation, ...]
+    actor: str = ""
+    note: str = ""
+    attack: bool = False
+
+
+def new_state(owner: int, agent_id: str, prior: Prior, at_us: int) -> AgentState:
+    """Return the state of an agent that was never seen before ``at_us``."""
+    profile = AgentBehavioralProfile(
+        agent_id,
+        last_activity=iso(at_us),
+        sliding_window_start=iso(at_us),
+        window=prior.monitor.new_window(),
+    )
+    return AgentState(owner, profile, Standing(since_us=at_us))
+
+
+def step(state: AgentState, prior: Prior, inputs: Iterable[Input]) -> tuple[AgentState, list[Draft]]:
+    """Apply inputs in order: observations, ticks and operator wishes.
+
+    An observation older than the latest instant counts in its own bucket, if the window still holds that,
+    and is judged at the latest instant. Cost: O(1) amortised an observation.
+    """
+    drafts: list[Draft] = []
+    run: list[Observation] = []
+    for item in inputs:
+        if isinstance(item, tuple):
+            run.append(item)
+            continue
+        if run:
+            observe(state, prior, run, drafts)
+            run = []
+        if isinstance(item, Tick):
+            elapse(state, prior, item.at_us, drafts)
+        else:
+            _obey(state, prior, item, drafts)
+    if run:
+        observe(state, prior, run, drafts)
+    return state, drafts
+
+
+def observe(state: AgentState, prior: Prior, run: Sequence[Observation], drafts: list[Draft]) -> None:
+    """Apply a run of observations (not empty); decisions are appended to ``drafts``."""
+    monitor, policy, standing = prior.monitor, prior.policy, state.standing
+    window = state.profile.window
+    position = 0
+    while True:
+        deadline = policy.next_deadline(standing)
+        stop = monitor.observe(
+            window, state.clock_us, state.level, run, position, NEVER_US if deadline is None else deadline
+        )
+        position, state.clock_us, state.peak = stop.position, stop.clock_us, max(state.peak, stop.peak)
+        if stop.crossing is not None:
+            _cross(state, prior, stop.crossing, run[max(0, position - RECENT) : position], drafts)
+        elif position < len(run):
+            _elapse(state, prior, run[position][0], run[max(0, position - RECENT) : position], drafts)
+        else:
+            break
+    state.events += len(run)
+    state.recent = _latest(state, run)
+    state.last_activity_us = max(state.last_activity_us, max(item[0] for item in run))
+
+
+def elapse(state: AgentState, prior: Prior, at_us: int, drafts: list[Draft]) -> None:
+    """Let time pass until ``at_us``; decisions are appended to ``drafts``. Going back is ignored."""
+    if at_us > state.clock_us:
+        _elapse(state, prior, at_us, (), drafts)
+        _advance(state, prior, at_us, (), drafts)
+        state.clock_us = at_us
+
+
+def _elapse(
+    state: AgentState, prior: Prior, before_us: int, seen: Sequence[Observation], drafts: list[Draft]
+) -> None:
+    # Deadlines act strictly before ``before_us``: what happens at that very instant comes first.
+    policy, standing = prior.policy, state.standing
+    while (deadline := policy.next_deadline(standing)) is not None and deadline < before_us:
+        _advance(state, prior, deadline, seen, drafts)
+        if policy.next_deadline(standing) != deadline:
+            continue
+        state.clock_us = max(state.clock_us, deadline)
+        changes = policy.pass_deadline(standing, deadline, state.level)
+        moment = prior.monitor.look(state.profile.window, deadline)
+        drafts.extend(Draft(change, moment, tuple(_latest(state, seen))) for change in changes)
+
+
+def _advance(
+    state: AgentState, prior: Prior, until_us: int, seen: Sequence[Observation], drafts: list[Draft]
+) -> None:
+    while (crossing := prior.monitor.elapse(state.profile.window, state.level, until_us)) is not None:
+        _cross(state, prior, crossing, seen, drafts)
+
+
+def _cross(
+    state: AgentState, prior: Prior, crossing: Crossing, seen: Sequence[Observation], drafts: list[Draft]
+) -> None:
+    state.level = crossing.level
+    changes = prior.policy.call(state.standing, crossing.at_us, crossing.level)
+    drafts.extend(Draft(change, crossing, tuple(_latest(state, seen))) for change in changes)
+
+
+def _latest(state: AgentState, seen: Sequence[Observation]) -> list[Observation]:
+    return [*state.recent, *seen[-RECENT:]][-RECENT:]
+
+
+def _obey(state: AgentState, prior: Prior, wish: Wish, drafts: list[Draft]) -> None:
+    at_us = max(wish.at_us, state.clock_us)
+    elapse(state, prior, at_us, drafts)
+    moment = prior.monitor.look(state.profile.window, at_us)
+    recent = tuple(state.recent)
+    if isinstance(wish, Pardon):
+        change = prior.policy.pardon(state.standing, at_us, wish.grace_us)
+        state.profile.window.clear()
+        state.recent = []
+        state.level = 1
+        drafts.append(Draft(change, moment, recent, wish.actor, wish.reason, wish.attack))
+    elif isinstance(wish, Pin):
+        change = prior.policy.pin(state.standing, at_us, Tier(wish.tier), wish.until_us)
+        drafts.append(Draft(change, moment, recent, wish.actor, wish.reason))
+    elif state.standing.pinned_tier is not None:
+        change = prior.policy.unpin(state.standing, at_us)
+        drafts.append(Draft(change, moment, recent, wish.actor, wish.reason))
+
+
+def refresh(state: AgentState, prior: Prior) -> AgentState:
+    """Bring the readable part of the profile (counts, score, times) up to the state's own clock."""
+    profile = state.profile
+    profile.window.advance(state.clock_us // profile.window.bucket_us)
+    profile.refresh()
+    profile.anomaly_score = prior.monitor.score_window(profile.window).value
+    profile.last_activity = iso(state.last_activity_us)
+    return state
+
+
+_state_encoder = msgspec.json.Encoder()
+_state_decoder = msgspec.json.Decoder(AgentState)
+
+
+def dump_state(state: AgentState) -> bytes:
+    """Return the state as bytes: the version number, a colon, JSON."""
+    return b"%d:" % STATE_VERSION + _state_encoder.encode(state)
+
+
+def load_state(data: bytes) -> AgentState:
+    """Read what ``dump_state`` gave. Raises ``ValueError`` for another version or damaged bytes."""
+    version, _, body = data.partition(b":")
+    if version != b"%d" % STATE_VERSION:
+        raise ValueError(f"agent state of version {version[:8]!r}, this program reads {STATE_VERSION}")
+    return _state_decoder.decode(body)

@@ -1,0 +1,516 @@
+"""Store: one SQLite database in which positions, agents and decisions commit in one transaction.
+
+A crash at any moment leaves a batch wholly done or wholly undone; what was undone is read again. WAL with
+``synchronous=FULL``: a commit that returned survives a power cut. One writer, one thread; readers
+(``status``, ``why``) open the file read-only. Times are microseconds since the Unix epoch.
+"""
+
+import json
+import os
+import sqlite3
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from sentineld.batch import Key, Part
+from sentineld.decision import Decision
+from sentineld.errors import AccessError, StoreError
+from sentineld.tail import Source
+
+#: ``PRAGMA application_id``: "SNTL".
+APPLICATION_ID = 0x534E544C
+SCHEMA_VERSION = 1
+
+#: Inputs kept for ``replay --as-observed``.
+KEPT_INPUTS = 500_000
+#: Different event types counted by name; further ones are counted as ``other``.
+MAX_EVENT_TYPES = 512
+#: Explicit record ids remembered for each owner.
+MAX_SEEN = 100_000
+
+_SCHEMA = """
+CREATE TABLE meta(
+  id INTEGER PRIMARY KEY CHECK (id = 1), database_id TEXT NOT NULL, born_at INTEGER NOT NULL,
+  epoch INTEGER NOT NULL, seq INTEGER NOT NULL, decision_no INTEGER NOT NULL, logged_no INTEGER NOT NULL,
+  clock INTEGER NOT NULL, last_scan INTEGER NOT NULL, has_history INTEGER NOT NULL,
+  events INTEGER NOT NULL, tool_calls INTEGER NOT NULL, seen_expired INTEGER NOT NULL,
+  inputs_pruned INTEGER NOT NULL, settings TEXT NOT NULL
+) STRICT;
+CREATE TABLE source(
+  id INTEGER PRIMARY KEY, path BLOB NOT NULL, last_path BLOB NOT NULL, kind TEXT NOT NULL,
+  dev TEXT NOT NULL, ino TEXT NOT NULL, generation INTEGER NOT NULL, owner INTEGER NOT NULL,
+  look_us INTEGER NOT NULL, history_end INTEGER NOT NULL,
+  fp_len INTEGER NOT NULL, fp BLOB NOT NULL, tail_len INTEGER NOT NULL, tail BLOB NOT NULL,
+  pos INTEGER NOT NULL, is_skipping INTEGER NOT NULL,
+  lines INTEGER NOT NULL, accepted INTEGER NOT NULL, ignored INTEGER NOT NULL, rejected INTEGER NOT NULL,
+  duplicates INTEGER NOT NULL, conflicts INTEGER NOT NULL, clamped INTEGER NOT NULL,
+  timeless INTEGER NOT NULL, bytes_read INTEGER NOT NULL, is_gone INTEGER NOT NULL,
+  elements BLOB NOT NULL, signature TEXT NOT NULL
+) STRICT;
+CREATE TABLE agent(
+  owner INTEGER NOT NULL, agent_id TEXT NOT NULL, name TEXT NOT NULL UNIQUE,
+  tier INTEGER NOT NULL, is_cold INTEGER NOT NULL, state BLOB NOT NULL,
+  PRIMARY KEY (owner, agent_id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX agent_warm ON agent(is_cold) WHERE is_cold = 0;
+CREATE TABLE event_type(name TEXT PRIMARY KEY, events INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE decision(
+  decision_no INTEGER PRIMARY KEY, name TEXT NOT NULL, document TEXT NOT NULL
+) STRICT;
+CREATE INDEX decision_name ON decision(name, decision_no);
+CREATE TABLE input(
+  no INTEGER PRIMARY KEY, kind TEXT NOT NULL, at INTEGER NOT NULL, document TEXT NOT NULL
+) STRICT;
+CREATE TABLE bracket(
+  input_no INTEGER NOT NULL REFERENCES input(no) ON DELETE CASCADE, ordinal INTEGER NOT NULL,
+  source INTEGER NOT NULL, "from" INTEGER NOT NULL, "to" INTEGER NOT NULL,
+  lo INTEGER NOT NULL, hi INTEGER NOT NULL, file_time INTEGER NOT NULL,
+  is_history INTEGER NOT NULL, skip INTEGER NOT NULL,
+  PRIMARY KEY (input_no, ordinal)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE seen(
+  owner INTEGER NOT NULL, id BLOB NOT NULL, content BLOB NOT NULL, no INTEGER NOT NULL,
+  PRIMARY KEY (owner, id, content)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX seen_age ON seen(owner, no);
+CREATE TABLE request(id TEXT PRIMARY KEY, at INTEGER NOT NULL, document TEXT NOT NULL) STRICT, WITHOUT ROWID;
+"""
+
+_SOURCE_COLUMNS = [item.name for item in fields(Source)]
+_SOURCE_UPSERT = (
+    f"INSERT INTO source({', '.join(_SOURCE_COLUMNS)}) VALUES ({', '.join('?' * len(_SOURCE_COLUMNS))}) "  # noqa: S608
+    f"ON CONFLICT(id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in _SOURCE_COLUMNS[1:])} "
+    "WHERE source.pos = ?"
+)
+
+
+@dataclass(slots=True)
+class AgentRow:
+    """One agent as stored: ``name`` is its published id, ``state`` the bytes of ``step.dump_state``."""
+
+    owner: int
+    agent_id: str
+    name: str
+    tier: int
+    is_cold: bool
+    state: bytes
+
+
+@dataclass(slots=True)
+class Commit:
+    """Everything that one transaction changes.
+
+    ``sources`` are pairs of (the position that the database must still hold, the source's new state).
+    ``kind`` is what the input was: ``read``, ``tick``, ``wish``, ``settings`` or ``publish``; all but the
+    last are kept for ``replay --as-observed``, with ``document`` and the parts that were read.
+    """
+
+    kind: str
+    at_us: int
+    sources: list[tuple[int, Source]] = field(default_factory=list)
+    agents: list[AgentRow] = field(default_factory=list)
+    decisions: list[Decision] = field(default_factory=list)
+    parts: Sequence[Part] = ()
+    document: dict[str, Any] = field(default_factory=dict)
+    event_types: dict[str, int] = field(default_factory=dict)
+    events: int = 0
+    tool_calls: int = 0
+    seen: list[tuple[int, bytes, bytes]] = field(default_factory=list)
+    request_id: str = ""
+    clock_us: int = 0
+    last_scan_us: int = 0
+    is_history_done: bool = False
+    bumps_seq: bool = False
+    settings: str = ""
+
+
+@dataclass(slots=True)
+class Meta:
+    """The database's own row."""
+
+    database_id: str
+    born_at: int
+    epoch: int
+    seq: int
+    decision_no: int
+    logged_no: int
+    clock: int
+    last_scan: int
+    has_history: bool
+    events: int
+    tool_calls: int
+    seen_expired: int
+    inputs_pruned: int
+    settings: str
+
+
+class Store:
+    """The database of one state directory. Use as a context manager, or ``close`` it."""
+
+    def __init__(self, connection: sqlite3.Connection, *, keeps_inputs: bool = True) -> None:
+        self._db = connection
+        self._keeps_inputs = keeps_inputs
+        self._next_source = 1 + self._value("SELECT coalesce(max(id), 0) FROM source")
+        self._next_input = 1 + self._value("SELECT coalesce(max(no), 0) FROM input")
+        self._type_names = {row[0] for row in self._db.execute("SELECT name FROM event_type")}
+        self._seen_no = self._value("SELECT coalesce(max(no), 0) FROM seen")
+        self._seen_counts = dict(self._db.execute("SELECT owner, count(*) FROM seen GROUP BY owner"))
+
+    @classmethod
+    def open(cls, path: str, now_us: int, *, is_durable: bool = True, epoch_floor: int = 0) -> "Store":
+        """Open or create the database; a new one gets an epoch above ``epoch_floor``.
+
+        Without ``is_durable`` (replay, with the path ``:memory:``) nothing is kept of the inputs.
+        Raises ``StoreError`` where the file is no sentineld database, is damaged, or was written by a newer
+        version; ``AccessError`` where it may not be opened.
+        """
+        try:
+            connection = sqlite3.connect(path, isolation_level=None, timeout=5.0)
+        except sqlite3.OperationalError as error:
+            raise _cannot_open(path, error) from error
+        try:
+            if path != ":memory:" and os.stat(path).st_size == 0:
+                os.chmod(path, 0o600)
+            _configure(connection, is_durable=is_durable)
+            _migrate(connection, path, now_us, epoch_floor)
+            return cls(connection, keeps_inputs=is_durable)
+        except sqlite3.DatabaseError as error:
+            connection.close()
+            raise _cannot_open(path, error) from error
+        except BaseException:
+            connection.close()
+            raise
+
+    @classmethod
+    def open_readonly(cls, path: str) -> "Store":
+        """Open an existing database for reading only. Raises as ``open`` does."""
+        if not os.path.exists(path):
+            raise StoreError(
+                f"there is no database at {path}", hint="sentineld run --telemetry DIR --state-dir DIR"
+            )
+        try:
+            connection = sqlite3.connect(f"file:{_quote(path)}?mode=ro", uri=True, isolation_level=None, timeout=5.0)
+            connection.execute("PRAGMA query_only=ON")
+            connection.execute("PRAGMA trusted_schema=OFF")
+            _check_ours(connection, path)
+            return cls(connection)
+        except sqlite3.DatabaseError as error:
+            raise _cannot_open(path, error) from error
+
+    def __enter__(self) -> "Store":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._db.close()
+
+    def next_source_id(self) -> int:
+        """Number a source that is about to be met; the row is written with its first commit."""
+        number = self._next_source
+        self._next_source += 1
+        return number
+
+    def commit(self, commit: Commit) -> None:
+        """Write everything in one transaction, or nothing.
+
+        Raises ``StoreError`` where a source's position is not the expected one (another writer), and
+        ``sqlite3.Error`` for faults of the storage; then nothing was written and the caller must reload.
+        """
+        with self._transaction():
+            self._write_input(commit)
+            self._write_sources(commit.sources)
+            self._db.executemany(
+                "INSERT INTO agent(owner, agent_id, name, tier, is_cold, state) VALUES (?, ?, ?, ?, ?, ?) "
+                "ON CONFLICT(owner, agent_id) DO UPDATE SET name = excluded.name, tier = excluded.tier, "
+                "is_cold = excluded.is_cold, state = excluded.state",
+                [(a.owner, a.agent_id, a.name, a.tier, a.is_cold, a.state) for a in commit.agents],
+            )
+            self._db.executemany(
+                "INSERT INTO decision(decision_no, name, document) VALUES (?, ?, ?)",
+                [(d.decision_no, d.agent_id, json.dumps(d.to_dict())) for d in commit.decisions],
+            )
+            self._write_types(commit.event_types)
+            self._write_seen(commit.seen)
+            if commit.request_id:
+                self._db.execute(
+                    "INSERT INTO request(id, at, document) VALUES (?, ?, ?)",
+                    (commit.request_id, commit.at_us, json.dumps(commit.document)),
+                )
+            self._db.execute(
+                "UPDATE meta SET seq = seq + ?, decision_no = max(decision_no, ?), clock = max(clock, ?), "
+                "last_scan = max(last_scan, ?), has_history = has_history AND NOT ?, events = events + ?, "
+                "tool_calls = tool_calls + ?, settings = CASE WHEN ? = '' THEN settings ELSE ? END",
+                (
+                    int(commit.bumps_seq),
+                    commit.decisions[-1].decision_no if commit.decisions else 0,
+                    commit.clock_us,
+                    commit.last_scan_us,
+                    commit.is_history_done,
+                    commit.events,
+                    commit.tool_calls,
+                    commit.settings,
+                    commit.settings,
+                ),
+            )
+
+    def note_logged(self, decision_no: int) -> None:
+        """Remember that the decision log holds everything up to this decision."""
+        with self._transaction():
+            self._db.execute("UPDATE meta SET logged_no = max(logged_no, ?)", (decision_no,))
+
+    def meta(self) -> Meta:
+        """Return the database's own row."""
+        columns = ", ".join(item.name for item in fields(Meta))
+        row = self._db.execute(f"SELECT {columns} FROM meta").fetchone()  # noqa: S608
+        values = dict(zip((item.name for item in fields(Meta)), row, strict=True))
+        return Meta(**{**values, "has_history": bool(values["has_history"])})
+
+    def sources(self, *, with_gone: bool = True) -> list[Source]:
+        """Return every known source, oldest first."""
+        where = "" if with_gone else "WHERE is_gone = 0"
+        rows = self._db.execute(f"SELECT {', '.join(_SOURCE_COLUMNS)} FROM source {where} ORDER BY id")  # noqa: S608
+        return [_source(row) for row in rows]
+
+    def agent(self, key: Key) -> AgentRow | None:
+        """Return one agent by owner and claimed id."""
+        row = self._db.execute(
+            "SELECT owner, agent_id, name, tier, is_cold, state FROM agent WHERE owner = ? AND agent_id = ?", key
+        ).fetchone()
+        return None if row is None else AgentRow(*row)
+
+    def agent_named(self, name: str) -> AgentRow | None:
+        """Return one agent by its published id."""
+        row = self._db.execute(
+            "SELECT owner, agent_id, name, tier, is_cold, state FROM agent WHERE name = ?", (name,)
+        ).fetchone()
+        return None if row is None else AgentRow(*row)
+
+    def agents(self, *, warm_only: bool = False) -> Iterator[AgentRow]:
+        """Yield agents in the order of their published ids; ``warm_only``: those that time can change."""
+        where = "WHERE is_cold = 0" if warm_only else ""
+        rows = self._db.execute(
+            f"SELECT owner, agent_id, name, tier, is_cold, state FROM agent {where} ORDER BY name"  # noqa: S608
+        )
+        return (AgentRow(*row) for row in rows)
+
+    def agent_names(self) -> list[str]:
+        """Return every published id."""
+        return [row[0] for row in self._db.execute("SELECT name FROM agent ORDER BY name")]
+
+    def owner_counts(self) -> dict[int, int]:
+        """Return how many agents each owner has."""
+        return dict(self._db.execute("SELECT owner, count(*) FROM agent GROUP BY owner"))
+
+    def name_taken(self, name: str) -> bool:
+        """Say whether a published id is in use."""
+        return self._db.execute("SELECT 1 FROM agent WHERE name = ?", (name,)).fetchone() is not None
+
+    def decisions(self, *, name: str | None = None, after: int = 0, limit: int = -1) -> list[Decision]:
+        """Return decisions in order; with ``limit``, the newest ones."""
+        clause, values = ("AND name = ?", (name,)) if name is not None else ("", ())
+        rows = self._db.execute(
+            f"SELECT document FROM decision WHERE decision_no > ? {clause} ORDER BY decision_no DESC LIMIT ?",  # noqa: S608
+            (after, *values, limit),
+        ).fetchall()
+        return [Decision.from_dict(json.loads(row[0])) for row in reversed(rows)]
+
+    def source_path(self, source_id: int) -> str:
+        """Return the path by which a source is known; empty for an unknown one."""
+        row = self._db.execute("SELECT path FROM source WHERE id = ?", (source_id,)).fetchone()
+        return "" if row is None else os.fsdecode(row[0])
+
+    def event_types(self) -> dict[str, int]:
+        """Return how many events of each type were counted."""
+        return dict(self._db.execute("SELECT name, events FROM event_type ORDER BY name"))
+
+    def seen(self, owner: int, record_id: bytes) -> list[bytes]:
+        """Return the content hashes under which an explicit record id was seen."""
+        rows = self._db.execute("SELECT content FROM seen WHERE owner = ? AND id = ?", (owner, record_id))
+        return [row[0] for row in rows]
+
+    def has_request(self, request_id: str) -> bool:
+        """Say whether an operator's request was carried out before."""
+        row = self._db.execute("SELECT 1 FROM request WHERE id = ?", (request_id,)).fetchone()
+        return row is not None
+
+    def inputs(self) -> Iterator[tuple[str, int, dict[str, Any], list[Part]]]:
+        """Yield what was read, in order: (kind, at, document, parts without rows)."""
+        owners = dict(self._db.execute("SELECT id, owner FROM source"))
+        for no, kind, at, document in self._db.execute("SELECT no, kind, at, document FROM input ORDER BY no"):
+            brackets = self._db.execute(
+                'SELECT source, "from", "to", lo, hi, file_time, is_history, skip FROM bracket '
+                "WHERE input_no = ? ORDER BY ordinal",
+                (no,),
+            )
+            parts = [
+                Part(source, owners.get(source, -1), start, end, lo, hi, file_time, bool(is_history), skip=skip)
+                for source, start, end, lo, hi, file_time, is_history, skip in brackets
+            ]
+            yield kind, at, json.loads(document), parts
+
+    def _value(self, query: str) -> int:
+        return int(self._db.execute(query).fetchone()[0])
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._db.execute("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
+
+    def _write_input(self, commit: Commit) -> None:
+        if commit.kind == "publish" or not self._keeps_inputs:
+            return
+        no = self._next_input
+        self._db.execute(
+            "INSERT INTO input(no, kind, at, document) VALUES (?, ?, ?, ?)",
+            (no, commit.kind, commit.at_us, json.dumps(commit.document)),
+        )
+        self._db.executemany(
+            "INSERT INTO bracket VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                (
+                    no,
+                    ordinal,
+                    part.source_id,
+                    part.start,
+                    part.end,
+                    part.lo,
+                    part.hi,
+                    part.file_time,
+                    part.is_history,
+                    part.skip,
+                )
+                for ordinal, part in enumerate(commit.parts)
+            ],
+        )
+        if no % 4096 == 0:
+            oldest_kept = no - KEPT_INPUTS
+            self._db.execute("DELETE FROM bracket WHERE input_no < ?", (oldest_kept,))
+            pruned = self._db.execute("DELETE FROM input WHERE no < ?", (oldest_kept,)).rowcount
+            self._db.execute("UPDATE meta SET inputs_pruned = inputs_pruned + ?", (pruned,))
+        self._next_input = no + 1
+
+    def _write_sources(self, sources: Iterable[tuple[int, Source]]) -> None:
+        for expected_pos, source in sources:
+            row = [_column(source, name) for name in _SOURCE_COLUMNS]
+            if self._db.execute(_SOURCE_UPSERT, (*row, expected_pos)).rowcount != 1:
+                raise StoreError(
+                    f"the database no longer holds position {expected_pos} of {source.path!r}",
+                    hint="is another process writing to this state directory?",
+                )
+
+    def _write_types(self, counts: dict[str, int]) -> None:
+        named: dict[str, int] = {}
+        for name, events in counts.items():
+            known = name in self._type_names or len(self._type_names) < MAX_EVENT_TYPES
+            if known:
+                self._type_names.add(name)
+            target = name if known else "other"
+            named[target] = named.get(target, 0) + events
+        self._db.executemany(
+            "INSERT INTO event_type(name, events) VALUES (?, ?) "
+            "ON CONFLICT(name) DO UPDATE SET events = events + excluded.events",
+            list(named.items()),
+        )
+
+    def _write_seen(self, seen: list[tuple[int, bytes, bytes]]) -> None:
+        for owner, record_id, content in seen:
+            self._seen_no += 1
+            self._db.execute("INSERT INTO seen VALUES (?, ?, ?, ?)", (owner, record_id, content, self._seen_no))
+            self._seen_counts[owner] = self._seen_counts.get(owner, 0) + 1
+        for owner in {item[0] for item in seen}:
+            excess = self._seen_counts[owner] - MAX_SEEN
+            if excess > 0:
+                self._db.execute(
+                    "DELETE FROM seen WHERE owner = ? AND no <= "
+                    "(SELECT no FROM seen WHERE owner = ? ORDER BY no LIMIT 1 OFFSET ?)",
+                    (owner, owner, excess - 1),
+                )
+                self._db.execute("UPDATE meta SET seen_expired = seen_expired + ?", (excess,))
+                self._seen_counts[owner] = MAX_SEEN
+
+
+def _configure(db: sqlite3.Connection, *, is_durable: bool) -> None:
+    db.execute("PRAGMA trusted_schema=OFF")
+    db.execute("PRAGMA cell_size_check=ON")
+    db.execute("PRAGMA foreign_keys=ON")
+    db.execute("PRAGMA journal_mode=WAL" if is_durable else "PRAGMA journal_mode=MEMORY")
+    db.execute("PRAGMA synchronous=FULL" if is_durable else "PRAGMA synchronous=OFF")
+    db.execute("PRAGMA wal_autocheckpoint=2000")
+    db.execute("PRAGMA journal_size_limit=67108864")
+
+
+def _check_ours(db: sqlite3.Connection, path: str) -> None:
+    if db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
+        raise StoreError(f"{path} is not a sentineld database", hint="choose another --state-dir")
+    version = db.execute("PRAGMA user_version").fetchone()[0]
+    if version > SCHEMA_VERSION:
+        raise StoreError(
+            f"{path} has schema version {version}; this program knows up to {SCHEMA_VERSION}",
+            hint="install the newer sentineld that wrote it; nothing was changed",
+        )
+
+
+def _migrate(db: sqlite3.Connection, path: str, now_us: int, epoch_floor: int) -> None:
+    is_new = db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0] == 0
+    if not is_new:
+        _check_ours(db, path)
+        check = db.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if check != "ok":
+            raise StoreError(
+                f"{path} is damaged: {check}", hint="move it aside, or restore a backup; agents start anew"
+            )
+        return
+    db.execute("BEGIN IMMEDIATE")
+    for statement in _SCHEMA.split(";\n"):
+        if statement.strip():
+            db.execute(statement)
+    db.execute(
+        "INSERT INTO meta VALUES (1, ?, ?, ?, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, '')",
+        (uuid.uuid4().hex, now_us, max(epoch_floor + 1, now_us // 1_000_000)),
+    )
+    db.execute(f"PRAGMA application_id={APPLICATION_ID}")
+    db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+    db.execute("COMMIT")
+
+
+def _cannot_open(path: str, error: sqlite3.DatabaseError) -> StoreError | AccessError:
+    text = str(error)
+    if "unable to open" in text or "readonly" in text:
+        return AccessError(f"cannot open the database {path}: {text}", hint="check owner and mode of the state directory")
+    return StoreError(f"cannot use the database {path}: {text}", hint="move it aside, or restore a backup")
+
+
+def _quote(path: str) -> str:
+    return path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+
+
+def _column(source: Source, name: str) -> object:
+    value = getattr(source, name)
+    if name in ("path", "last_path"):
+        return os.fsencode(value)
+    if name in ("dev", "ino"):
+        # Unsigned 64-bit numbers, which SQLite integers cannot hold.
+        return str(value)
+    return value
+
+
+def _source(row: Sequence[Any]) -> Source:
+    values = dict(zip(_SOURCE_COLUMNS, row, strict=True))
+    for name in ("path", "last_path"):
+        values[name] = os.fsdecode(values[name])
+    for name in ("dev", "ino"):
+        values[name] = int(values[name])
+    for name in ("is_skipping", "is_gone"):
+        values[name] = bool(values[name])
+    return Source(**values)
