@@ -42,10 +42,11 @@ class Pipeline:
         prior: Prior,
         *,
         agents_per_owner: int,
+        clock_us: int = 0,
         on_observations: OnObservations | None = None,
     ) -> None:
         self.store = store
-        self.roster = Roster(store, prior, agents_per_owner)
+        self.roster = Roster(store, prior, agents_per_owner, clock_us)
         self.on_observations = on_observations
         self._decision_no = store.meta().decision_no
 
@@ -54,10 +55,10 @@ class Pipeline:
         """The thresholds and rules in force."""
         return self.roster.prior
 
-    def reload(self) -> None:
-        """After a failed transaction: return to what the database holds."""
+    def set_prior(self, prior: Prior) -> None:
+        """Judge by other thresholds and rules from here on."""
+        self.roster.prior = prior
         self.roster.reload()
-        self._decision_no = self.store.meta().decision_no
 
     def read(self, batch: Batch, at_us: int, *, last_scan_us: int = 0) -> Outcome:
         """Take in a batch of parts that were read by ``at_us``."""
@@ -88,6 +89,7 @@ class Pipeline:
                 touched.append(state)
         if not touched and not self.roster.warm():
             return Outcome()
+        self.roster.clock_us = at_us
         return self._finish(Commit("tick", at_us, clock_us=at_us), touched, drafts)
 
     def obey(self, request_id: str, agent: str, wish: Wish, document: dict[str, Any]) -> Outcome:

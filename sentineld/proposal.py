@@ -93,13 +93,13 @@ def read_diff(diff: str) -> DiffSummary:
             names = dict.fromkeys(filter(None, (_file_name(line[4:]), _file_name(following[4:]))))
             starts_hunk = index + 1 < len(lines) and lines[index + 1].startswith("@@")
             # A pair without a hunk may be content ("-- x" became "++ y"). It is taken as a header once a
-            # name, so that repeating it hides no lines. Before "@@" it names a file even where the counts of
-            # a hunk (which may lie) say that it is content; its two lines then count too.
+            # name, so that repeating it hides no lines. Where the counts of a hunk say that it is content,
+            # but "@@" comes before they are used up, they lie: the pair names a file, and its lines count.
             if not is_inside and (starts_hunk or not names.keys() <= files.keys()):
                 files |= names
                 index += 1
                 continue
-            if starts_hunk:
+            if starts_hunk and (old_left, new_left) != (1, 1):
                 files |= names
         first = line[:1]
         if first == "+":

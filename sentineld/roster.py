@@ -8,7 +8,7 @@ Cold agents (empty window, tier 1) leave memory and come back from the database 
 from collections.abc import Iterator
 
 from sentineld.batch import Key
-from sentineld.step import AgentState, Prior, dump_state, load_state, new_state, refresh
+from sentineld.step import AgentState, Prior, dump_state, elapse, load_state, new_state, refresh
 from sentineld.store import AgentRow, Store
 
 #: Where events of ids beyond an owner's quota are counted; no record can claim this id.
@@ -18,8 +18,10 @@ OVERFLOW_ID = "<other>"
 class Roster:
     """All agents that are warm, and the way to the others."""
 
-    def __init__(self, store: Store, prior: Prior, agents_per_owner: int) -> None:
+    def __init__(self, store: Store, prior: Prior, agents_per_owner: int, clock_us: int = 0) -> None:
         self._store = store
+        #: The latest tick; agents that come back from the database are told of it.
+        self.clock_us = clock_us
         self._agents_per_owner = agents_per_owner
         self.prior = prior
         self._states: dict[Key, AgentState] = {}
@@ -38,7 +40,7 @@ class Roster:
         self._admitted.clear()
         self._owner_counts = self._store.owner_counts()
         for row in self._store.agents(warm_only=True):
-            self._remember(row)
+            elapse(self._remember(row), self.prior, self.clock_us, [])
 
     def key_of(self, owner: int, agent_id: str) -> Key:
         """Return the key that an event is charged to: the claimed id, or the owner's overflow id."""

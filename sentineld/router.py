@@ -296,16 +296,20 @@ class TierRouter:
             )
         self._critical = _compile(self.CRITICAL_FILES if critical_files is None else critical_files)
         self._monitor = behavioral_monitor
-        # Resolved now: a daemon that embeds a router may change its directory later.
-        self._path = None if state_file is None else os.path.abspath(state_file)
+        self._path = _absolute(state_file)
         self._keys = tuple(keys)
         self._expected_owner = expected_owner
         self._clock = clock
-        self._mark = _HighWater(None if high_water is None else os.path.abspath(high_water))
+        self._mark = _HighWater(_absolute(high_water))
         self._snapshot: _Snapshot | None = None
         self._refresh_lock = threading.Lock()
         self._history: dict[str, int] = {}
         self._history_lock = threading.Lock()
+
+    @property
+    def state_file(self) -> str | None:
+        """Absolute path of the state file; None without one."""
+        return self._path
 
     @property
     def state(self) -> StateView | None:
@@ -558,6 +562,17 @@ class _HighWater:
         saved = int(mark[1]), int(mark[2])
         if self._highest is None or self._highest < saved:
             self._highest = saved
+
+
+def _absolute(path: str | os.PathLike[str] | None) -> str | None:
+    """Return a path made absolute: a server that embeds a router may change its working directory later."""
+    if path is None:
+        return None
+    try:
+        return os.path.abspath(path)
+    except OSError:
+        # The working directory is gone. The relative path then leads nowhere, which is tier 3 with a reason.
+        return os.fspath(path)
 
 
 def _identity(status: os.stat_result) -> tuple[int, ...]:

@@ -41,7 +41,7 @@ CREATE TABLE meta(
 CREATE TABLE source(
   id INTEGER PRIMARY KEY, path BLOB NOT NULL, last_path BLOB NOT NULL, kind TEXT NOT NULL,
   dev TEXT NOT NULL, ino TEXT NOT NULL, generation INTEGER NOT NULL, owner INTEGER NOT NULL,
-  look_us INTEGER NOT NULL, history_end INTEGER NOT NULL,
+  look_us INTEGER NOT NULL,
   fp_len INTEGER NOT NULL, fp BLOB NOT NULL, tail_len INTEGER NOT NULL, tail BLOB NOT NULL,
   pos INTEGER NOT NULL, is_skipping INTEGER NOT NULL,
   lines INTEGER NOT NULL, accepted INTEGER NOT NULL, ignored INTEGER NOT NULL, rejected INTEGER NOT NULL,
@@ -122,6 +122,7 @@ class Commit:
     clock_us: int = 0
     last_scan_us: int = 0
     is_history_done: bool = False
+    logged_no: int = 0
     bumps_seq: bool = False
     settings: str = ""
 
@@ -242,12 +243,13 @@ class Store:
                     (commit.request_id, commit.at_us, json.dumps(commit.document)),
                 )
             self._db.execute(
-                "UPDATE meta SET seq = seq + ?, decision_no = max(decision_no, ?), clock = max(clock, ?), "
+                "UPDATE meta SET seq = seq + ?, decision_no = max(decision_no, ?), logged_no = max(logged_no, ?), clock = max(clock, ?), "
                 "last_scan = max(last_scan, ?), has_history = has_history AND NOT ?, events = events + ?, "
                 "tool_calls = tool_calls + ?, settings = CASE WHEN ? = '' THEN settings ELSE ? END",
                 (
                     int(commit.bumps_seq),
                     commit.decisions[-1].decision_no if commit.decisions else 0,
+                    commit.logged_no,
                     commit.clock_us,
                     commit.last_scan_us,
                     commit.is_history_done,
@@ -257,11 +259,6 @@ class Store:
                     commit.settings,
                 ),
             )
-
-    def note_logged(self, decision_no: int) -> None:
-        """Remember that the decision log holds everything up to this decision."""
-        with self._transaction():
-            self._db.execute("UPDATE meta SET logged_no = max(logged_no, ?)", (decision_no,))
 
     def meta(self) -> Meta:
         """Return the database's own row."""

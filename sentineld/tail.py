@@ -50,7 +50,7 @@ class Source:
 
     ``path`` is the name at first sight, by which people know the file; ``last_path`` the latest one.
     ``pos`` is the committed byte offset (documents: number of elements). ``look_us`` is the last completed
-    look at the file's end. Bytes below ``history_end`` were there at the first start.
+    look at the file's end.
     ``elements`` holds 16 bytes a known element of a document. lines = accepted + ignored + rejected +
     duplicates, always.
     """
@@ -64,7 +64,6 @@ class Source:
     generation: int
     owner: int
     look_us: int
-    history_end: int = 0
     fp_len: int = 0
     fp: bytes = b""
     tail_len: int = 0

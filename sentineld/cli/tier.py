@@ -134,8 +134,8 @@ def _ask(
         # Without it nobody knows whether the state file has to be signed: as if it were unusable.
         behavior, problem = BehaviorTier(Tier.ANOMALOUS, str(error), is_usable=False), error
     else:
-        state_file = settings.state_file
-        router = TierRouter(state_file=state_file, keys=settings.keys)
+        router = TierRouter(state_file=settings.state_file, keys=settings.keys)
+        state_file = router.state_file
         behavior, view = router.behavior(options.agent), router.state
     if problem is None and not behavior.is_usable:
         problem = SentineldError(behavior.reason, hint="sentineld status")
@@ -164,15 +164,29 @@ def _settings(options: argparse.Namespace, env: Mapping[str, str], uid: int) -> 
     state = config.get("state", {})
     if not isinstance(state, dict):
         raise ConfigError(f"{path}: state is not a table", hint="sentineld check")
-    key_file, key_id = _option(state, "key_file", path), _option(state, "key_id", path)
+    key_file = _first(env.get("SENTINELD_STATE_KEY_FILE"), _option(state, "key_file", path))
+    key_id = _first(env.get("SENTINELD_STATE_KEY_ID"), _option(state, "key_id", path)) or DEFAULT_KEY_ID
     state_file = _first(options.state_file, env.get("SENTINELD_STATE_FILE"), _option(state, "file", path))
     if state_file is None:
         state_dir = _first(
             options.state_dir, env.get("SENTINELD_STATE_DIR"), _option(config, "state_dir", path)
         )
         state_file = default_state_file(state_dir, env, uid)
-    keys = () if key_file is None else (load_key(key_file, key_id if key_id is not None else DEFAULT_KEY_ID),)
-    return _Settings(os.path.abspath(state_file), keys)
+    if key_file is None:
+        return _Settings(state_file, ())
+    return _Settings(state_file, (load_key(_with_credentials(key_file, env), key_id),))
+
+
+def _with_credentials(path: str, env: Mapping[str, str]) -> str:
+    """Fill in the directory that systemd gives to services with ``LoadCredential=``. Raises `ConfigError`."""
+    marker = "${CREDENTIALS_DIRECTORY}"
+    directory = env.get("CREDENTIALS_DIRECTORY", "")
+    if marker in path and not directory:
+        raise ConfigError(
+            f"the key file is {path}, and only a systemd service has that directory",
+            hint="give this reader a --config that names a key file of its own",
+        )
+    return path.replace(marker, directory)
 
 
 def _first(*values: str | None) -> str | None:
@@ -180,13 +194,11 @@ def _first(*values: str | None) -> str | None:
     return next((value for value in values if value), None)
 
 
-def _option(table: Mapping[str, object], name: str, path: str | None) -> str | None:
+def _option(table: Mapping[str, object], name: str, path: str | None) -> str:
     """Return an option that must be text if it is there. Raises `ConfigError`."""
-    value = table.get(name)
-    if value is None:
-        return None
-    if not isinstance(value, str) or not value:
-        raise ConfigError(f"{path}: {name} must be text that is not empty", hint="sentineld check")
+    value = table.get(name, "")
+    if not isinstance(value, str):
+        raise ConfigError(f"{path}: {name} is not text", hint="sentineld check")
     return value
 
 

@@ -1,0 +1,148 @@
+"""The group of all commands, what they share, and how errors are shown.
+
+Errors print ``error: ...`` and ``try: ...`` on stderr. Exit codes: 0 fine, 1 a finding, 2 usage, 3 state
+missing or stale, 75 another daemon, 77 no permission, 78 configuration.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Any, TypeVar
+
+import click
+import msgspec
+
+from sentineld.config import Config, load_config
+from sentineld.errors import SentineldError, UsageError
+from sentineld.paths import default_config_file
+from sentineld.service import Paths, resolve_paths
+
+#: Every command and the module that holds it.
+COMMANDS = {
+    "run": "run",
+    "replay": "replay",
+    "status": "status",
+    "why": "why",
+    "tier": "tier",
+    "log": "log",
+    "pardon": "pardon",
+    "pin": "pin",
+    "unpin": "pin",
+    "check": "check",
+    "init": "init",
+    "keygen": "keygen",
+}
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class _Lazy(click.Group):
+    def list_commands(self, _ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, _ctx: click.Context, name: str) -> click.Command | None:
+        if name == "tier":
+            return _tier_help()
+        if name not in COMMANDS:
+            return None
+        command: click.Command = getattr(import_module(f"sentineld.cli.{COMMANDS[name]}"), name)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        import difflib
+
+        name = args[0] if args else ""
+        if name not in COMMANDS and not name.startswith("-"):
+            near = difflib.get_close_matches(name, COMMANDS, 1)
+            hint = f"sentineld {near[0]}" if near else "sentineld --help"
+            raise UsageError(f"there is no command {name!r}", hint=hint)
+        return super().resolve_command(ctx, args)
+
+
+@click.group(
+    cls=_Lazy,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Start with: sentineld run --telemetry DIR --state-dir DIR",
+)
+@click.version_option(package_name="sentineld", message="sentineld %(version)s")
+def cli() -> None:
+    """Behavioural defence for AI agents: watch what they do, demote what stops behaving as it should."""
+
+
+def _tier_help() -> click.Command:
+    # The command itself never comes this way (see sentineld.cli.main): this is for the list of commands.
+    return click.Command("tier", help="Print the tier that a router would use for an agent.")
+
+
+def common(function: F) -> F:
+    """Add the options that every command takes: ``--config``, ``--state-dir``, ``--json``."""
+    for option in (
+        click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout."),
+        click.option("--state-dir", metavar="DIR", help="Directory of everything that the daemon writes."),
+        click.option("--config", "config_path", metavar="FILE", help="Configuration file."),
+    ):
+        function = option(function)
+    return function
+
+
+def configuration(
+    config_path: str | None, state_dir: str | None, overrides: dict[str, Any] | None = None
+) -> Config:
+    """Load the configuration of a command: file, environment, flags."""
+    path = config_path or _existing_default()
+    values = dict(overrides or {})
+    if state_dir is not None:
+        values["state_dir"] = state_dir
+    return load_config(path, os.environ, values)
+
+
+def daemon_paths(config: Config) -> Paths:
+    """Return where the daemon of this configuration keeps its things."""
+    return resolve_paths(config, os.environ, os.geteuid())
+
+
+def print_json(document: object) -> None:
+    """Print one JSON document on stdout."""
+    click.echo(msgspec.json.format(msgspec.json.encode(document, enc_hook=str), indent=2))
+
+
+def _existing_default() -> str | None:
+    path = default_config_file(os.environ, os.geteuid())
+    if os.geteuid() != 0 and not os.access(path, os.R_OK):
+        # The machine's configuration is the service's; a user without access to it runs their own.
+        path = default_config_file(os.environ, os.geteuid(), system="")
+    return path if os.path.exists(path) else None
+
+
+def fail(error: SentineldError) -> int:
+    """Show an error and return its exit code."""
+    click.echo(f"error: {error}", err=True)
+    if error.hint:
+        click.echo(f"try: {error.hint}", err=True)
+    return error.exit_code
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one command; returns the exit code."""
+    try:
+        result = cli.main(list(arguments), prog_name="sentineld", standalone_mode=False)
+    except SentineldError as error:
+        return fail(error)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return 2
+    except click.UsageError as error:
+        where = error.ctx.command_path if error.ctx is not None else "sentineld"
+        return fail(UsageError(error.format_message(), hint=f"{where} --help"))
+    except click.exceptions.Exit as done:
+        return done.exit_code
+    except click.Abort:
+        return 130
+    except BrokenPipeError:
+        # The reader of our output has gone; there is nobody left to tell.
+        sys.stderr.close()
+        return 0
+    return result if isinstance(result, int) else 0

@@ -1,0 +1,68 @@
+"""``sentineld check``: test the configuration and what it points to."""
+
+import os
+from typing import Any
+
+import click
+import msgspec
+
+from sentineld.cli.app import common, configuration, daemon_paths, print_json
+from sentineld.config import Config, key_file_path, options
+from sentineld.errors import ConfigError, SentineldError
+from sentineld.state_file import load_key
+
+
+@click.command(epilog="Example: sentineld check --config /etc/sentineld/sentineld.toml")
+@common
+def check(config_path: str | None, state_dir: str | None, as_json: bool) -> int:
+    """Test the configuration. Exit 0: fine; 1: it works, with findings; 78: it does not work."""
+    try:
+        config = configuration(config_path, state_dir)
+        problems = _problems(config)
+    except SentineldError as error:
+        if not as_json:
+            raise
+        print_json({"ok": False, "problems": [_problem("error", str(error), error.hint)], "effective": {}})
+        return error.exit_code
+    has_errors = any(problem["severity"] == "error" for problem in problems)
+    if as_json:
+        effective = msgspec.to_builtins(config, enc_hook=float)
+        print_json({"ok": not problems, "problems": problems, "effective": effective})
+    else:
+        for problem in problems:
+            click.echo(f"{problem['severity']}: {problem['message']}", err=True)
+            click.echo(f"try: {problem['hint']}", err=True)
+        if not problems:
+            click.echo(f"the configuration is fine: {sum(1 for _ in options())} options, mode {config.mode}")
+    return 78 if has_errors else 1 if problems else 0
+
+
+def _problem(severity: str, message: str, hint: str) -> dict[str, Any]:
+    return {"severity": severity, "message": message, "hint": hint}
+
+
+def _problems(config: Config) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    if not config.telemetry.directories:
+        found.append(_problem("warning", "no telemetry directory is configured", "set telemetry.directories"))
+    for path in config.telemetry.directories:
+        if not os.path.isdir(path):
+            found.append(_problem("warning", f"telemetry directory {path} does not exist (yet)", f"mkdir -p {path}"))
+        elif not os.access(path, os.R_OK | os.X_OK):
+            found.append(_problem("warning", f"telemetry directory {path} is not readable", f"ls -ld {path}"))
+    paths = daemon_paths(config)
+    for path in config.telemetry.directories:
+        if os.path.commonpath([os.path.abspath(path), paths.state_dir]) == os.path.abspath(path):
+            found.append(
+                _problem(
+                    "error",
+                    f"the state directory {paths.state_dir} lies inside the telemetry directory {path}",
+                    "agents could write the daemon's state: choose another state_dir",
+                )
+            )
+    if config.state.key_file:
+        try:
+            load_key(key_file_path(config, os.environ), config.state.key_id)
+        except ConfigError as error:
+            found.append(_problem("error", str(error), error.hint))
+    return found

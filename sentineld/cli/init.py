@@ -1,0 +1,46 @@
+"""``sentineld init``: write a starter configuration; asks nothing."""
+
+import os
+
+import click
+
+from sentineld.cli.app import common, print_json
+from sentineld.config import starter
+from sentineld.errors import AccessError, UsageError
+from sentineld.paths import default_config_file
+
+
+@click.command(epilog="Example: sentineld init --config ./sentineld.toml --telemetry ./telemetry")
+@click.option("--telemetry", "directories", metavar="DIR", multiple=True, help="Telemetry directory; repeatable.")
+@click.option("--print", "only_print", is_flag=True, help="Print the file instead of writing it.")
+@click.option("--force", is_flag=True, help="Overwrite an existing file.")
+@common
+def init(
+    directories: tuple[str, ...],
+    only_print: bool,
+    force: bool,
+    config_path: str | None,
+    state_dir: str | None,  # noqa: ARG001 (every command takes it)
+    as_json: bool,
+) -> None:
+    """Write a configuration with every option explained. It observes; a comment says how to enforce."""
+    chosen = [os.path.abspath(path) for path in directories] or ["/var/log/agents"]
+    text = starter(chosen)
+    if only_print:
+        click.echo(text, nl=False)
+        return
+    path = os.path.abspath(config_path or default_config_file(os.environ, os.geteuid()))
+    if os.path.exists(path) and not force:
+        raise UsageError(f"{path} exists", hint="sentineld init --force, or --config OTHER")
+    try:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise AccessError(f"cannot write {path}: {error.strerror}", hint="sentineld init --config FILE") from error
+    if as_json:
+        print_json({"written": path, "mode": "observe", "telemetry": chosen})
+        return
+    click.echo(f"wrote {path}")
+    click.echo(f"It watches {', '.join(chosen)} in observe mode: nothing is restricted yet.")
+    click.echo(f"next: sentineld run --config {path}")

@@ -1,0 +1,58 @@
+"""Rejects: refused input, kept for inspection in ``rejects/``, within a bound.
+
+Two files of JSON lines: ``rejects.jsonl``, and ``rejects.1.jsonl`` before it. At least once: after a crash a
+reject may stand twice, equal in path and offset.
+"""
+
+import base64
+import json
+import os
+from collections.abc import Iterable
+
+from sentineld.decode import Reject
+from sentineld.explain import printable_path
+from sentineld.instant import iso_ms
+
+
+class Rejects:
+    """Keeps at most ``max_bytes`` of rejected input; the oldest half goes first."""
+
+    def __init__(self, directory: str, max_bytes: int) -> None:
+        self._path = os.path.join(directory, "rejects.jsonl")
+        self._previous = os.path.join(directory, "rejects.1.jsonl")
+        self._max_bytes = max_bytes
+
+    def keep(self, path: str, rejects: Iterable[Reject], at_us: int) -> None:
+        """Append rejects of one file. Raises ``OSError``."""
+        data = b"".join(_line(path, item, at_us) for item in rejects)
+        if not data:
+            return
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        fd = os.open(self._path, flags, 0o640)
+        try:
+            size = os.fstat(fd).st_size
+            view = memoryview(data[-self._max_bytes // 2 :])
+            while view:
+                view = view[os.write(fd, view) :]
+        finally:
+            os.close(fd)
+        if size + len(data) > self._max_bytes // 2:
+            os.replace(self._path, self._previous)
+
+
+def _line(path: str, item: Reject, at_us: int) -> bytes:
+    head: dict[str, object]
+    try:
+        head = {"head": item.head.decode("utf-8")}
+    except UnicodeDecodeError:
+        head = {"head_base64": base64.b64encode(item.head).decode("ascii")}
+    document = {
+        "at": iso_ms(at_us),
+        "path": printable_path(path),
+        "offset": item.offset,
+        "length": item.length,
+        "reason": item.reason,
+        "detail": item.detail,
+        **head,
+    }
+    return json.dumps(document).encode() + b"\n"

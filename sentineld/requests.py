@@ -1,0 +1,98 @@
+"""Requests: operators' wishes as files in ``requests/``, written by commands, carried out by the daemon.
+
+Who may write that directory may pardon. A request is one JSON object in a file that appears by rename;
+its name starts with its time, so names sort in the order of wishes. The daemon removes it once it has been
+committed; an id is carried out once. The owner of the file is who asked.
+"""
+
+import os
+import pwd
+import stat
+import uuid
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from sentineld.clock import now_us
+from sentineld.instant import parse_iso
+from sentineld.step import Pardon, Pin, Unpin, Wish
+
+_MAX_BYTES = 65_536
+_SUFFIX = ".json"
+
+
+class Request(Struct, forbid_unknown_fields=True, frozen=True):
+    """A wish as it stands in the file. Times are ISO 8601; ``grace_s`` is in seconds."""
+
+    kind: Literal["pardon", "pin", "unpin"]
+    agent: Annotated[str, Meta(min_length=1, max_length=200)]
+    reason: Annotated[str, Meta(min_length=1, max_length=1000)]
+    grace_s: Annotated[float, Meta(ge=0, le=10 * 365 * 86400)] = 0.0
+    attack: bool = False
+    tier: Annotated[int, Meta(ge=1, le=3)] = 1
+    until: str | None = None
+
+    def wish(self, at_us: int, actor: str) -> Wish:
+        """Return the wish for the step. Raises ``ValueError`` for a time that cannot be read."""
+        if self.kind == "pardon":
+            return Pardon(at_us, actor, self.reason, round(self.grace_s * 1_000_000), self.attack)
+        if self.kind == "pin":
+            return Pin(at_us, actor, self.reason, self.tier, None if self.until is None else parse_iso(self.until))
+        return Unpin(at_us, actor, self.reason)
+
+
+def submit(directory: str, request: Request) -> str:
+    """Write a request and return its id. Raises ``OSError``."""
+    request_id = f"{now_us():020d}-{uuid.uuid4().hex[:12]}"
+    temporary = os.path.join(directory, f".{request_id}.tmp")
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(fd, msgspec.json.encode(request))
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    os.rename(temporary, request_path(directory, request_id))
+    return request_id
+
+
+def request_path(directory: str, request_id: str) -> str:
+    """Return where a request's file stands until the daemon has carried it out."""
+    return os.path.join(directory, request_id + _SUFFIX)
+
+
+def pending(directory: str) -> list[str]:
+    """Return the ids of waiting requests, in order."""
+    try:
+        names = os.listdir(directory)
+    except FileNotFoundError:
+        return []
+    return sorted(name.removesuffix(_SUFFIX) for name in names if name.endswith(_SUFFIX) and name[0] != ".")
+
+
+def load(directory: str, request_id: str) -> tuple[Request, str]:
+    """Read a request: what, and who asked. Raises ``ValueError`` or ``OSError`` for one that is unusable."""
+    fd = os.open(request_path(directory, request_id), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode) or status.st_size > _MAX_BYTES:
+            raise ValueError("a request is a regular file of at most 64 KiB")
+        data = os.read(fd, _MAX_BYTES)
+    finally:
+        os.close(fd)
+    return msgspec.json.decode(data, type=Request), _user(status.st_uid)
+
+
+def discard(directory: str, request_id: str) -> None:
+    """Remove a request's file, if it is still there."""
+    try:
+        os.unlink(request_path(directory, request_id))
+    except FileNotFoundError:
+        return
+
+
+def _user(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"uid {uid}"
