@@ -15,9 +15,8 @@ from sentineld.decode import Decoded, Reject, decode_document, decode_lines, enc
 from sentineld.mapping import NativeMapping
 from sentineld.tail import CHUNK_BYTES, DOCUMENT, Chunk, Document, Source, Tail
 
-#: Bytes that one file may contribute to a live batch, so that a noisy file does not starve quiet ones.
-FILE_QUOTA_BYTES = 4 * CHUNK_BYTES
-#: Bytes of a live batch: about 100 ms of work.
+#: Bytes of a live batch: about 100 ms of work, shared among the files that have news, so that a noisy file
+#: does not starve quiet ones.
 BATCH_BYTES = 32 * CHUNK_BYTES
 #: Rows of a history batch.
 HISTORY_ROWS = 16_384
@@ -59,11 +58,13 @@ class Intake:
         """Read what is new, up to the quotas; an empty batch where there is nothing."""
         batch = Batch()
         read_bytes = 0
-        for source in self.tail.dirty():
+        sources = self.tail.dirty()
+        share = max(CHUNK_BYTES, BATCH_BYTES // max(1, len(sources)))
+        for source in sources:
             if source.kind == DOCUMENT:
                 read_bytes += self._take_document(batch, source, is_history=False)
                 continue
-            quota = FILE_QUOTA_BYTES
+            quota = share
             while quota > 0 and (chunk := self.tail.read(batch.latest(source))) is not None:
                 quota -= chunk.end - chunk.start
                 read_bytes += chunk.end - chunk.start

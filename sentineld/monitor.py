@@ -212,45 +212,70 @@ class BehavioralMonitor:
         than ``deadline_us``, or at the end; the caller acts on it and calls again from ``Stop.position``.
         Splitting a batch anywhere gives the same changes. O(1) amortised an observation.
         """
+        # The window's own operations, written out over local names: this loop is most of the daemon's work.
         file_parts, network_parts, cap = self._file_parts, self._network_parts, self.saturation
         entropy_weight = self.entropy_weight
         suspicious, anomalous = self.suspicious_threshold, self.anomalous_threshold
-        width = window.bucket_us
+        width, buckets = window.bucket_us, window.buckets
+        newest, events, entropy_units = window.newest, window.events, window.entropy_units
+        file_ops, network_ops = window.file_ops, window.network_ops
         peak = 0.0
-        for position in range(start, len(observations)):
+        position, end = start, len(observations)
+        crossing = None
+        while position < end:
             at, kind, entropy, _type, _source, _offset = observations[position]
             bucket = at // width
             if at > clock_us:
                 if at > deadline_us:
-                    return Stop(position, clock_us, peak, None)
-                if bucket > window.newest:
-                    if window.oldest + BUCKETS_BEFORE < bucket and window.buckets:
+                    break
+                if bucket > newest:
+                    if window.oldest + BUCKETS_BEFORE < bucket:
+                        window.newest, window.events, window.entropy_units = newest, events, entropy_units
+                        window.file_ops, window.network_ops = file_ops, network_ops
                         crossing = self.elapse(window, level, at)
+                        newest, events, entropy_units = window.newest, window.events, window.entropy_units
+                        file_ops, network_ops = window.file_ops, window.network_ops
                         if crossing is not None:
-                            return Stop(position, max(clock_us, crossing.at_us), peak, crossing)
-                    window.advance(bucket)
+                            clock_us = max(clock_us, crossing.at_us)
+                            break
+                    newest = bucket
                 clock_us = at
-            elif bucket > window.newest:
-                window.advance(bucket)
-            window.add(bucket, 1 if kind == FILE else 0, 1 if kind == NETWORK else 0, entropy)
-            events = window.events
-            if not events:
+            elif bucket > newest:
+                newest = bucket
+            position += 1
+            cell = buckets.get(bucket)
+            if cell is not None:
+                cell[0] += 1
+                cell[3] += entropy
+            elif bucket < newest - BUCKETS_BEFORE:
+                # Older than the window: it counts over the agent's life, not here.
                 continue
-            file_ops, network_ops = window.file_ops, window.network_ops
+            else:
+                cell = buckets[bucket] = [1, 0, 0, entropy]
+                if bucket < window.oldest:
+                    window.oldest = bucket
+            events += 1
+            entropy_units += entropy
+            if kind == FILE:
+                cell[1] += 1
+                file_ops += 1
+            elif kind == NETWORK:
+                cell[2] += 1
+                network_ops += 1
             score = (
                 file_parts[file_ops if file_ops < cap else cap]
                 + network_parts[network_ops if network_ops < cap else cap]
-                + entropy_weight * (window.entropy_units / (events * UNITS))
+                + entropy_weight * (entropy_units / (events * UNITS))
             )
             if score > peak:
                 peak = score
             called = 1 if score <= suspicious else 3 if score > anomalous else 2
             if called != level:
-                crossing = Crossing(
-                    clock_us, called, score, file_ops, network_ops, events, window.entropy_units
-                )
-                return Stop(position + 1, clock_us, peak, crossing)
-        return Stop(len(observations), clock_us, peak, None)
+                crossing = Crossing(clock_us, called, score, file_ops, network_ops, events, entropy_units)
+                break
+        window.newest, window.events, window.entropy_units = newest, events, entropy_units
+        window.file_ops, window.network_ops = file_ops, network_ops
+        return Stop(position, clock_us, peak, crossing)
 
     def elapse(self, window: Window, level: int, until_us: int) -> Crossing | None:
         """Let time pass until then, or until what leaves the window changes the called tier.
@@ -261,11 +286,20 @@ class BehavioralMonitor:
         bucket = until_us // window.bucket_us
         while (gone := window.next_expiry()) is not None and gone <= bucket:
             window.advance(gone)
-            crossing = self.look(window, gone * window.bucket_us)
-            if crossing.level != level:
-                return crossing
+            if self.level(self._score_of(window)) != level:
+                return self.look(window, gone * window.bucket_us)
         window.advance(bucket)
         return None
+
+    def _score_of(self, window: Window) -> float:
+        if not window.events:
+            return 0.0
+        cap = self.saturation
+        return (
+            self._file_parts[min(window.file_ops, cap)]
+            + self._network_parts[min(window.network_ops, cap)]
+            + self.entropy_weight * (window.entropy_units / (window.events * UNITS))
+        )
 
     def look(self, window: Window, at_us: int) -> Crossing:
         """Score the window as it stands at ``at_us``."""

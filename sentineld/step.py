@@ -131,7 +131,7 @@ def new_state(owner: int, agent_id: str, prior: Prior, at_us: int) -> AgentState
         sliding_window_start=iso(at_us),
         window=prior.monitor.new_window(),
     )
-    return AgentState(owner, profile, Standing(since_us=at_us))
+    return AgentState(owner, profile, Standing(since_us=at_us), clock_us=at_us, last_activity_us=at_us)
 
 
 def step(state: AgentState, prior: Prior, inputs: Iterable[Input]) -> tuple[AgentState, list[Draft]]:
@@ -184,30 +184,29 @@ def elapse(state: AgentState, prior: Prior, at_us: int, drafts: list[Draft]) -> 
     """Let time pass until ``at_us``; decisions are appended to ``drafts``. Going back is ignored."""
     if at_us > state.clock_us:
         _elapse(state, prior, at_us, (), drafts)
-        _advance(state, prior, at_us, (), drafts)
         state.clock_us = at_us
 
 
 def _elapse(
-    state: AgentState, prior: Prior, before_us: int, seen: Sequence[Observation], drafts: list[Draft]
-) -> None:
-    # Deadlines act strictly before ``before_us``: what happens at that very instant comes first.
-    policy, standing = prior.policy, state.standing
-    while (deadline := policy.next_deadline(standing)) is not None and deadline < before_us:
-        _advance(state, prior, deadline, seen, drafts)
-        if policy.next_deadline(standing) != deadline:
-            continue
-        state.clock_us = max(state.clock_us, deadline)
-        changes = policy.pass_deadline(standing, deadline, state.level)
-        moment = prior.monitor.look(state.profile.window, deadline)
-        drafts.extend(Draft(change, moment, tuple(_latest(state, seen))) for change in changes)
-
-
-def _advance(
     state: AgentState, prior: Prior, until_us: int, seen: Sequence[Observation], drafts: list[Draft]
 ) -> None:
-    while (crossing := prior.monitor.elapse(state.profile.window, state.level, until_us)) is not None:
-        _cross(state, prior, crossing, seen, drafts)
+    # Two things happen in silence, each at its own instant and in the order of those: events leave the
+    # window, and deadlines act. A deadline acts strictly before ``until_us``: input of the same instant
+    # comes first.
+    monitor, policy, window = prior.monitor, prior.policy, state.profile.window
+    while True:
+        deadline = policy.next_deadline(state.standing)
+        is_due = deadline is not None and deadline < until_us
+        crossing = monitor.elapse(window, state.level, deadline if is_due else until_us)
+        if crossing is not None:
+            _cross(state, prior, crossing, seen, drafts)
+        elif is_due:
+            state.clock_us = max(state.clock_us, deadline)
+            moment = monitor.look(window, deadline)
+            changes = policy.pass_deadline(state.standing, deadline, state.level)
+            drafts.extend(Draft(change, moment, tuple(_latest(state, seen))) for change in changes)
+        else:
+            return
 
 
 def _cross(

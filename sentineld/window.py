@@ -19,7 +19,8 @@ class Window:
 
     ``bucket_us`` is a bucket's width in microseconds. ``buckets`` maps a bucket's number (instant //
     width) to ``[events, file_ops, network_ops, entropy_units]``; ``newest`` is the bucket that the window
-    has been advanced to, ``oldest`` a lower bound of the buckets held. The totals are kept beside.
+    has been advanced to, ``oldest`` a lower bound of the buckets held (2**62 for none). The totals are kept
+    beside. All held buckets lie within 31 of each other, so stepping from ``oldest`` on is bounded.
     """
 
     bucket_us: int = 10_000_000
@@ -58,6 +59,8 @@ class Window:
         """Return the bucket number at which the oldest held bucket leaves; None for an empty window."""
         if not self.buckets:
             return None
+        while self.oldest not in self.buckets:
+            self.oldest += 1
         return self.oldest + BUCKETS
 
     def advance(self, bucket: int) -> None:
@@ -66,15 +69,17 @@ class Window:
             return
         self.newest = bucket
         limit = bucket - BUCKETS_BEFORE
-        if self.oldest >= limit:
-            return
-        for number in [number for number in self.buckets if number < limit]:
-            events, file_ops, network_ops, entropy_units = self.buckets.pop(number)
-            self.events -= events
-            self.file_ops -= file_ops
-            self.network_ops -= network_ops
-            self.entropy_units -= entropy_units
-        self.oldest = min(self.buckets, default=1 << 62)
+        buckets = self.buckets
+        while self.oldest < limit and buckets:
+            cell = buckets.pop(self.oldest, None)
+            if cell is not None:
+                self.events -= cell[0]
+                self.file_ops -= cell[1]
+                self.network_ops -= cell[2]
+                self.entropy_units -= cell[3]
+            self.oldest += 1
+        if not buckets:
+            self.oldest = 1 << 62
 
     def clear(self) -> None:
         """Forget everything counted; the window's place in time stays."""

@@ -290,8 +290,9 @@ def test_a_relative_state_directory_is_seen_from_the_working_directory(home):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 def test_a_user_finds_configuration_key_and_state_in_the_usual_places(home):
-    for directory in (home.path, *home.path.parents[:2]):
-        directory.chmod(0o755)
+    for directory in (home.path, *home.path.parents):
+        if directory.name.startswith(("pytest-", "popen-", "test_")):
+            directory.chmod(0o755)
     state = home.publish(home.path / "run" / "sentineld" / "state.json", key=KEY)
     key = home.key_file()
     config = home.path / ".config" / "sentineld" / "sentineld.toml"
@@ -299,16 +300,16 @@ def test_a_user_finds_configuration_key_and_state_in_the_usual_places(home):
     config.write_text(f"[state]\nkey_file = '{key}'\nkey_id = '{KEY.key_id}'\n")
     os.chown(key, 65534, 65534)
     os.chown(state, -1, 65534)
-    # Dropped inside, after all is loaded: somebody else may not be able to reach the interpreter's library.
+    # Dropped inside, after a first call has loaded all: another user may not be able to reach the library.
     code = """
 import os, sys, tomllib
 from sentineld.cli.tier import main
-main(["warm", "--state-file", "/nowhere"])
+main(["warm", "--state-file", sys.argv[1]])
 os.chdir("/"); os.setgroups([]); os.setgid(65534); os.setuid(65534)
 main(["--json", "scribe"])
 """
     env = {**home.env, "XDG_RUNTIME_DIR": str(home.path / "run")}
-    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True)
+    done = subprocess.run([sys.executable, "-c", code, state], env=env, capture_output=True)
     answer = json.loads(done.stdout.splitlines()[-1])
 
     assert (answer["state_file"], answer["tier"], answer["verified"]) == (str(state), 2, True)

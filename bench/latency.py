@@ -1,0 +1,85 @@
+"""From append to published demotion: 500 agents in 50 files, each brought close to a threshold beforehand.
+
+python bench/latency.py [--agents 500] [--files 50]
+"""
+
+import argparse
+import json
+import random
+import tempfile
+import time
+from pathlib import Path
+
+from common import daemon, fdatasync_ms, memory_mib, record, report, state_of, wait_for
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--agents", type=int, default=500)
+    parser.add_argument("--files", type=int, default=50)
+    options = parser.parse_args()
+    rng = random.Random(1)
+    names = [f"agent-{number:05d}" for number in range(options.agents)]
+    with tempfile.TemporaryDirectory() as directory:
+        root = Path(directory)
+        telemetry, state = root / "telemetry", root / "state"
+        telemetry.mkdir()
+        files = [(telemetry / f"{number:03d}.jsonl").open("ab", buffering=0) for number in range(options.files)]
+        home = {name: files[number % len(files)] for number, name in enumerate(names)}
+        now = time.time()
+        for name in names:
+            kinds = ["file_read"] * 8 + ["api_call"] * 3
+            home[name].write(("\n".join(record(now, name, rng, kind) for kind in kinds) + "\n").encode())
+        state_file = state / "state.json"
+        with daemon(telemetry, state) as process:
+            wait_for(lambda: state_of(state_file).get("status") == "ok", "the daemon")
+            wait_for(lambda: _is_caught_up(state, len(names) * 11), "the catch-up")
+            times = [_demote(home[name], name, state_file, rng) for name in names]
+            resident, peak = memory_mib(process.pid)
+        sync_ms = fdatasync_ms(root)
+    times.sort()
+    data = {
+        "agents": options.agents,
+        "files": options.files,
+        "p50_ms": times[len(times) // 2],
+        "p99_ms": times[len(times) * 99 // 100],
+        "max_ms": times[-1],
+        "fdatasync_ms": sync_ms,
+        "resident_mib": resident,
+        "peak_mib": peak,
+    }
+    report(
+        "latency",
+        [
+            ("append to published demotion, p50", data["p50_ms"], "ms"),
+            ("append to published demotion, p99", data["p99_ms"], "ms"),
+            ("worst", data["max_ms"], "ms"),
+            ("one fdatasync here, median", sync_ms, "ms"),
+            ("resident memory of the daemon", resident, "MiB"),
+            ("peak", peak, "MiB"),
+        ],
+        data,
+    )
+
+
+def _is_caught_up(state: Path, events: int) -> bool:
+    import sqlite3
+
+    with sqlite3.connect(f"file:{state}/sentineld.db?mode=ro", uri=True) as database:
+        return database.execute("SELECT events FROM meta").fetchone()[0] >= events
+
+
+def _demote(file, name: str, state_file: Path, rng: random.Random) -> float:
+    lines = "\n".join(record(time.time(), name, rng, kind) for kind in ("file_write", "api_call", "api_call", "api_call"))
+    needle = json.dumps(name).encode()
+    start = time.perf_counter()
+    file.write(lines.encode() + b"\n")
+    deadline = start + 10
+    while needle not in state_file.read_bytes():
+        if time.perf_counter() > deadline:
+            raise SystemExit(f"{name} was never demoted")
+    return (time.perf_counter() - start) * 1e3
+
+
+if __name__ == "__main__":
+    main()
