@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import accumulate, repeat
+from operator import itemgetter
 
 from sentineld.decode import Reject
 from sentineld.event import Observation
@@ -19,10 +20,11 @@ from sentineld.mapping import Rows
 
 @dataclass(slots=True)
 class Part:
-    """A stretch of one file: bytes ``start`` to ``end`` (documents: elements), read between ``lo`` and ``hi``.
+    """A stretch of one file: bytes ``start`` to ``end`` (documents: elements).
 
-    ``source_id`` and ``owner`` (uid) name the file; ``is_history`` says that own times count; ``skip`` is 1
-    where a line over the limit begins and 2 where it goes on. ``ignored`` counts lines without content.
+    It was written between ``lo`` and ``hi`` (microseconds). ``source_id`` and ``owner`` (uid) name the file;
+    ``is_history`` says that own times count; ``skip`` is 1 where a line over the limit begins and 2 where it
+    goes on. ``ignored`` counts lines without content.
     """
 
     source_id: int
@@ -65,15 +67,18 @@ class Inputs:
 
 def effective_times(part: Part) -> list[int]:
     """Return when each row of the part counts, and set ``part.clamped`` and ``part.timeless``."""
-    lo, hi, file_time = part.lo, part.hi, part.file_time
-    own = part.rows.at_us
-    if None in own:
-        part.timeless = own.count(None)
-    times = [file_time if at is None else at for at in own]
-    if part.is_history:
-        clamped = [at if at <= hi else hi for at in times]
+    times: list[int]
+    part.clamped, part.timeless = 0, part.rows.at_us.count(None)
+    if part.timeless:
+        times = [part.file_time if at is None else at for at in part.rows.at_us]
     else:
-        clamped = [lo if at < lo else hi if at > hi else at for at in times]
+        times = part.rows.at_us  # type: ignore[assignment]
+    if not times or (max(times) <= part.hi and (part.is_history or min(times) >= part.lo)):
+        return times
+    if part.is_history:
+        clamped = [min(at, part.hi) for at in times]
+    else:
+        clamped = [max(part.lo, min(at, part.hi)) for at in times]
     part.clamped = sum(map(int.__ne__, times, clamped))
     return clamped
 
@@ -90,67 +95,51 @@ def merge_keys(times: list[int], latest: int | None = None) -> list[int]:
 def combine(parts: list[Part], key_of: Callable[[int, str], Key]) -> Inputs:
     """Order the rows of all parts and group them by agent; rows marked as duplicates are left out.
 
-    ``key_of(owner, claimed id)`` decides which agent a row is charged to.
+    ``key_of(owner, claimed id)`` decides which agent a row is charged to; it is asked once a claim, in the
+    order in which the claims appear.
     """
-    observations: dict[Key, list[Observation]] = {}
-    sessions: dict[Key, list[str]] = {}
-    event_types: Counter[str] = Counter()
-    tool_calls = events = 0
-    has_sessions = any(part.rows.sessions for part in parts)
-    has_one_source = len({part.source_id for part in parts}) <= 1
-    stream: list[tuple[int, int, str, Observation, str]] = []
+    stream: list[tuple[int, Key, Observation, str]] = []
     latest: dict[int, int] = {}
+    event_types: Counter[str] = Counter()
+    tool_calls = 0
     for part in parts:
-        rows = part.rows
+        rows, duplicates = part.rows, part.duplicates
         times = effective_times(part)
-        columns = zip(
-            times, rows.kinds, rows.entropies, rows.event_types, repeat(part.source_id), rows.offsets
-        )
-        tool_calls += len(rows.tool_calls) - len(part.duplicates.intersection(rows.tool_calls))
-        if has_one_source and not has_sessions and not part.duplicates:
-            _group(observations, part.owner, rows.agent_ids, columns, key_of)
-            event_types.update(rows.event_types)
-            events += len(rows)
-            continue
         keys = merge_keys(times, latest.get(part.source_id))
         if keys:
             latest[part.source_id] = keys[-1]
-        for number, (merge_key, agent_id, observation) in enumerate(
-            zip(keys, rows.agent_ids, columns, strict=False)
-        ):
-            if number not in part.duplicates:
-                stream.append(
-                    (merge_key, part.owner, agent_id, observation, rows.sessions.get(number, ""))
-                )
-    if stream:
-        # Stable: equal keys keep the order of parts, and inside a part the order of the file.
-        stream.sort(key=lambda item: item[0])
-        events += len(stream)
-        event_types.update(item[3][3] for item in stream)
-        for _, owner, agent_id, observation, session in stream:
-            key = key_of(owner, agent_id)
-            observations.setdefault(key, []).append(observation)
-            if has_sessions:
-                sessions.setdefault(key, []).append(session)
-    return Inputs(observations, sessions, event_types, tool_calls, events)
-
-
-def _group(
-    observations: dict[Key, list[Observation]],
-    owner: int,
-    agent_ids: list[str],
-    columns: "zip[Observation]",
-    key_of: Callable[[int, str], Key],
-) -> None:
-    by_id: dict[str, list[Observation]] = {}
-    for agent_id, observation in zip(agent_ids, columns, strict=False):
-        run = by_id.get(agent_id)
-        if run is None:
-            by_id[agent_id] = [observation]
+        observations = zip(
+            times, rows.kinds, rows.entropies, rows.event_types, repeat(part.source_id), rows.offsets
+        )
+        names = map(rows.sessions.get, range(len(rows)), repeat("")) if rows.sessions else repeat("")
+        # The endless columns end with the keys.
+        items = zip(keys, zip(repeat(part.owner), rows.agent_ids), observations, names)  # noqa: B905
+        if duplicates:
+            kept = [item for number, item in enumerate(items) if number not in duplicates]
+            stream += kept
+            event_types.update(item[2][3] for item in kept)
         else:
-            run.append(observation)
-    for agent_id, run in by_id.items():
-        observations.setdefault(key_of(owner, agent_id), []).extend(run)
+            stream += items
+            event_types.update(rows.event_types)
+        tool_calls += len(rows.tool_calls) - len(duplicates.intersection(rows.tool_calls))
+    if len(latest) > 1:
+        # Stable: equal keys keep the order of parts, and inside a part the order of the file.
+        stream.sort(key=itemgetter(0))
+    key_of_claim: dict[Key, Key] = {}
+    by_key: dict[Key, list[Observation]] = {}
+    adders: dict[Key, Callable[[Observation], None]] = {}
+    for _, claim, observation, _ in stream:
+        add = adders.get(claim)
+        if add is None:
+            key = key_of_claim[claim] = key_of(*claim)
+            add = adders[claim] = by_key.setdefault(key, []).append
+        add(observation)
+    sessions: dict[Key, list[str]] = {}
+    if any(part.rows.sessions for part in parts):
+        for _, claim, _, name in stream:
+            sessions.setdefault(key_of_claim[claim], []).append(name)
+        sessions = {key: names for key, names in sessions.items() if any(names)}
+    return Inputs(by_key, sessions, event_types, tool_calls, len(stream))
 
 
 def split_rows(rows: Rows, count: int) -> tuple[Rows, Rows]:

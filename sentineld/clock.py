@@ -10,6 +10,11 @@ def now_us() -> int:
     return time.time_ns() // 1000
 
 
+def monotonic_us() -> int:
+    """Microseconds of CLOCK_MONOTONIC, for schedules: nobody can set this clock."""
+    return time.monotonic_ns() // 1000
+
+
 def boottime_ms() -> int:
     """Milliseconds since boot, suspend included (CLOCK_BOOTTIME); no one can set this clock back."""
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000

@@ -26,19 +26,26 @@ UNITS = 1_000_000_000
 
 _SCALE = 1 << 24
 _TABLE_SIZE = 4096
-#: Payloads in one histogram matrix; 1024 rows of 256 counts stay inside a level-2 cache.
-_ROWS = 1024
+#: Payloads in one histogram matrix; 256 rows of counts stay inside a level-2 cache.
+_ROWS = 256
 
-_encoder = msgspec.json.Encoder(order="sorted", enc_hook=str)
+#: Encode what was decoded from JSON in its canonical form: compact UTF-8 JSON with sorted keys.
+encode_canonical = msgspec.json.Encoder(order="sorted", enc_hook=str).encode
 
 
 def canonical_json(metadata: Mapping[str, Any]) -> bytes:
-    """Encode metadata as compact UTF-8 JSON with sorted keys; values that JSON lacks become text."""
+    """Encode metadata as compact UTF-8 JSON with sorted keys; values that JSON lacks become text.
+
+    Never raises: metadata that JSON cannot hold at all (odd keys, cycles) are encoded as Python shows them,
+    and what is nested too deep for that as nothing.
+    """
     try:
-        return _encoder.encode(metadata)
+        return encode_canonical(metadata)
     except (TypeError, ValueError, RecursionError):
-        # Keys that are no strings, or cycles: still one deterministic payload, never an exception.
-        return repr(metadata).encode("utf-8", "backslashreplace")
+        try:
+            return repr(metadata).encode("utf-8", "backslashreplace")
+        except RecursionError:
+            return b""
 
 
 @lru_cache(maxsize=65_536)
@@ -104,11 +111,14 @@ def _rows_entropy(np: Any, payloads: Sequence[bytes]) -> list[int]:  # noqa: ANN
     if longest == 0:
         return [0] * len(payloads)
     table = _term_table()
+    rows = len(payloads)
+    joined = b"".join(payloads)
+    width = 128 if joined.isascii() else 256
     sizes = np.array(lengths, dtype=np.int64)
-    cells = np.frombuffer(b"".join(payloads), dtype=np.uint8).astype(np.int32)
-    cells += np.repeat(np.arange(len(payloads), dtype=np.int32) * 256, sizes)
-    counts = np.bincount(cells, minlength=len(payloads) * 256).reshape(-1, 256)
-    totals = table[counts].sum(axis=1)
+    cells = np.frombuffer(joined, dtype=np.uint8).astype(np.int32)
+    cells += np.repeat(np.arange(rows, dtype=np.int32) * width, sizes)
+    counts = np.bincount(cells, minlength=rows * width)
+    totals = table[counts].reshape(rows, width).sum(axis=1)
     divisors = np.maximum(sizes, 1) * (8 * _SCALE)
     ratios = np.clip((table[sizes] - totals) / divisors, 0.0, 1.0)
     return np.rint(ratios * UNITS).astype(np.int64).tolist()  # type: ignore[no-any-return]

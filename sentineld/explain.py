@@ -1,7 +1,7 @@
 """Explanations: from a draft of the step to a decision that people can read and check."""
 
-import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from sentineld.decision import Decision, Evidence, Reason, decision_id
 from sentineld.entropy import UNITS
@@ -20,12 +20,15 @@ def decide(
     path_of: Callable[[int], str],
     paths: Mapping[int, str],
 ) -> Decision:
-    """Number a draft and give it its reasons and evidence; the state remembers the decision.
+    """Give a draft its number, its reasons and its evidence; the state remembers the decision.
 
     ``paths`` names the sources of the present batch, ``path_of`` any other one.
     """
     change = draft.change
     reasons = [] if draft.actor else prior.monitor.explain(draft.crossing, _threshold(prior.monitor, draft))
+    if change.cause == "expired":
+        # The end of a pin reveals a tier that was called for earlier: nothing seen now would have changed it.
+        reasons = [replace(reason, expected=None) for reason in reasons]
     decision = Decision(
         decision_no=number,
         decision_id=decision_id(number),
@@ -56,14 +59,12 @@ def reason_code(decision: Decision) -> str:
 
 
 def printable_path(path: str) -> str:
-    """Return a path as text that UTF-8 can hold; other bytes are shown as ``\\xNN``."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+    r"""Return a path as text that UTF-8 can hold; other bytes are shown as ``\xNN``."""
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _excess(reason: Reason) -> float:
-    if reason.expected is None:
-        return 0.0
-    return reason.observed / max(reason.expected, 0.01 if reason.feature == "mean_entropy" else 1.0)
+    return reason.observed / max(reason.expected or 0.0, 0.01 if reason.feature == "mean_entropy" else 1.0)
 
 
 def _threshold(monitor: BehavioralMonitor, draft: Draft) -> float:

@@ -3,6 +3,7 @@
 Integers, because window sums and replays must be equal to the last bit. No clock is read here.
 """
 
+import math
 from datetime import UTC, datetime, timedelta
 
 #: Microseconds in a second.
@@ -29,24 +30,25 @@ def iso_ms(at_us: int) -> str:
 
 
 def parse_iso(text: str) -> int:
-    """Read ISO 8601 (a missing offset means UTC) as microseconds.
+    """Read ISO 8601 (a missing offset means UTC) as microseconds, within ``MIN_US`` and ``MAX_US``.
 
     Raises ``ValueError`` where the text is not a date and time.
     """
     at = datetime.fromisoformat(text)
     if at.tzinfo is None:
         at = at.replace(tzinfo=UTC)
-    return (at - _EPOCH) // _MICROSECOND
+    return min(max((at - _EPOCH) // _MICROSECOND, MIN_US), MAX_US)
 
 
 def from_unix(value: float) -> int:
     """Read a Unix time in s, ms, us or ns as microseconds; the unit follows from the magnitude.
 
     Below 1e11 the value is taken as seconds (until the year 5138), below 1e14 as ms, below 1e17 as us,
-    else as ns. The result is clamped to what ISO 8601 can show. Not-a-number is a ``ValueError``.
+    else as ns. The result is clamped to what ISO 8601 can show. Infinities and not-a-number are a
+    ``ValueError``.
     """
-    if value != value:
-        raise ValueError("not a number")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{value} is not a point in time")
     size = abs(value)
     if size < 1e11:
         at = value * SECOND_US

@@ -1,29 +1,44 @@
 """Intake: from files that have news to batches of decoded parts.
 
-Two orders of reading. Live: every file with news gets its turn, a bounded number of bytes each, in the
-order of names; events are bracketed by when they were read. History (the first start, and replay): all
-files are merged by the events' own times, so that an agent that writes to several files is seen as it was.
+Two orders of reading. Live: every file with news gets its turn, a bounded number of bytes each; events are
+bracketed by when they were read. History (the first start, and replay): all files are merged by the events'
+own times, so that an agent that writes to several files is seen as it was.
 """
 
+import heapq
+from bisect import bisect_right
+from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from itertools import pairwise
 
 from sentineld.batch import Part, effective_times, merge_keys, split_rows
-from sentineld.decode import Decoded, Reject, decode_document, decode_lines, encode_element, reject
+from sentineld.decode import (
+    KEPT_BYTES,
+    Decoded,
+    Record,
+    Reject,
+    decode_document,
+    decode_lines,
+    encode_element,
+    reject,
+)
 from sentineld.mapping import NativeMapping
 from sentineld.tail import CHUNK_BYTES, DOCUMENT, Chunk, Document, Source, Tail
 
-#: Bytes of a live batch: about 100 ms of work, shared among the files that have news, so that a noisy file
-#: does not starve quiet ones.
+#: Bytes of a live batch: about 100 ms of work.
 BATCH_BYTES = 32 * CHUNK_BYTES
 #: Rows of a history batch.
 HISTORY_ROWS = 16_384
-#: Bytes of history held in memory, over all files.
-_HISTORY_BYTES = 64 << 20
+#: Bytes of history read ahead, over all files; rows in memory take several times as much.
+_HISTORY_BYTES = 16 << 20
+_MIN_READ_BYTES = 1024
+#: Commas in a document, about the number of its values: each takes up to a hundred bytes of memory.
+_MAX_DOCUMENT_COMMAS = 1_000_000
 
 _HASH_BYTES = 16
+_NEVER = -(1 << 62)
 
 
 @dataclass(slots=True)
@@ -53,25 +68,24 @@ class Intake:
     def __init__(self, tail: Tail, mapping: NativeMapping) -> None:
         self.tail = tail
         self.mapping = mapping
+        #: Where the last batch was full: the next one begins behind it, so that every file gets its turn.
+        self._last_turn: tuple[str, int] = ("", 0)
 
     def live(self) -> Batch:
         """Read what is new, up to the quotas; an empty batch where there is nothing."""
         batch = Batch()
-        read_bytes = 0
-        sources = self.tail.dirty()
+        sources = self._in_turn(self.tail.dirty())
         share = max(CHUNK_BYTES, BATCH_BYTES // max(1, len(sources)))
+        read_bytes = 0
         for source in sources:
             if source.kind == DOCUMENT:
-                read_bytes += self._take_document(batch, source, is_history=False)
-                continue
-            quota = share
-            while quota > 0 and (chunk := self.tail.read(batch.latest(source))) is not None:
-                quota -= chunk.end - chunk.start
-                read_bytes += chunk.end - chunk.start
-                self._take(batch, source, self.decode(chunk, is_history=False))
+                read_bytes += self._take_document(batch, source)
+            else:
+                read_bytes += self._take_lines(batch, source, share)
             if read_bytes >= BATCH_BYTES:
+                self._last_turn = (source.path, source.id)
                 break
-        self._take_closed(batch)
+        self._take_changed(batch)
         return batch
 
     def torn(self) -> Batch:
@@ -82,45 +96,25 @@ class Intake:
             if data:
                 self._take_torn(batch, source, data)
             self.tail.forget(batch.latest(source))
-        self._take_closed(batch)
+        self._take_changed(batch)
         return batch
 
     def history(self) -> Iterator[Batch]:
         """Read everything that is there, merged by the events' own times; each batch follows the last.
 
-        The caller commits each batch before it asks for the next one.
+        The caller commits each batch, and tells the tail, before it asks for the next one.
         """
-        batch = Batch()
-        sources = self.tail.dirty()
-        for source in sources:
-            if source.kind == DOCUMENT:
-                self._take_document(batch, source, is_history=True)
-        files = [source for source in sources if source.kind != DOCUMENT]
-        limit = max(4096, min(CHUNK_BYTES, _HISTORY_BYTES // max(1, len(files))))
-        heads = [_Head(source, source) for source in files]
-        while heads:
-            heads = [head for head in heads if not head.is_empty or self._refill(head, limit)]
-            if not heads:
-                break
-            watermark = min(head.keys[-1] for head in heads)
-            for head in heads:
-                self._take_until(batch, head, watermark)
-            if sum(len(part.rows) for part in batch.parts) >= HISTORY_ROWS:
+        merge = _Merge(self, self.tail.dirty())
+        while not merge.is_done:
+            batch = merge.next_batch()
+            self._take_changed(batch)
+            if batch:
                 yield batch
-                batch = Batch()
-                for head in heads:
-                    head.source = self.tail.current(head.source)
-        if batch:
-            yield batch
 
     def decode(self, chunk: Chunk, *, is_history: bool) -> Part:
         """Decode one chunk into a part."""
-        part = _part(chunk.source, chunk.start, chunk.end, chunk, is_history=is_history)
-        part.skip, part.is_skipping = chunk.skip, chunk.is_skipping
-        if chunk.reject is not None:
-            part.rejects.append(chunk.reject)
-        if chunk.data:
-            self.fill(part, decode_lines(chunk.data, chunk.start))
+        part, decoded = self.begin(chunk, is_history=is_history)
+        self.fill(part, decoded)
         return part
 
     def fill(self, part: Part, decoded: Decoded) -> None:
@@ -129,135 +123,268 @@ class Intake:
         part.rejects += decoded.rejects + misfits
         part.ignored += len(decoded.ignored)
 
-    def _take(self, batch: Batch, source: Source, part: Part) -> None:
-        before = batch.latest(source)
-        batch.put(source, self.tail.advance(before, part.end, is_skipping=part.is_skipping))
-        batch.parts.append(part)
+    def begin(self, chunk: Chunk, *, is_history: bool) -> tuple[Part, Decoded]:
+        """Decode one chunk, and say what came out; the part has no rows yet."""
+        part = _part(chunk.source, chunk.start, chunk.end, chunk, is_history=is_history)
+        part.skip, part.is_skipping = chunk.skip, chunk.is_skipping
+        if chunk.reject is not None:
+            part.rejects.append(chunk.reject)
+        return part, decode_lines(chunk.data, chunk.start) if chunk.data else Decoded([], [], [], [])
 
-    def _take_closed(self, batch: Batch) -> None:
-        for source in self.tail.closed:
+    def _in_turn(self, sources: list[Source]) -> list[Source]:
+        first = [source for source in sources if (source.path, source.id) > self._last_turn]
+        return first + sources[: len(sources) - len(first)]
+
+    def _take_lines(self, batch: Batch, source: Source, quota: int) -> int:
+        taken = 0
+        while taken < quota and (chunk := self.tail.read(batch.latest(source))) is not None:
+            taken += chunk.end - chunk.start
+            part = self.decode(chunk, is_history=False)
+            before = batch.latest(source)
+            batch.put(source, self.tail.advance(before, part.end, is_skipping=part.is_skipping))
+            batch.parts.append(part)
+        return taken
+
+    def _take_changed(self, batch: Batch) -> None:
+        for source in self.tail.take_changed():
             expected, latest = batch.sources.get(source.id, (source.pos, source))
-            batch.sources[source.id] = (expected, replace(latest, is_gone=True))
-        self.tail.closed.clear()
+            batch.sources[source.id] = (expected, replace(latest, is_gone=source.is_gone))
 
     def _take_torn(self, batch: Batch, source: Source, data: bytes) -> None:
         now_us = self.tail.clock()
-        part = Part(source.id, source.owner, source.pos, source.pos + len(data), source.look_us, now_us, now_us, False)
+        end = source.pos + len(data)
+        part = Part(source.id, source.owner, source.pos, end, source.look_us, now_us, now_us, False)
         decoded = decode_lines(data + b"\n", source.pos)
         if decoded.rejects:
             # Half a line: its writer is gone and will not finish it.
             part.rejects.append(reject("torn_line", "the file ended inside a line", source.pos, data))
         else:
             self.fill(part, decoded)
-        batch.put(source, self.tail.advance(source, part.end))
+        batch.put(source, self.tail.advance(source, end))
         batch.parts.append(part)
-
-    # History.
-
-    def _refill(self, head: "_Head", limit: int) -> bool:
-        chunk = self.tail.read(head.ahead, limit)
-        if chunk is None:
-            return False
-        part = self.decode(chunk, is_history=True)
-        head.ahead = self.tail.advance(head.ahead, chunk.end, is_skipping=chunk.is_skipping)
-        head.chunk, head.part = chunk, part
-        head.keys = merge_keys(effective_times(part), head.latest)
-        if not head.keys:
-            # Nothing but rejected or blank lines: they belong to the instant of the last event.
-            head.keys = [head.latest if head.latest is not None else part.lo]
-        head.latest = head.keys[-1]
-        head.is_empty = False
-        return True
-
-    def _take_until(self, batch: Batch, head: "_Head", watermark: int) -> None:
-        part, chunk = head.part, head.chunk
-        if part is None or chunk is None:
-            return
-        if head.keys[-1] <= watermark:
-            self._take(batch, head.source, part)
-            head.is_empty = True
-            return
-        count = next((n for n, key in enumerate(head.keys) if key > watermark), len(head.keys))
-        if count == 0:
-            return
-        taken, rest = split_rows(part.rows, count)
-        cut = rest.offsets[0]
-        first = replace(
-            part, end=cut, rows=taken, rejects=[item for item in part.rejects if item.offset < cut], ignored=0
-        )
-        first.ignored = _blank_lines(chunk.data[: cut - chunk.start], first)
-        head.part = replace(
-            part,
-            start=cut,
-            rows=rest,
-            rejects=[item for item in part.rejects if item.offset >= cut],
-            ignored=part.ignored - first.ignored,
-        )
-        head.chunk = replace(chunk, start=cut, data=chunk.data[cut - chunk.start :])
-        head.keys = head.keys[count:]
-        self._take(batch, head.source, first)
 
     # Documents.
 
-    def _take_document(self, batch: Batch, source: Source, *, is_history: bool) -> int:
+    def _take_document(self, batch: Batch, source: Source) -> int:
         document = self.tail.read_document(source)
         if document is None:
             return 0
-        elements = decode_document(document.data)
+        found = self.examine(source, document, is_history=False)
+        if found is None:
+            return 0
+        after, parts = found
+        batch.put(source, after)
+        batch.parts += parts
+        return len(document.data)
+
+    def examine(
+        self, source: Source, document: Document, *, is_history: bool
+    ) -> tuple[Source, list[Part]] | None:
+        """Return what is new in a document: the source behind it, and parts; None while it is incomplete."""
         after = replace(
-            source, signature=document.signature, look_us=document.hi, bytes_read=source.bytes_read + len(document.data)
+            source,
+            signature=document.signature,
+            look_us=document.look_us,
+            bytes_read=source.bytes_read + len(document.data),
         )
+        elements = document.reject or _elements(document.data)
         if isinstance(elements, Reject):
             if elements.reason == "malformed_json" and not document.is_settled:
                 # Perhaps it is being written: look again until it is complete or has not changed for a while.
                 self.tail.postpone(source)
-                return 0
+                return None
             part = _part(source, source.pos, source.pos, document, is_history=is_history)
             part.rejects.append(elements)
-            batch.put(source, after)
-            batch.parts.append(part)
-            return len(document.data)
-        self._take_elements(batch, source, after, document, elements, is_history=is_history)
-        return len(document.data)
-
-    def _take_elements(
-        self,
-        batch: Batch,
-        source: Source,
-        after: Source,
-        document: Document,
-        elements: "list[dict[str, object] | Reject]",
-        *,
-        is_history: bool,
-    ) -> None:
+            return after, [part]
         hashes = [_element_hash(element) for element in elements]
         fresh, is_rewritten = new_elements(source.elements, hashes)
         if is_rewritten and len(hashes) > 1:
             self.tail.tell_rewritten(source)
         after.elements, after.pos = b"".join(hashes), len(hashes)
-        batch.put(source, after)
+        parts = []
         for start, end in _ranges(fresh):
             part = _part(source, start, end, document, is_history=is_history)
-            chosen = [(number, elements[number]) for number in range(start, end)]
-            part.rejects += [element for _, element in chosen if isinstance(element, Reject)]
-            records = [(number, element) for number, element in chosen if not isinstance(element, Reject)]
-            self.fill(
-                part, Decoded([record for _, record in records], [number for number, _ in records], [], [])
-            )
-            batch.parts.append(part)
+            decoded = Decoded([], [], [], [])
+            for number in range(start, end):
+                element = elements[number]
+                if isinstance(element, Reject):
+                    decoded.rejects.append(element)
+                else:
+                    decoded.records.append(element)
+                    decoded.offsets.append(number)
+            self.fill(part, decoded)
+            parts.append(part)
+        return after, parts
+
+
+@dataclass(slots=True)
+class _Piece:
+    """A decoded part that waits for its time: its rows' merge keys, and where its blank lines are."""
+
+    part: Part
+    keys: list[int]
+    ignored: list[int]
 
 
 @dataclass(slots=True)
 class _Head:
-    """Where the merge stands in one file: committed, read ahead, and the rows not yet taken."""
+    """One file in the merge: what is committed of it, and what was read ahead of that.
+
+    ``ahead`` is where reading goes on, ``end`` where history ends. Of a document ``ahead`` is the state
+    behind all of its pieces.
+    """
 
     source: Source
     ahead: Source
-    is_empty: bool = True
+    end: int
     latest: int | None = None
-    keys: list[int] = field(default_factory=list)
-    part: Part | None = None
-    chunk: Chunk | None = None
+    pieces: deque[_Piece] = field(default_factory=deque)
+    #: Whether a document's past has changed: then it can only be taken whole.
+    is_whole: bool = False
+    is_done: bool = False
+
+
+class _Merge:
+    """Merges files by the running maximum of their events' times.
+
+    The file that lags behind all others is read on until there is enough for a batch; then everything up to
+    the instant that the laggard has reached is taken. So a file is cut at most once a batch, and memory is
+    bounded by a batch, one read of each file, and the documents.
+    """
+
+    def __init__(self, intake: Intake, sources: list[Source]) -> None:
+        self._intake = intake
+        self._tail = intake.tail
+        self._limit = max(_MIN_READ_BYTES, min(CHUNK_BYTES, _HISTORY_BYTES // max(1, len(sources))))
+        self._heads = [_Head(source, source, self._tail.size(source)) for source in sources]
+        self._numbered = list(self._heads)
+        #: (the instant that a file has been read up to, number of the head), of all that have more.
+        self._behind = [(_NEVER, number) for number in range(len(self._heads))]
+        self._last = Batch()
+
+    @property
+    def is_done(self) -> bool:
+        """Whether everything has been taken."""
+        return not self._heads
+
+    def next_batch(self) -> Batch:
+        """Return the next stretch of all files; the former one has been committed."""
+        for head in self._heads:
+            head.source = self._last.latest(head.source)
+        self._read_ahead()
+        batch = self._last = Batch()
+        watermark = self._behind[0][0] if self._behind else None
+        for head in self._heads:
+            self._take(batch, head, watermark)
+        self._heads = [head for head in self._heads if not head.is_done]
+        return batch
+
+    def _read_ahead(self) -> None:
+        rows = 0
+        while self._behind and (rows < HISTORY_ROWS or self._behind[0][0] == _NEVER):
+            number = self._behind[0][1]
+            head = self._numbered[number]
+            before = len(head.pieces)
+            has_more = self._read_document(head) if head.source.kind == DOCUMENT else self._read_lines(head)
+            rows += sum(len(head.pieces[at].part.rows) for at in range(before, len(head.pieces)))
+            if has_more and head.latest is not None:
+                heapq.heapreplace(self._behind, (head.latest, number))
+            else:
+                heapq.heappop(self._behind)
+
+    def _read_lines(self, head: _Head) -> bool:
+        # What is appended from here on is not history.
+        chunk = self._tail.read(head.ahead, self._limit) if head.ahead.pos < head.end else None
+        if chunk is None:
+            return False
+        part, decoded = self._intake.begin(chunk, is_history=True)
+        self._intake.fill(part, decoded)
+        head.ahead = replace(head.ahead, pos=chunk.end, is_skipping=chunk.is_skipping)
+        self._append(head, part, decoded.ignored)
+        return True
+
+    def _read_document(self, head: _Head) -> bool:
+        document = self._tail.read_document(head.source)
+        found = None if document is None else self._intake.examine(head.source, document, is_history=True)
+        if found is None:
+            head.is_done = True
+            return False
+        head.ahead, parts = found
+        head.is_whole = not head.ahead.elements.startswith(head.source.elements)
+        for part in parts:
+            self._append(head, part, [])
+        return False
+
+    def _append(self, head: _Head, part: Part, ignored: list[int]) -> None:
+        keys = merge_keys(effective_times(part), head.latest)
+        if keys:
+            head.latest = keys[-1]
+        elif head.latest is None:
+            # Nothing but rejected or blank lines: they belong to the instant of the last event.
+            head.latest = part.lo
+        head.pieces.append(_Piece(part, keys, ignored))
+
+    def _take(self, batch: Batch, head: _Head, watermark: int | None) -> None:
+        if head.is_whole and watermark is not None and head.pieces and head.pieces[0].keys[:1] > [watermark]:
+            return
+        limit = None if head.is_whole else watermark
+        while head.pieces:
+            piece = head.pieces[0]
+            count = len(piece.keys) if limit is None else bisect_right(piece.keys, limit)
+            if count == len(piece.keys):
+                self._put(batch, head, head.pieces.popleft().part)
+                continue
+            if count:
+                first, head.pieces[0] = _split(piece, count)
+                self._put(batch, head, first)
+            return
+        if head.source.kind == DOCUMENT:
+            self._close_document(batch, head)
+        head.is_done = head.is_done or watermark is None
+
+    def _put(self, batch: Batch, head: _Head, part: Part) -> None:
+        before = batch.latest(head.source)
+        if head.source.kind != DOCUMENT:
+            after = self._tail.advance(before, part.end, is_skipping=part.is_skipping)
+        elif head.is_whole:
+            after = before
+        else:
+            # As if the document ended here: the rest is new when it is read again.
+            elements = head.ahead.elements[: part.end * _HASH_BYTES]
+            after = replace(before, pos=part.end, elements=elements)
+        batch.put(head.source, after)
+        batch.parts.append(part)
+
+    def _close_document(self, batch: Batch, head: _Head) -> None:
+        if head.is_done:
+            return
+        after = replace(
+            batch.latest(head.source),
+            pos=head.ahead.pos,
+            elements=head.ahead.elements,
+            signature=head.ahead.signature,
+            look_us=head.ahead.look_us,
+            bytes_read=head.ahead.bytes_read,
+        )
+        batch.put(head.source, after)
+        head.is_done = True
+
+
+def _split(piece: _Piece, count: int) -> tuple[Part, _Piece]:
+    part = piece.part
+    taken, rest = split_rows(part.rows, count)
+    cut = rest.offsets[0]
+    before = [item for item in part.rejects if item.offset < cut]
+    ignored = [offset for offset in piece.ignored if offset < cut]
+    first = replace(part, end=cut, rows=taken, rejects=before, ignored=len(ignored))
+    behind = replace(
+        part,
+        start=cut,
+        rows=rest,
+        rejects=[item for item in part.rejects if item.offset >= cut],
+        ignored=len(piece.ignored) - len(ignored),
+    )
+    return first, _Piece(behind, piece.keys[count:], piece.ignored[len(ignored) :])
 
 
 def new_elements(known: bytes, hashes: list[bytes]) -> tuple[list[int], bool]:
@@ -269,16 +396,21 @@ def new_elements(known: bytes, hashes: list[bytes]) -> tuple[list[int], bool]:
     before = [known[at : at + _HASH_BYTES] for at in range(0, len(known), _HASH_BYTES)]
     if hashes[: len(before)] == before:
         return list(range(len(before), len(hashes))), False
-    remaining: dict[bytes, int] = {}
-    for item in before:
-        remaining[item] = remaining.get(item, 0) + 1
+    remaining = Counter(before)
     fresh: list[int] = []
     for number, item in enumerate(hashes):
-        if remaining.get(item, 0) > 0:
+        if remaining[item] > 0:
             remaining[item] -= 1
         else:
             fresh.append(number)
     return fresh, True
+
+
+def _elements(data: bytes) -> list[Record | Reject] | Reject:
+    if data.count(b",") > _MAX_DOCUMENT_COMMAS:
+        detail = f"more than {_MAX_DOCUMENT_COMMAS} values: write JSON lines instead"
+        return Reject("document_too_large", detail, 0, len(data), data[:KEPT_BYTES])
+    return decode_document(data)
 
 
 def _part(source: Source, start: int, end: int, read: Chunk | Document, *, is_history: bool) -> Part:
@@ -296,14 +428,6 @@ def _ranges(numbers: list[int]) -> Iterator[tuple[int, int]]:
     yield start, numbers[-1] + 1
 
 
-def _element_hash(element: "dict[str, object] | Reject") -> bytes:
-
-
+def _element_hash(element: Record | Reject) -> bytes:
     data = element.head if isinstance(element, Reject) else encode_element(element)
     return blake2b(data, digest_size=_HASH_BYTES).digest()
-
-
-def _blank_lines(data: bytes, part: Part) -> int:
-    return data.count(b"\n") - len(part.rows) - len(part.rejects)
-
-

@@ -13,12 +13,12 @@ take the present from an argument or from the injected clock.
 """
 
 import hashlib
-import logging
 import math
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import uuid4
 
@@ -29,12 +29,16 @@ from sentineld.event import FILE, NETWORK, OPERATION_KIND, OTHER, BehavioralEven
 from sentineld.instant import SECOND_US, from_unix, iso, parse_iso
 from sentineld.profile import AgentBehavioralProfile
 from sentineld.prognostics import Forecast, PrognosticsEngine
-from sentineld.window import BUCKETS_BEFORE, Window
+from sentineld.window import BUCKETS, BUCKETS_BEFORE, EMPTY, Window
 
 #: A point in time as library callers give it: Unix seconds, ISO 8601, or an aware datetime.
 When = float | str | datetime
 
+#: Scores that a prognostics engine gets to see.
 _HISTORY = 512
+
+#: Entropies are explained to six decimals.
+_MICRO = 1_000_000
 
 #: Later than every instant.
 NEVER_US = 1 << 62
@@ -56,8 +60,10 @@ class Crossing(NamedTuple):
 
 
 class Stop(NamedTuple):
-    """Where ``observe`` stopped: the next observation's position, the latest instant, the highest score
-    on the way (0 for none), and the change of the called tier, if that was the cause.
+    """Where ``observe`` stopped, and why.
+
+    ``position`` is the next observation's, ``clock_us`` the latest instant, ``peak`` the highest score on the
+    way (0 for none), ``crossing`` the change of the called tier, if that was the cause.
     """
 
     position: int
@@ -112,15 +118,19 @@ class BehavioralMonitor:
         prognostics: PrognosticsEngine | None = None,
         clock: Callable[[], float] | None = None,
     ) -> None:
-        self.file_weight = _given(file_weight, self.FILE_WEIGHT)
-        self.network_weight = _given(network_weight, self.NETWORK_WEIGHT)
-        self.entropy_weight = _given(entropy_weight, self.ENTROPY_WEIGHT)
-        self.suspicious_threshold = _given(suspicious_threshold, self.SUSPICIOUS_THRESHOLD)
-        self.anomalous_threshold = _given(anomalous_threshold, self.ANOMALOUS_THRESHOLD)
-        self.window_seconds = _given(window_seconds, self.WINDOW_SECONDS)
+        self.file_weight = _given("file_weight", file_weight, self.FILE_WEIGHT)
+        self.network_weight = _given("network_weight", network_weight, self.NETWORK_WEIGHT)
+        self.entropy_weight = _given("entropy_weight", entropy_weight, self.ENTROPY_WEIGHT)
+        self.suspicious_threshold = _given(
+            "suspicious_threshold", suspicious_threshold, self.SUSPICIOUS_THRESHOLD
+        )
+        self.anomalous_threshold = _given(
+            "anomalous_threshold", anomalous_threshold, self.ANOMALOUS_THRESHOLD
+        )
+        self.window_seconds = _given("window_seconds", window_seconds, self.WINDOW_SECONDS)
         self.saturation = self.SATURATION if saturation is None else saturation
         self._validate()
-        self.bucket_us = round(self.window_seconds * SECOND_US) // BUCKETS_BEFORE
+        self.bucket_us = -(-round(self.window_seconds * SECOND_US) // BUCKETS_BEFORE)
         shares = [
             min(1.0, math.log1p(n) / math.log1p(self.saturation)) for n in range(self.saturation + 1)
         ]
@@ -128,6 +138,7 @@ class BehavioralMonitor:
         self._network_parts = [self.network_weight * share for share in shares]
         self._clock = clock
         self._prognostics = prognostics
+        self.forecast_error: Exception | None = None
         self._profiles: dict[str, AgentBehavioralProfile] = {}
         self._histories: dict[str, deque[tuple[float, float]]] = {}
 
@@ -192,6 +203,17 @@ class BehavioralMonitor:
         mean = window.entropy_units / (window.events * UNITS) if window.events else 0.0
         return self.score(window.file_ops, window.network_ops, mean)
 
+    def score_of(self, window: Window) -> float:
+        """Return the value of ``score_window``, and nothing else; for every tick of every agent."""
+        if not window.events:
+            return 0.0
+        cap = self.saturation
+        return (
+            self._file_parts[min(window.file_ops, cap)]
+            + self._network_parts[min(window.network_ops, cap)]
+            + self.entropy_weight * (window.entropy_units / (window.events * UNITS))
+        )
+
     def level(self, score: float) -> int:
         """Return the tier that a score calls for, 1..3."""
         return 3 if score > self.anomalous_threshold else 2 if score > self.suspicious_threshold else 1
@@ -218,7 +240,7 @@ class BehavioralMonitor:
         suspicious, anomalous = self.suspicious_threshold, self.anomalous_threshold
         width, buckets = window.bucket_us, window.buckets
         newest, events, entropy_units = window.newest, window.events, window.entropy_units
-        file_ops, network_ops = window.file_ops, window.network_ops
+        file_ops, network_ops, oldest = window.file_ops, window.network_ops, window.oldest
         peak = 0.0
         position, end = start, len(observations)
         crossing = None
@@ -229,21 +251,36 @@ class BehavioralMonitor:
                 if at > deadline_us:
                     break
                 if bucket > newest:
-                    if window.oldest + BUCKETS_BEFORE < bucket:
-                        window.newest, window.events, window.entropy_units = newest, events, entropy_units
-                        window.file_ops, window.network_ops = file_ops, network_ops
-                        crossing = self.elapse(window, level, at)
-                        newest, events, entropy_units = window.newest, window.events, window.entropy_units
-                        file_ops, network_ops = window.file_ops, window.network_ops
-                        if crossing is not None:
-                            clock_us = max(clock_us, crossing.at_us)
-                            break
+                    if oldest + BUCKETS_BEFORE < bucket:
+                        # The oldest bucket leaves first, at an instant of its own (see elapse).
+                        cell = buckets.pop(oldest)
+                        newest = oldest + BUCKETS
+                        oldest = oldest + 1 if buckets else EMPTY
+                        while oldest not in buckets and buckets:
+                            oldest += 1
+                        events -= cell[0]
+                        file_ops -= cell[1]
+                        network_ops -= cell[2]
+                        entropy_units -= cell[3]
+                        score = (
+                            file_parts[file_ops if file_ops < cap else cap]  # noqa: FURB136 (min is a call)
+                            + network_parts[network_ops if network_ops < cap else cap]  # noqa: FURB136
+                            + (entropy_weight * (entropy_units / (events * UNITS)) if events else 0.0)
+                        )
+                        called = 1 if score <= suspicious else 3 if score > anomalous else 2
+                        if called == level:
+                            continue
+                        clock_us = newest * width
+                        crossing = Crossing(
+                            clock_us, called, score, file_ops, network_ops, events, entropy_units
+                        )
+                        break
                     newest = bucket
                 clock_us = at
             elif bucket > newest:
                 newest = bucket
             position += 1
-            cell = buckets.get(bucket)
+            cell = buckets.get(bucket)  # type: ignore[assignment]
             if cell is not None:
                 cell[0] += 1
                 cell[3] += entropy
@@ -252,8 +289,8 @@ class BehavioralMonitor:
                 continue
             else:
                 cell = buckets[bucket] = [1, 0, 0, entropy]
-                if bucket < window.oldest:
-                    window.oldest = bucket
+                if bucket < oldest:
+                    oldest = bucket
             events += 1
             entropy_units += entropy
             if kind == FILE:
@@ -263,8 +300,8 @@ class BehavioralMonitor:
                 cell[2] += 1
                 network_ops += 1
             score = (
-                file_parts[file_ops if file_ops < cap else cap]
-                + network_parts[network_ops if network_ops < cap else cap]
+                file_parts[file_ops if file_ops < cap else cap]  # noqa: FURB136 (min is a call)
+                + network_parts[network_ops if network_ops < cap else cap]  # noqa: FURB136
                 + entropy_weight * (entropy_units / (events * UNITS))
             )
             if score > peak:
@@ -274,7 +311,7 @@ class BehavioralMonitor:
                 crossing = Crossing(clock_us, called, score, file_ops, network_ops, events, entropy_units)
                 break
         window.newest, window.events, window.entropy_units = newest, events, entropy_units
-        window.file_ops, window.network_ops = file_ops, network_ops
+        window.file_ops, window.network_ops, window.oldest = file_ops, network_ops, oldest
         return Stop(position, clock_us, peak, crossing)
 
     def elapse(self, window: Window, level: int, until_us: int) -> Crossing | None:
@@ -286,20 +323,10 @@ class BehavioralMonitor:
         bucket = until_us // window.bucket_us
         while (gone := window.next_expiry()) is not None and gone <= bucket:
             window.advance(gone)
-            if self.level(self._score_of(window)) != level:
+            if self.level(self.score_of(window)) != level:
                 return self.look(window, gone * window.bucket_us)
         window.advance(bucket)
         return None
-
-    def _score_of(self, window: Window) -> float:
-        if not window.events:
-            return 0.0
-        cap = self.saturation
-        return (
-            self._file_parts[min(window.file_ops, cap)]
-            + self._network_parts[min(window.network_ops, cap)]
-            + self.entropy_weight * (window.entropy_units / (window.events * UNITS))
-        )
 
     def look(self, window: Window, at_us: int) -> Crossing:
         """Score the window as it stands at ``at_us``."""
@@ -315,41 +342,35 @@ class BehavioralMonitor:
         )
 
     def explain(self, crossing: Crossing, threshold: float) -> list[Reason]:
-        """Say what each feature contributed: observed, and the most that would have kept the threshold."""
+        """Say of each feature what was observed, and the most that would have kept within the threshold.
+
+        That is None where the feature alone decides nothing: the score passes the threshold with none of it,
+        or keeps within with any amount of it.
+        """
+        files, networks = crossing.file_ops, crossing.network_ops
         mean = crossing.entropy_units / (crossing.events * UNITS) if crossing.events else 0.0
-        score = self.score(crossing.file_ops, crossing.network_ops, mean)
+        file_limit = self._limit(lambda n: self.score(n, networks, mean).value, self.saturation, threshold)
+        network_limit = self._limit(lambda n: self.score(files, n, mean).value, self.saturation, threshold)
+        entropy_limit = self._limit(
+            lambda n: self.score(files, networks, n / _MICRO).value, _MICRO, threshold
+        )
         return [
-            Reason(
-                "activity",
-                "file_operations",
-                crossing.file_ops,
-                self._count_within(threshold - score.network - score.entropy, self.file_weight),
-            ),
-            Reason(
-                "activity",
-                "network_operations",
-                crossing.network_ops,
-                self._count_within(threshold - score.file - score.entropy, self.network_weight),
-            ),
+            Reason("activity", "file_operations", files, file_limit),
+            Reason("activity", "network_operations", networks, network_limit),
             Reason(
                 "activity",
                 "mean_entropy",
                 round(mean, 6),
-                round(self._entropy_within(threshold - score.file - score.network), 6),
+                None if entropy_limit is None else entropy_limit / _MICRO,
             ),
         ]
 
-    def _count_within(self, budget: float, weight: float) -> float | None:
-        if budget >= weight:
+    @staticmethod
+    def _limit(score_at: Callable[[int], float], highest: int, threshold: float) -> float | None:
+        # The score grows with every feature, so that the largest amount can be found by bisection.
+        if score_at(0) > threshold or score_at(highest) <= threshold:
             return None
-        if budget <= 0:
-            return 0.0
-        return float(math.floor(math.expm1(budget / weight * math.log1p(self.saturation))))
-
-    def _entropy_within(self, budget: float) -> float:
-        if self.entropy_weight == 0:
-            return 1.0
-        return min(1.0, max(0.0, budget / self.entropy_weight))
+        return float(bisect_right(range(highest + 1), threshold, key=score_at) - 1)
 
     # The library face: profiles by agent id.
 
@@ -364,15 +385,15 @@ class BehavioralMonitor:
     ) -> BehavioralEvent:
         """Record one event; an agent seen for the first time gets a profile.
 
-        ``timestamp`` says when it happened (default: now; never later than now). Raises ``ValueError``
-        for a time that cannot be read.
+        ``timestamp`` says when it happened (default: now); the event keeps it, but counts no later than now.
+        Raises ``ValueError`` for a time that cannot be read and for an empty id or type.
         """
         present = self._now(now)
         claimed = present if timestamp is None else instant(timestamp)
         event = BehavioralEvent(
             event_id=uuid4().hex,
-            agent_id=agent_id,
-            event_type=event_type,
+            agent_id=_name("agent_id", agent_id),
+            event_type=_name("event_type", event_type),
             timestamp=iso(claimed),
             metadata=dict(metadata or {}),
         )
@@ -381,7 +402,10 @@ class BehavioralMonitor:
         return event
 
     def record_events(self, events: Iterable[BehavioralEvent], *, now: When | None = None) -> None:
-        """Record many events, in order; each counts at its own timestamp, never later than now."""
+        """Record many events, in order; each counts at its own timestamp, no later than now.
+
+        Their ``entropy`` counts as it is: see ``BehavioralEvent.calculate_entropy``.
+        """
         present = self._now(now)
         by_agent: dict[str, list[Observation]] = {}
         for event in events:
@@ -391,9 +415,13 @@ class BehavioralMonitor:
                 (at, kind, entropy_units(event.entropy), event.event_type, 0, 0)
             )
         for agent_id, observations in by_agent.items():
+            latest = iso(max(item[0] for item in observations))
             profile = self._profiles.get(agent_id)
             if profile is None:
                 profile = self._profiles[agent_id] = self._fresh(agent_id, present)
+                profile.last_activity = latest
+            elif parse_iso(latest) > parse_iso(profile.last_activity):
+                profile.last_activity = latest
             self._add(profile, observations)
             self._refresh(profile, present)
             self._remember(profile, present)
@@ -427,14 +455,17 @@ class BehavioralMonitor:
             self.calculate_anomaly_score(profile)
 
     def forecast(self, agent_id: str, horizon_s: float = 300.0) -> Forecast | None:
-        """Ask the prognostics engine, if there is one; None where it is absent, fails or cannot say."""
+        """Ask the prognostics engine, if there is one; None where it is absent, fails or cannot say.
+
+        What it raised last stands in ``forecast_error``.
+        """
         if self._prognostics is None:
             return None
+        history = list(self._histories.get(agent_id, ()))
         try:
-            history = list(self._histories.get(agent_id, ()))
             return self._prognostics.forecast(agent_id, history, horizon_s)
-        except Exception:  # noqa: BLE001 (somebody else's code: whatever it raises, detection goes on)
-            logging.getLogger(__name__).warning("prognostics engine failed", exc_info=True)
+        except Exception as error:  # noqa: BLE001 (somebody else's code: whatever it raises, detection goes on)
+            self.forecast_error = error
             return None
 
     def _add(self, profile: AgentBehavioralProfile, observations: Sequence[Observation]) -> None:
@@ -443,7 +474,6 @@ class BehavioralMonitor:
             stop = self.observe(profile.window, clock_us, level, observations, position)
             position, clock_us = stop.position, stop.clock_us
             level = level if stop.crossing is None else stop.crossing.level
-        profile.last_activity = iso(max(item[0] for item in observations))
 
     def _now(self, now: When | None) -> int:
         if now is not None:
@@ -470,19 +500,29 @@ class BehavioralMonitor:
             history.append((at_us / SECOND_US, profile.anomaly_score))
 
 
-def _given(value: float | None, default: float) -> float:
+def _given(name: str, value: float | None, default: float) -> float:
     if value is None:
         return default
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"a setting of the monitor must be a number, not {value!r}")  # noqa: TRY004
+        raise ValueError(f"{name} must be a number, not {value!r}")  # noqa: TRY004
     return float(value)
 
 
 def instant(when: When) -> int:
-    """Read a caller's point in time as microseconds. Raises ``ValueError`` where it cannot be read."""
+    """Read a caller's point in time as microseconds; without an offset it is UTC.
+
+    Raises ``ValueError`` where it cannot be read.
+    """
     if isinstance(when, datetime):
-        aware = when if when.tzinfo is not None else when.replace(tzinfo=UTC)
-        return parse_iso(aware.isoformat())
+        return parse_iso(when.isoformat())
     if isinstance(when, str):
         return parse_iso(when)
+    if isinstance(when, bool) or not isinstance(when, int | float):
+        raise ValueError(f"a time is Unix seconds, ISO 8601 or a datetime, not {when!r}")  # noqa: TRY004
     return from_unix(when)
+
+
+def _name(kind: str, value: object) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"{kind} must be a string that is not empty, not {value!r}")
+    return value

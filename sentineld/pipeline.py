@@ -57,8 +57,7 @@ class Pipeline:
 
     def set_prior(self, prior: Prior) -> None:
         """Judge by other thresholds and rules from here on."""
-        self.roster.prior = prior
-        self.roster.reload()
+        self.roster.set_prior(prior)
 
     def read(self, batch: Batch, at_us: int, *, last_scan_us: int = 0) -> Outcome:
         """Take in a batch of parts that were read by ``at_us``."""

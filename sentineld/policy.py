@@ -86,18 +86,22 @@ class Policy:
         return min(due) if due else None
 
     def pass_deadline(self, standing: Standing, at_us: int, level: int) -> list[Change]:
-        """Carry out every deadline that falls on ``at_us`` (the value of ``next_deadline``)."""
+        """Carry out every deadline that is due at ``at_us`` (the value of ``next_deadline``)."""
         changes: list[Change] = []
-        if standing.pinned_tier is not None and standing.pinned_until_us == at_us:
+        if (
+            standing.pinned_tier is not None
+            and standing.pinned_until_us is not None
+            and standing.pinned_until_us <= at_us
+        ):
             before = standing.effective_tier
             standing.pinned_tier = standing.pinned_until_us = None
             standing.since_us = at_us
             changes.append(Change(at_us, before, standing.tier, "expired"))
-        if standing.grace_until_us == at_us:
+        if standing.grace_until_us is not None and standing.grace_until_us <= at_us:
             standing.grace_until_us = None
             changes += self.call(standing, at_us, level)
         quiet_since = standing.quiet_since_us
-        if quiet_since is not None and quiet_since + self.quiet_us == at_us and self._recovers(standing.tier):
+        if quiet_since is not None and quiet_since + self.quiet_us <= at_us and self._recovers(standing.tier):
             before = standing.effective_tier
             standing.tier -= 1
             standing.quiet_since_us = at_us if level < standing.tier else None

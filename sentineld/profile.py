@@ -7,7 +7,7 @@ from typing import Any
 from sentineld.clock import now_us
 from sentineld.entropy import UNITS
 from sentineld.instant import iso
-from sentineld.window import BUCKETS_BEFORE, Window
+from sentineld.window import BUCKETS_BEFORE, EMPTY, Window
 
 
 def _now_iso() -> str:
@@ -43,7 +43,7 @@ class AgentBehavioralProfile:
         self.file_ops_count = window.file_ops
         self.network_ops_count = window.network_ops
         self.entropy_score = window.entropy_units / (window.events * UNITS) if window.events else 0.0
-        if window.newest > -(1 << 62):
+        if window.newest != -EMPTY:
             self.sliding_window_start = iso((window.newest - BUCKETS_BEFORE) * window.bucket_us)
 
     def to_dict(self) -> dict[str, Any]:
@@ -72,13 +72,7 @@ class AgentBehavioralProfile:
             given = data["window"]
             window = Window(bucket_us=given["bucket_us"], newest=given["newest"])
             for number, cell in given["buckets"].items():
-                window.buckets[int(number)] = list(cell)
-            window.oldest = min(window.buckets, default=1 << 62)
-            cells = list(window.buckets.values())
-            window.events = sum(cell[0] for cell in cells)
-            window.file_ops = sum(cell[1] for cell in cells)
-            window.network_ops = sum(cell[2] for cell in cells)
-            window.entropy_units = sum(cell[3] for cell in cells)
+                window.restore(int(number), *cell)
         names = (
             "file_ops_count",
             "network_ops_count",

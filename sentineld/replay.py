@@ -23,6 +23,7 @@ from sentineld.mapping import NativeMapping
 from sentineld.monitor import BehavioralMonitor
 from sentineld.pipeline import Pipeline
 from sentineld.requests import Request
+from sentineld.settings import recorded_prior
 from sentineld.step import Prior
 from sentineld.store import Store
 from sentineld.tail import DOCUMENT, Source, Tail, Trouble, matches, open_regular, walk
@@ -167,7 +168,7 @@ def replay_as_observed(paths: Sequence[str], recorded: Store, config: Config) ->
         missing.append(f"the first {recorded.meta().inputs_pruned} inputs were pruned from the database")
     for kind, at_us, document, parts in recorded.inputs():
         if kind == "settings":
-            pipeline.set_prior(settings_prior(document, config))
+            pipeline.set_prior(recorded_prior(document, config))
             sessions.monitor = pipeline.prior.monitor
         elif kind == "tick":
             decisions += pipeline.tick(at_us).decisions
@@ -182,20 +183,6 @@ def replay_as_observed(paths: Sequence[str], recorded: Store, config: Config) ->
             decisions += pipeline.read(batch, at_us).decisions
     archive.close()
     return Replayed(store, pipeline.prior, sessions, decisions, [], missing)
-
-
-def settings_prior(document: dict[str, Any], config: Config) -> Prior:
-    """Build the prior that recorded settings describe."""
-    import msgspec
-
-    from sentineld.config import DetectionOptions, Duration, RecoveryOptions
-
-    def decode_hook(_kind: type, value: Any) -> Duration:  # noqa: ANN401 (msgspec's hook)
-        return Duration(value)
-
-    detection = msgspec.convert(document["detection"], DetectionOptions, dec_hook=decode_hook)
-    recovery = msgspec.convert(document["recovery"], RecoveryOptions, dec_hook=decode_hook)
-    return msgspec.structs.replace(config, detection=detection, recovery=recovery).prior()
 
 
 class _Archive:

@@ -22,7 +22,7 @@ class Roster:
         self._store = store
         #: The latest tick; agents that come back from the database are told of it.
         self.clock_us = clock_us
-        self._agents_per_owner = agents_per_owner
+        self.agents_per_owner = agents_per_owner
         self.prior = prior
         self._states: dict[Key, AgentState] = {}
         self._names: dict[Key, str] = {}
@@ -42,13 +42,19 @@ class Roster:
         for row in self._store.agents(warm_only=True):
             elapse(self._remember(row), self.prior, self.clock_us, [])
 
+    def set_prior(self, prior: Prior) -> None:
+        """Judge by other thresholds and rules from here on; what happened before stays as it was judged."""
+        self.prior = prior
+        for state in self._states.values():
+            self._fit_window(state)
+
     def key_of(self, owner: int, agent_id: str) -> Key:
         """Return the key that an event is charged to: the claimed id, or the owner's overflow id."""
         key = (owner, agent_id)
         if key in self._states or key in self._admitted or self._load(key) is not None:
             return key
         count = self._owner_counts.get(owner, 0)
-        if count >= self._agents_per_owner:
+        if count >= self.agents_per_owner:
             self.overflowed.add(owner)
             return (owner, OVERFLOW_ID)
         self._owner_counts[owner] = count + 1
@@ -116,8 +122,11 @@ class Roster:
     def _remember(self, row: AgentRow) -> AgentState:
         key = (row.owner, row.agent_id)
         state = self._states[key] = load_state(row.state)
+        self._fit_window(state)
+        self._names[key] = row.name
+        return state
+
+    def _fit_window(self, state: AgentState) -> None:
         if state.profile.window.bucket_us != self.prior.monitor.bucket_us:
             # Another window width was configured: old buckets cannot be carried over.
             state.profile.window = self.prior.monitor.new_window()
-        self._names[key] = row.name
-        return state

@@ -107,6 +107,9 @@ _SETTLED_AFTER_US = 20_000
 #: Changed lines that are assumed where a proposal's own figure is no number: more than any threshold admits.
 _UNREADABLE_LINES = 1_000_000_000
 
+#: Below every ``(epoch, seq)``.
+_NOTHING_SEEN = (-1, -1)
+
 #: The whole content of a high-water file: what `_HighWater` writes, and nothing else.
 _MARK = re.compile(rb'\{"epoch":([0-9]{1,16}),"seq":([0-9]{1,16})\}\n')
 
@@ -127,12 +130,13 @@ class TierRouter:
     ``behavioral_monitor``, ``state_file``: sources of behaviour; with both the stricter counts, with none the
     behaviour tier is 1. ``keys``: with at least one, only a state file that one of them signed is believed.
     ``expected_owner``: uid that must own the state file (default: root, this user or its directory's owner).
-    ``high_water``: path of a file (mode 0600, this router's own) that remembers the highest ``(epoch, seq)``
-    across restarts. ``critical_files``: pattern -> points, in place of ``CRITICAL_FILES``. Thresholds are the
-    highest score of tier 1 and of tier 2. ``clock`` is for tests.
+    ``high_water``: path of a file (mode 0600) that remembers the highest ``(epoch, seq)`` across restarts; it
+    costs two fsyncs for each newer document that is seen. ``critical_files``: pattern -> points, in place of
+    ``CRITICAL_FILES``. Thresholds are the highest score of tier 1 and of tier 2. ``clock`` is for tests.
 
-    Methods may be called from any thread. The verdict's ``approved`` is not looked at: whether a rejected
-    change may go on at all is the caller's decision, the tier says who must look at it if it may.
+    Methods may be called from any thread. The caller pairs a proposal with the verdict on it. The verdict's
+    ``approved`` is not looked at: whether a rejected change may go on at all is the caller's decision, the
+    tier says who must look at it if it may.
     Raises ``ValueError`` for thresholds and points that are negative or out of order.
     """
 
@@ -319,8 +323,11 @@ class TierRouter:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Sentences on what does not change a tier but should be repaired: an unusable high-water file."""
-        return self._mark.warnings
+        """Sentences on what does not change a tier but weakens it: no key, an unusable high-water file."""
+        if self._path is None or self._keys:
+            return self._mark.warnings
+        unsigned = f"state file {self._path} is believed by its owner and permissions alone: there is no key"
+        return unsigned, *self._mark.warnings
 
     def calculate_score(self, proposal: EvolutionProposal, verdict: GuardianVerdict) -> int:
         """Return the points of a change, at least 0: lines, files, critical files, the guardian's findings.
@@ -328,6 +335,7 @@ class TierRouter:
         Lines and files are those that the proposal declares or those that its diff shows, whichever is more.
         """
         diff = read_diff(_text(proposal.diff_content))
+        # The diff shows at least 0 lines, so a negative claim lowers nothing.
         lines = max(_declared_lines(proposal.lines_changed), diff.lines_changed)
         files = {_normal(name) for name in (*_names(proposal.target_files), *diff.files)}
         issues = min(self.MAX_ISSUE_POINTS, self.POINTS_PER_ISSUE * _count(verdict.issues_found))
@@ -484,9 +492,8 @@ class TierRouter:
             view, refusal = None, ""
             try:
                 candidate = parse_state(data, self._keys, source=f"state file {path}")
-                candidate.check_not_below(self._mark.value())
                 # With keys, only a verified document comes this far: nobody else can raise the mark.
-                self._mark.raise_to(candidate.version)
+                candidate.check_not_below(self._mark.raise_to(candidate.version))
                 view = candidate
             except StateFileError as error:
                 refusal = str(error)
@@ -509,8 +516,7 @@ class _HighWater:
 
     def __init__(self, path: str | None) -> None:
         self._path = path
-        self._highest: tuple[int, int] | None = None
-        self._is_loaded = path is None
+        self._highest = _NOTHING_SEEN
         self._load_warning = ""
         self._save_warning = ""
 
@@ -518,50 +524,45 @@ class _HighWater:
     def warnings(self) -> tuple[str, ...]:
         return tuple(filter(None, (self._load_warning, self._save_warning)))
 
-    def value(self) -> tuple[int, int] | None:
-        """Return the mark; None at a first start."""
-        if not self._is_loaded:
-            self._is_loaded = True
-            self._load()
+    def raise_to(self, version: tuple[int, int]) -> tuple[int, int]:
+        """Raise the mark to a version that was seen, here and in the file; return it, which may be higher.
+
+        Never lowers it and never raises an exception.
+        """
+        if version > self._highest:
+            # Read each time, not only at the start: what another process wrote must not be lowered.
+            saved = self._load()
+            self._highest = max(version, saved)
+            if self._highest > saved:
+                self._save()
         return self._highest
 
-    def raise_to(self, version: tuple[int, int]) -> None:
-        """Raise the mark, here and in the file. Never lowers it, never raises an exception."""
-        if self._highest is not None and version <= self._highest:
-            return
-        self._highest = version
+    def _save(self) -> None:
         if self._path is None:
             return
-        # What another process wrote in the meantime must not be lowered.
-        self._load()
-        epoch, seq = self._highest
+        self._save_warning = ""
         try:
-            publish(self._path, b'{"epoch":%d,"seq":%d}\n' % (epoch, seq), mode=0o600)
+            publish(self._path, b'{"epoch":%d,"seq":%d}\n' % self._highest, mode=0o600)
         except (OSError, ValueError) as error:
             self._save_warning = f"high-water file {self._path} cannot be written: {error}"
-        else:
-            self._save_warning = ""
 
-    def _load(self) -> None:
-        path = self._path
-        assert path is not None
+    def _load(self) -> tuple[int, int]:
+        if self._path is None:
+            return _NOTHING_SEEN
         try:
-            os.lstat(path)
+            os.lstat(self._path)
+            data, _ = read_document(self._path, is_signed=True, max_bytes=self.MAX_BYTES)
         except FileNotFoundError:
-            return
-        except (OSError, ValueError):
-            pass
-        try:
-            data, _ = read_document(path, is_signed=True, max_bytes=self.MAX_BYTES)
-        except StateFileError:
+            return _NOTHING_SEEN
+        except (OSError, ValueError, StateFileError):
             data = b""
         mark = _MARK.fullmatch(data)
         if mark is None:
-            self._load_warning = f"high-water file {path} cannot be read; starting as if for the first time"
-            return
-        saved = int(mark[1]), int(mark[2])
-        if self._highest is None or self._highest < saved:
-            self._highest = saved
+            self._load_warning = (
+                f"high-water file {self._path} could not be read, and was started as if for the first time"
+            )
+            return _NOTHING_SEEN
+        return int(mark[1]), int(mark[2])
 
 
 def _absolute(path: str | os.PathLike[str] | None) -> str | None:
@@ -639,9 +640,7 @@ def _names(values: object) -> list[str]:
 
 
 def _declared_lines(lines: object) -> int:
-    """Return the declared number of changed lines; negative ones are none, what is no number is too many."""
+    """Return the declared number of changed lines; without one 0, and too many for what is no number."""
     if lines is None:
         return 0
-    if not isinstance(lines, int):
-        return _UNREADABLE_LINES
-    return max(0, lines)
+    return lines if isinstance(lines, int) else _UNREADABLE_LINES

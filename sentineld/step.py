@@ -183,6 +183,10 @@ def observe(state: AgentState, prior: Prior, run: Sequence[Observation], drafts:
 def elapse(state: AgentState, prior: Prior, at_us: int, drafts: list[Draft]) -> None:
     """Let time pass until ``at_us``; decisions are appended to ``drafts``. Going back is ignored."""
     if at_us > state.clock_us:
+        moment = prior.monitor.look(state.profile.window, state.clock_us)
+        if moment.level != state.level:
+            # Other thresholds, or another width of the window, came into force since the last input.
+            _cross(state, prior, moment, (), drafts)
         _elapse(state, prior, at_us, (), drafts)
         state.clock_us = at_us
 
@@ -197,13 +201,15 @@ def _elapse(
     while True:
         deadline = policy.next_deadline(state.standing)
         is_due = deadline is not None and deadline < until_us
-        crossing = monitor.elapse(window, state.level, deadline if is_due else until_us)
+        # A deadline that a change of settings has put into the past acts now.
+        at_us = max(deadline, state.clock_us) if deadline is not None and is_due else until_us
+        crossing = monitor.elapse(window, state.level, at_us)
         if crossing is not None:
             _cross(state, prior, crossing, seen, drafts)
         elif is_due:
-            state.clock_us = max(state.clock_us, deadline)
-            moment = monitor.look(window, deadline)
-            changes = policy.pass_deadline(state.standing, deadline, state.level)
+            state.clock_us = at_us
+            moment = monitor.look(window, at_us)
+            changes = policy.pass_deadline(state.standing, at_us, state.level)
             drafts.extend(Draft(change, moment, tuple(_latest(state, seen))) for change in changes)
         else:
             return
@@ -233,7 +239,8 @@ def _obey(state: AgentState, prior: Prior, wish: Wish, drafts: list[Draft]) -> N
         state.level = 1
         drafts.append(Draft(change, moment, recent, wish.actor, wish.reason, wish.attack))
     elif isinstance(wish, Pin):
-        change = prior.policy.pin(state.standing, at_us, Tier(wish.tier), wish.until_us)
+        until_us = None if wish.until_us is None else max(wish.until_us, at_us)
+        change = prior.policy.pin(state.standing, at_us, Tier(wish.tier), until_us)
         drafts.append(Draft(change, moment, recent, wish.actor, wish.reason))
     elif state.standing.pinned_tier is not None:
         change = prior.policy.unpin(state.standing, at_us)

@@ -43,6 +43,7 @@ CREATE TABLE source(
   dev TEXT NOT NULL, ino TEXT NOT NULL, generation INTEGER NOT NULL, owner INTEGER NOT NULL,
   look_us INTEGER NOT NULL,
   fp_len INTEGER NOT NULL, fp BLOB NOT NULL, tail_len INTEGER NOT NULL, tail BLOB NOT NULL,
+  chain BLOB NOT NULL,
   pos INTEGER NOT NULL, is_skipping INTEGER NOT NULL,
   lines INTEGER NOT NULL, accepted INTEGER NOT NULL, ignored INTEGER NOT NULL, rejected INTEGER NOT NULL,
   duplicates INTEGER NOT NULL, conflicts INTEGER NOT NULL, clamped INTEGER NOT NULL,
@@ -192,7 +193,9 @@ class Store:
                 f"there is no database at {path}", hint="sentineld run --telemetry DIR --state-dir DIR"
             )
         try:
-            connection = sqlite3.connect(f"file:{_quote(path)}?mode=ro", uri=True, isolation_level=None, timeout=5.0)
+            connection = sqlite3.connect(
+                f"file:{_quote(path)}?mode=ro", uri=True, isolation_level=None, timeout=5.0
+            )
             connection.execute("PRAGMA query_only=ON")
             connection.execute("PRAGMA trusted_schema=OFF")
             _check_ours(connection, path)
@@ -276,7 +279,8 @@ class Store:
     def agent(self, key: Key) -> AgentRow | None:
         """Return one agent by owner and claimed id."""
         row = self._db.execute(
-            "SELECT owner, agent_id, name, tier, is_cold, state FROM agent WHERE owner = ? AND agent_id = ?", key
+            "SELECT owner, agent_id, name, tier, is_cold, state FROM agent WHERE owner = ? AND agent_id = ?",
+            key,
         ).fetchone()
         return None if row is None else AgentRow(*row)
 
@@ -338,14 +342,18 @@ class Store:
     def inputs(self) -> Iterator[tuple[str, int, dict[str, Any], list[Part]]]:
         """Yield what was read, in order: (kind, at, document, parts without rows)."""
         owners = dict(self._db.execute("SELECT id, owner FROM source"))
-        for no, kind, at, document in self._db.execute("SELECT no, kind, at, document FROM input ORDER BY no"):
+        for no, kind, at, document in self._db.execute(
+            "SELECT no, kind, at, document FROM input ORDER BY no"
+        ):
             brackets = self._db.execute(
                 'SELECT source, "from", "to", lo, hi, file_time, is_history, skip FROM bracket '
                 "WHERE input_no = ? ORDER BY ordinal",
                 (no,),
             )
             parts = [
-                Part(source, owners.get(source, -1), start, end, lo, hi, file_time, bool(is_history), skip=skip)
+                Part(
+                    source, owners.get(source, -1), start, end, lo, hi, file_time, bool(is_history), skip=skip
+                )
                 for source, start, end, lo, hi, file_time, is_history, skip in brackets
             ]
             yield kind, at, json.loads(document), parts
@@ -423,7 +431,9 @@ class Store:
     def _write_seen(self, seen: list[tuple[int, bytes, bytes]]) -> None:
         for owner, record_id, content in seen:
             self._seen_no += 1
-            self._db.execute("INSERT INTO seen VALUES (?, ?, ?, ?)", (owner, record_id, content, self._seen_no))
+            self._db.execute(
+                "INSERT INTO seen VALUES (?, ?, ?, ?)", (owner, record_id, content, self._seen_no)
+            )
             self._seen_counts[owner] = self._seen_counts.get(owner, 0) + 1
         for owner in {item[0] for item in seen}:
             excess = self._seen_counts[owner] - MAX_SEEN
@@ -484,7 +494,9 @@ def _migrate(db: sqlite3.Connection, path: str, now_us: int, epoch_floor: int) -
 def _cannot_open(path: str, error: sqlite3.DatabaseError) -> StoreError | AccessError:
     text = str(error)
     if "unable to open" in text or "readonly" in text:
-        return AccessError(f"cannot open the database {path}: {text}", hint="check owner and mode of the state directory")
+        return AccessError(
+            f"cannot open the database {path}: {text}", hint="check owner and mode of the state directory"
+        )
     return StoreError(f"cannot use the database {path}: {text}", hint="move it aside, or restore a backup")
 
 

@@ -1,87 +1,53 @@
 """Tail: from files to whole lines, each with its byte offset, across rotation, truncation and restarts.
 
 Before: ``watch`` says which paths may have changed, or nothing at all: a scan finds everything by itself.
-After: ``Chunk`` values that hold whole lines only; a partial last line waits for its newline. A file is its
-device, inode and generation plus a hash of its first bytes and of the bytes before the position; a path is
-only a label. The position moves when the caller has committed (``advance``), never before.
+After: ``Chunk`` values that hold whole lines only; a partial last line waits for its newline. What a file is,
+and where reading may resume, ``identity`` decides; a path is only a label. The position moves when the caller
+has committed (``advance``, then ``accept``), never before.
 
-Files are opened without following links and without blocking, and are read only when they are regular
-files with one name. A file that is renamed or unlinked is read to its end through the open descriptor.
+Only regular files with one name are met. A file that is renamed or unlinked is read to its end through the
+open descriptor; one that was moved out of reach resumes where it stood when it comes back. What could not be
+read in time is told as a ``gap``.
 """
 
 import errno
-import fcntl
-import hashlib
 import os
 import re
 import stat
-import struct
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from sentineld import identity
 from sentineld.decode import KEPT_BYTES, Reject
+from sentineld.identity import Source as Source
+from sentineld.identity import matches as matches
+from sentineld.identity import open_regular as open_regular
 
 LINES, DOCUMENT = "jsonl", "json"
 
 #: Names that carry telemetry: ``x.jsonl`` and ``x.json``, and rotated ``x.jsonl.1``, ``x.jsonl-20260101``.
-_LINES_NAME = re.compile(r"\.jsonl(?:[.-][0-9][0-9TZ_.:-]*)?$")
+_LINES_NAME = re.compile(r"\.jsonl(?P<rotation>[.-][0-9][0-9TZ_.:-]*)?\Z")
 
-_FINGERPRINT_BYTES = 1024
-_TAIL_BYTES = 256
 #: Bytes of one read: larger ones were slower, by page faults.
 CHUNK_BYTES = 65_536
-#: Largest ``.json`` document read; it has to be decoded as one.
-MAX_DOCUMENT_BYTES = 64 << 20
+#: Largest ``.json`` document read; it has to be decoded as one, at many times its size in memory.
+MAX_DOCUMENT_BYTES = 16 << 20
 #: How long an unlinked or renamed-away file is kept open for more lines, microseconds.
 _LINGER_US = 60_000_000
 #: How long an incomplete ``.json`` file may stay unchanged before it is rejected, microseconds.
 _INCOMPLETE_US = 2_000_000
 _MAX_DIRECTORY_DEPTH = 32
-#: ioctl(2) FS_IOC_GETVERSION: the inode's generation, where the file system keeps one.
-_FS_IOC_GETVERSION = 0x80087601
-_OPEN_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+#: Files out of reach that are remembered, so that they resume when they come back; the oldest go first.
+_MAX_AWAY = 10_000
+#: Truncated files whose copies are still recognised.
+_MAX_TRUNCATED = 256
+#: A copy that is not named after its original must share this many bytes with it. Short beginnings are alike
+#: by nature: many logs start with the same line.
+_MIN_COPY_BYTES = 1024
 
-
-@dataclass(slots=True)
-class Source:
-    """One file's identity, position and accounts: what the database keeps of it. Times in microseconds.
-
-    ``path`` is the name at first sight, by which people know the file; ``last_path`` the latest one.
-    ``pos`` is the committed byte offset (documents: number of elements). ``look_us`` is the last completed
-    look at the file's end.
-    ``elements`` holds 16 bytes a known element of a document. lines = accepted + ignored + rejected +
-    duplicates, always.
-    """
-
-    id: int
-    path: str
-    last_path: str
-    kind: str
-    dev: int
-    ino: int
-    generation: int
-    owner: int
-    look_us: int
-    fp_len: int = 0
-    fp: bytes = b""
-    tail_len: int = 0
-    tail: bytes = b""
-    pos: int = 0
-    is_skipping: bool = False
-    lines: int = 0
-    accepted: int = 0
-    ignored: int = 0
-    rejected: int = 0
-    duplicates: int = 0
-    conflicts: int = 0
-    clamped: int = 0
-    timeless: int = 0
-    bytes_read: int = 0
-    is_gone: bool = False
-    elements: bytes = b""
-    signature: str = ""
+Inode = tuple[int, int]
 
 
 @dataclass(slots=True)
@@ -107,7 +73,11 @@ class Chunk:
 
 @dataclass(slots=True)
 class Document:
-    """A ``.json`` file that changed: its whole content, with the same brackets as a chunk."""
+    """A ``.json`` file that changed: its whole content, with the same brackets as a chunk.
+
+    ``look_us`` is when reading began. ``is_settled``: it has not changed for a while, so an incomplete one
+    will stay so. ``reject`` says why there is no content.
+    """
 
     source: Source
     data: bytes
@@ -115,7 +85,9 @@ class Document:
     is_settled: bool
     lo: int
     hi: int
+    look_us: int
     file_time: int
+    reject: Reject | None = None
 
 
 @dataclass(slots=True)
@@ -125,10 +97,20 @@ class _File:
     size: int = 0
     #: The size at which nothing but an unfinished line was left; -1 for never.
     examined: int = -1
+    #: Modification time at which the bytes that were read were last found unchanged, nanoseconds.
+    checked_ns: int = -1
+    #: Number of the last scan that met the file.
+    seen: int = 0
+    gone_us: int | None = None
+    # Of documents:
     signature: str = ""
     changed_us: int = 0
     postponed_until_us: int = 0
-    gone_us: int | None = None
+
+    @property
+    def is_read(self) -> bool:
+        """Whether nothing but an unfinished line is left."""
+        return self.size in (self.source.pos, self.examined)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,18 +149,13 @@ def walk(directory: str, on_trouble: Callable[[Trouble], None]) -> Iterator[os.D
                 on_trouble(Trouble("too_deep", entry.path, f"deeper than {_MAX_DIRECTORY_DEPTH} directories"))
 
 
-def open_regular(path: str) -> int:
-    """Open a file for reading, never following a link and never blocking. Raises ``OSError``."""
-    return os.open(path, _OPEN_FLAGS)
-
-
 @dataclass(slots=True)
 class Tail:
     """All files below the telemetry directories (a path of a single file serves as well).
 
     ``next_id`` numbers new sources; ``on_trouble`` is told what could not be read (the caller limits the
     rate); ``clock`` gives microseconds since the epoch. ``line_bytes`` is the longest line accepted;
-    ``max_open`` bounds descriptors. ``closed`` collects sources that ended (truncated, rewritten, gone).
+    ``max_open`` bounds descriptors, ``max_files`` the files that are followed.
     """
 
     directories: Sequence[str]
@@ -191,11 +168,17 @@ class Tail:
     last_scan_us: int = 0
     #: Whether incomplete documents are rejected at once, because nobody will look again.
     is_final: bool = False
-    closed: list[Source] = field(default_factory=list)
-    _files: dict[tuple[int, int], _File] = field(default_factory=dict)
+    _files: dict[Inode, _File] = field(default_factory=dict)
     _documents: dict[str, _File] = field(default_factory=dict)
-    _open: OrderedDict[tuple[int, int], _File] = field(default_factory=OrderedDict)
-    _known: dict[tuple[int, int], list[Source]] = field(default_factory=dict)
+    _open: OrderedDict[Inode, _File] = field(default_factory=OrderedDict)
+    #: Files that are known but were not met since the start, or went out of reach.
+    _away: dict[Inode, list[Source]] = field(default_factory=dict)
+    _inode_of: dict[str, Inode] = field(default_factory=dict)
+    #: Which document has a signature: a renamed one is recognised by it.
+    _path_of: dict[str, str] = field(default_factory=dict)
+    _truncated: deque[Source] = field(default_factory=lambda: deque(maxlen=_MAX_TRUNCATED))
+    _changed: dict[int, Source] = field(default_factory=dict)
+    _scans: int = 0
 
     def restore(self, sources: Sequence[Source], last_scan_us: int) -> None:
         """Take over what the database knows from earlier runs."""
@@ -204,54 +187,50 @@ class Tail:
             if source.is_gone:
                 continue
             if source.kind == DOCUMENT:
-                self._documents[source.last_path] = _File(source)
+                self._documents[source.last_path] = _File(source, signature=source.signature)
+                self._path_of[source.signature] = source.last_path
             else:
-                self._known.setdefault((source.dev, source.ino), []).append(source)
+                key = (source.dev, source.ino)
+                self._away.setdefault(key, []).append(source)
+                self._inode_of[source.last_path] = key
+
+    # Looking.
 
     def scan(self) -> None:
         """Look at every file below the directories; afterwards ``dirty`` tells which have news."""
         now_us = self.clock()
-        seen: set[int] = set()
+        self._scans += 1
+        is_complete = True
         for directory in self.directories:
             if os.path.isfile(directory):
-                self._see(directory, kind_of(directory) or LINES, now_us, seen)
-                continue
-            if not os.path.isdir(directory):
-                self.on_trouble(
-                    Trouble("missing_directory", directory, "the telemetry directory does not exist (yet)")
-                )
-                continue
-            for entry in walk(directory, self.on_trouble):
-                kind = kind_of(entry.name)
-                if kind is None and not self._is_known_inode(entry):
-                    continue
-                self._see(entry.path, kind or LINES, now_us, seen)
+                # The operator may name a file through a link; agents may not.
+                path = os.path.realpath(directory)
+                self._see(path, kind_of(path) or LINES, now_us)
+            elif os.path.isdir(directory):
+                self._scan_directory(directory, now_us)
+            else:
+                is_complete = False
+                detail = "the telemetry directory does not exist (yet)"
+                self.on_trouble(Trouble("missing_directory", directory, detail))
         for file in [*self._files.values(), *self._documents.values()]:
-            if id(file) in seen:
+            if file.seen == self._scans:
                 file.gone_us = None
-            elif file.gone_us is None or self._has_grown(file):
+            elif self._measure(file) or file.gone_us is None:
                 file.gone_us = now_us
-        self.last_scan_us = now_us
-
-    def _see(self, path: str, kind: str, now_us: int, seen: set[int]) -> None:
-        file = self._notice(path, kind, now_us)
-        if file is not None:
-            seen.add(id(file))
+        if is_complete:
+            # What turns up in a directory that was not there may be older than this scan.
+            self.last_scan_us = now_us
 
     def notice(self, path: str) -> None:
         """Look at one path that is said to have changed; paths of no interest are ignored."""
-        kind = kind_of(os.path.basename(path))
+        kind = kind_of(path)
         if kind is not None:
             self._notice(path, kind, self.clock())
 
     def dirty(self) -> list[Source]:
         """Return the sources that have unread bytes, in the order of their names."""
-        news = [
-            file.source
-            for file in self._files.values()
-            if file.size not in (file.source.pos, file.examined)
-        ]
         now_us = self.clock()
+        news = [file.source for file in self._files.values() if not file.is_read]
         news += [
             file.source
             for file in self._documents.values()
@@ -265,25 +244,32 @@ class Tail:
 
     def unread_bytes(self) -> int:
         """Return how many bytes of lines are known and not yet committed."""
-        return sum(max(0, file.size - file.source.pos) for file in self._files.values())
+        return sum(max(0, file.size - file.source.pos) for file in self._files.values() if not file.is_read)
+
+    def size(self, source: Source) -> int:
+        """Return a line file's size at the last look."""
+        file = self._followed(source)
+        return 0 if file is None else file.size
+
+    # Reading.
 
     def read(self, state: Source, limit: int = CHUNK_BYTES) -> Chunk | None:
         """Read the next whole lines of a line file, about ``limit`` bytes; None where there are none yet.
 
         ``state`` says where to read: the committed source, or one that ``advance`` has moved on.
         """
-        file = self._files.get((state.dev, state.ino))
-        if file is None or file.source.id != state.id:
-            return None
-        fd = self._descriptor(file)
-        if fd is None:
+        file = self._followed(state)
+        if file is None:
             return None
         before_us = self.clock()
         try:
-            status = os.fstat(fd)
-            if not self._still_ours(file, fd, status):
+            fd = self._descriptor(file)
+            if fd is None:
                 return None
+            status = os.fstat(fd)
             file.size = status.st_size
+            if not self._is_still_ours(file, fd, status):
+                return None
             chunk = self._read_lines(state, fd, status, limit)
         except OSError as error:
             self.on_trouble(_os_trouble(state.last_path, error))
@@ -291,45 +277,51 @@ class Tail:
         if chunk is None:
             # Everything complete up to this size has been read: a finished look at the end.
             state.look_us = file.source.look_us = before_us
-            file.examined = status.st_size
+            file.examined, file.checked_ns = status.st_size, status.st_mtime_ns
         return chunk
 
     def current(self, source: Source) -> Source:
         """Return the committed state of a source."""
-        file = self._files.get((source.dev, source.ino))
-        return file.source if file is not None and file.source.id == source.id else source
+        file = self._followed(source)
+        return source if file is None else file.source
 
     def read_document(self, source: Source) -> Document | None:
         """Read a ``.json`` file that changed; None where it cannot be read."""
         file = self._documents.get(source.last_path)
-        if file is None:
+        if file is None or file.source.id != source.id:
             return None
+        # Whatever goes wrong: the next look at the path decides anew whether there is something to read.
+        file.signature = source.signature
+        before_us = self.clock()
         try:
-            fd = open_regular(source.last_path)
+            fd = self._open_path(source.last_path)
+            try:
+                status = os.fstat(fd)
+                if not stat.S_ISREG(status.st_mode) or status.st_uid != source.owner:
+                    return None
+                is_too_large = status.st_size > MAX_DOCUMENT_BYTES
+                data = _read_all(fd, KEPT_BYTES if is_too_large else status.st_size)
+            finally:
+                os.close(fd)
         except OSError as error:
             self.on_trouble(_os_trouble(source.last_path, error))
-            file.signature = source.signature
             return None
-        try:
-            status = os.fstat(fd)
-            if status.st_size > MAX_DOCUMENT_BYTES:
-                self.on_trouble(
-                    Trouble("document_too_large", source.last_path, f"{status.st_size} bytes; write JSON lines")
-                )
-                file.signature = source.signature
-                return None
-            data = _read_all(fd, status.st_size)
-        except OSError as error:
-            self.on_trouble(_os_trouble(source.last_path, error))
-            return None
-        finally:
-            os.close(fd)
         file.signature = _signature(status)
         now_us = self.clock()
-        is_settled = self.is_final or now_us - file.changed_us >= _INCOMPLETE_US
-        return Document(
-            source, data, file.signature, is_settled, source.look_us, now_us, status.st_mtime_ns // 1000
+        document = Document(
+            source,
+            data,
+            file.signature,
+            is_settled=self.is_final or now_us - file.changed_us >= _INCOMPLETE_US,
+            lo=source.look_us,
+            hi=now_us,
+            look_us=before_us,
+            file_time=status.st_mtime_ns // 1000,
         )
+        if is_too_large:
+            detail = f"larger than {MAX_DOCUMENT_BYTES} bytes: write JSON lines instead"
+            document.reject = Reject("document_too_large", detail, 0, status.st_size, data[:KEPT_BYTES])
+        return document
 
     def postpone(self, source: Source) -> None:
         """Leave an incomplete document alone until it changes, or has not changed for a while."""
@@ -341,32 +333,51 @@ class Tail:
         """Report that what was read of a source has changed."""
         self.on_trouble(Trouble("rewritten", source.last_path, "elements that were read have changed"))
 
+    # Moving on.
+
     def advance(self, source: Source, end: int, *, is_skipping: bool = False) -> Source:
         """Return a copy of the source as it stands behind ``end``, a line's end that has been read.
 
         Nothing changes until the caller has committed it and calls ``accept``.
         """
-        before = source
-        source = replace(before, pos=end, is_skipping=is_skipping)
-        source.bytes_read += end - before.pos
-        file = self._files.get((source.dev, source.ino))
-        fd = None if file is None else file.fd
-        if fd is not None:
-            source.fp_len = min(_FINGERPRINT_BYTES, end)
-            if source.fp_len != before.fp_len:
-                source.fp = _hash_at(fd, 0, source.fp_len)
-            source.tail_len = min(_TAIL_BYTES, end)
-            source.tail = _hash_at(fd, end - source.tail_len, source.tail_len)
-        return source
+        file = self._followed(source)
+        after = None
+        try:
+            fd = None if file is None else self._descriptor(file)
+            if fd is not None:
+                after = identity.proven(source, fd, end)
+        except OSError as error:
+            self.on_trouble(_os_trouble(source.last_path, error))
+        if after is None:
+            after = identity.unproven(source, end)
+        after.is_skipping = is_skipping
+        after.bytes_read += end - source.pos
+        return after
 
     def accept(self, source: Source) -> None:
         """Replace a source by its committed successor."""
-        if source.kind == DOCUMENT:
-            file = self._documents.get(source.last_path)
+        if source.id in self._changed:
+            # It ended while it was being read: its last word is where reading got to.
+            self._changed[source.id] = replace(source, is_gone=self._changed[source.id].is_gone)
+        if source.kind != DOCUMENT:
+            file = self._followed(source)
         else:
-            file = self._files.get((source.dev, source.ino))
+            file = self._documents.get(source.last_path)
+            if file is not None and file.source.id == source.id:
+                self._path_of.pop(file.source.signature, None)
+                if source.signature:
+                    self._path_of[source.signature] = source.last_path
         if file is not None and file.source.id == source.id:
             file.source = source
+
+    def take_changed(self) -> list[Source]:
+        """Return, once, the sources that have to be committed although nothing was read of them.
+
+        Those that ended (truncated, rewritten, gone), and copies that begin where their original stood.
+        """
+        changed = list(self._changed.values())
+        self._changed.clear()
+        return changed
 
     def gone(self, linger_us: int = _LINGER_US) -> list[Source]:
         """Return sources whose file is gone and silent for a while, and read up to an unfinished line."""
@@ -376,21 +387,47 @@ class Tail:
             for file in [*self._files.values(), *self._documents.values()]
             if file.gone_us is not None
             and file.gone_us <= before_us
-            and (file.source.kind == DOCUMENT or file.size in (file.source.pos, file.examined))
+            and (file.source.kind == DOCUMENT or file.is_read or file.fd is None)
         ]
 
-    def forget(self, source: Source) -> None:
-        """Stop following a source; its end is told in ``closed``."""
-        key = (source.dev, source.ino)
-        file = self._files.get(key)
-        if source.kind == DOCUMENT:
-            self._documents.pop(source.last_path, None)
-        elif file is not None and file.source.id == source.id:
-            del self._files[key]
-            self._open.pop(key, None)
+    def torn(self, source: Source) -> bytes:
+        """Return the unfinished last line of a file that is about to be given up (may be empty)."""
+        file = self._followed(source)
+        if file is None or source.is_skipping or file.size <= source.pos:
+            return b""
+        try:
             if file.fd is not None:
-                os.close(file.fd)
-        self.closed.append(replace(source, is_gone=True))
+                return os.pread(file.fd, self.line_bytes, source.pos)
+        except OSError as error:
+            self.on_trouble(_os_trouble(source.last_path, error))
+        return b""
+
+    def forget(self, source: Source) -> None:
+        """Stop following a source whose file is out of reach.
+
+        If the file still exists somewhere, its position is remembered, for it may come back.
+        """
+        if source.kind == DOCUMENT:
+            if self._documents.pop(source.last_path, None) is not None:
+                self._path_of.pop(source.signature, None)
+                self._end(source)
+            return
+        file = self._followed(source)
+        if file is None:
+            return
+        key = (source.dev, source.ino)
+        is_deleted = file.fd is not None and os.fstat(file.fd).st_nlink == 0
+        if file.size > source.pos:
+            lost = f"bytes {source.pos} to {file.size} were removed before they could be read"
+            self.on_trouble(Trouble("gap", source.last_path, lost))
+        self._drop(key)
+        if is_deleted:
+            self._end(source)
+            return
+        self._away.setdefault(key, []).append(source)
+        while len(self._away) > _MAX_AWAY:
+            for oldest in self._away.pop(next(iter(self._away))):
+                self._end(oldest)
 
     def close(self) -> None:
         """Close every descriptor."""
@@ -400,44 +437,85 @@ class Tail:
                 file.fd = None
         self._open.clear()
 
+    # Looking, in detail.
+
+    def _scan_directory(self, directory: str, now_us: int) -> None:
+        for entry in walk(directory, self.on_trouble):
+            kind = kind_of(entry.name)
+            if kind is not None or self._is_known_inode(entry):
+                self._see(entry.path, kind or LINES, now_us)
+
     def _is_known_inode(self, entry: os.DirEntry[str]) -> bool:
         # A rotated file may have any name; its inode tells that there may be unread lines in it.
         try:
-            inode = entry.inode()
             status = entry.stat(follow_symlinks=False)
         except OSError:
             return False
-        key = (status.st_dev, inode)
-        return key in self._files or key in self._known
+        key = (status.st_dev, status.st_ino)
+        return key in self._files or key in self._away
+
+    def _see(self, path: str, kind: str, now_us: int) -> None:
+        file = self._notice(path, kind, now_us)
+        if file is not None:
+            file.seen = self._scans
 
     def _notice(self, path: str, kind: str, now_us: int) -> _File | None:
         try:
             status = os.lstat(path)
         except OSError as error:
-            if error.errno != errno.ENOENT:
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR):
                 self.on_trouble(_os_trouble(path, error))
+            elif (file := self._files.get(self._inode_of.get(path, (0, 0)))) is not None:
+                # Deleted or renamed: what was appended before is read through the open descriptor.
+                self._measure(file)
             return None
         if not stat.S_ISREG(status.st_mode):
-            self.on_trouble(Trouble("not_a_file", path, "links, pipes, sockets and devices are not followed"))
+            detail = "links, pipes, sockets and devices are not followed"
+            self.on_trouble(Trouble("not_a_file", path, detail))
             return None
-        if status.st_nlink > 1:
-            self.on_trouble(Trouble("hard_link", path, "a file with more than one name is not read"))
+        key = (status.st_dev, status.st_ino)
+        if status.st_nlink > 1 and key not in self._files and key not in self._away:
+            # A link to a file that is followed does no harm, and must not blind us to it.
+            self._tell_hard_link(path)
             return None
         if kind == DOCUMENT:
             return self._notice_document(path, status, now_us)
-        file = self._files.get((status.st_dev, status.st_ino))
-        if file is None:
+        file = self._files.get(key)
+        if file is None or file.source.owner != status.st_uid or status.st_size < file.source.pos:
             return self._meet(path)
-        file.source.last_path = path
-        if status.st_size < file.source.pos:
-            return self._meet(path)
+        self._place(file, path)
         file.size = status.st_size
+        if file.is_read and file.checked_ns != status.st_mtime_ns:
+            if not self._is_unchanged(file):
+                return self._meet(path)
+            # Nobody knows what became of an unfinished line: look again.
+            file.examined = -1
+        if file.is_read:
+            file.source.look_us = now_us
         return file
 
+    def _is_unchanged(self, file: _File) -> bool:
+        try:
+            fd = self._descriptor(file)
+            if fd is None:
+                return True
+            status = os.fstat(fd)
+            if status.st_size < file.source.pos or not matches(fd, file.source):
+                return False
+        except OSError as error:
+            self.on_trouble(_os_trouble(file.source.last_path, error))
+            return True
+        file.size, file.checked_ns = status.st_size, status.st_mtime_ns
+        return True
+
     def _notice_document(self, path: str, status: os.stat_result, now_us: int) -> _File | None:
-        file = self._documents.get(path)
-        if file is None or file.source.owner != status.st_uid:
-            if file is None and self._is_full(path):
+        signature = _signature(status)
+        file = self._documents.get(path) or self._renamed_document(path, signature)
+        if file is not None and file.source.owner != status.st_uid:
+            self._end(file.source)
+            file = None
+        if file is None:
+            if path not in self._documents and self._is_full(path):
                 return None
             source = Source(
                 id=self.next_id(),
@@ -451,43 +529,80 @@ class Tail:
                 look_us=self.last_scan_us,
             )
             file = self._documents[path] = _File(source)
-        signature = _signature(status)
+        if signature == file.source.signature:
+            file.source.look_us = now_us
         if signature != file.signature:
             file.signature = signature
             file.changed_us = now_us
             file.postponed_until_us = 0
         return file
 
+    def _renamed_document(self, path: str, signature: str) -> _File | None:
+        former = self._path_of.get(signature)
+        if former is None or former not in self._documents:
+            return None
+        if self._documents[former].source.signature != signature:
+            return None
+        try:
+            if _signature(os.lstat(former)) == signature:
+                return None
+        except OSError:
+            pass
+        file = self._documents[path] = self._documents.pop(former)
+        file.source.last_path = self._path_of[signature] = path
+        return file
+
+    def _measure(self, file: _File) -> bool:
+        if file.fd is None:
+            return False
+        size = os.fstat(file.fd).st_size
+        has_grown = size != file.size
+        file.size = size
+        return has_grown
+
+    # Meeting a file: what it is, and where to begin.
+
     def _meet(self, path: str) -> _File | None:
         # Open first, then decide by the open descriptor: the path may be swapped at any moment.
+        file = None
         try:
-            fd = open_regular(path)
+            fd = self._open_path(path)
+            try:
+                file = self._identify(path, fd, os.fstat(fd))
+            finally:
+                if file is None or file.fd != fd:
+                    os.close(fd)
         except OSError as error:
             self.on_trouble(_os_trouble(path, error))
-            return None
-        status = os.fstat(fd)
-        key = (status.st_dev, status.st_ino)
+        return file
+
+    def _identify(self, path: str, fd: int, status: os.stat_result) -> _File | None:
         if not stat.S_ISREG(status.st_mode):
-            os.close(fd)
             return None
-        generation = _generation(fd)
-        candidates = self._known.pop(key, [])
-        if key in self._files:
-            candidates.append(self._files[key].source)
-        for candidate in candidates:
-            verdict = _resume(fd, status, candidate, generation)
-            if verdict is None:
-                file = self._files.get(key)
-                if file is None or file.source is not candidate:
-                    file = _File(candidate)
-                candidate.last_path = path
-                return self._adopt(key, file, fd, status)
-            self.on_trouble(Trouble(verdict, path, _VERDICTS[verdict]))
-            self.closed.append(replace(candidate, is_gone=True))
+        key = (status.st_dev, status.st_ino)
+        generation = identity.generation(fd)
+        followed = self._files.get(key)
+        candidates = self._away.get(key, []) if followed is None else [followed.source]
+        verdicts = [(known, identity.verdict(fd, status, known, generation)) for known in candidates]
+        self._away.pop(key, None)
+        source = None
+        for known, verdict in verdicts:
+            if verdict is None and source is None:
+                source = known
+            else:
+                self._end(known, verdict or "replaced", path)
+        if source is not None and source.owner == status.st_uid:
+            file = followed if followed is not None else _File(source)
+            file.checked_ns = status.st_mtime_ns
+            return self._adopt(key, file, fd, status, path)
+        if followed is not None:
+            self._drop(key, but=fd)
+        if status.st_nlink > 1 and not candidates:
+            self._tell_hard_link(path)
+            return None
         if self._is_full(path):
-            os.close(fd)
             return None
-        source = Source(
+        new = Source(
             id=self.next_id(),
             path=path,
             last_path=path,
@@ -499,7 +614,51 @@ class Tail:
             # A file that was emptied in place was looked at before; a new one was not there.
             look_us=candidates[-1].look_us if candidates else self.last_scan_us,
         )
-        return self._adopt(key, _File(source), fd, status)
+        if source is not None:
+            # It was given to another owner: what it held is counted, what comes is the new owner's.
+            self._end(source)
+        original = source or self._original(path, fd, status)
+        if original is not None:
+            new = self._begin_behind(new, original)
+        return self._adopt(key, _File(new), fd, status, path)
+
+    def _original(self, path: str, fd: int, status: os.stat_result) -> Source | None:
+        """Return the source of which a new file is a copy, made to be truncated afterwards."""
+        name = _LINES_NAME.search(path)
+        base = path[: name.start("rotation")] if name is not None and name["rotation"] else ""
+        key = self._inode_of.get(base, (0, 0))
+        followed = self._files.get(key)
+        related = [followed.source] if followed is not None else self._away.get(key, [])
+        for source in [*related, *reversed(self._truncated)]:
+            is_alike = source in related or source.last_path == base or source.pos >= _MIN_COPY_BYTES
+            if is_alike and source.pos and identity.begins_with(fd, status.st_size, source):
+                return source
+        return None
+
+    def _begin_behind(self, new: Source, original: Source) -> Source:
+        new = replace(
+            new,
+            pos=original.pos,
+            fp_len=original.fp_len,
+            fp=original.fp,
+            tail_len=original.tail_len,
+            tail=original.tail,
+            chain=original.chain,
+            is_skipping=original.is_skipping,
+            look_us=original.look_us,
+        )
+        # Committed at once: after a restart nobody could tell any more what it is a copy of.
+        self._changed[new.id] = new
+        return new
+
+    def _end(self, source: Source, verdict: str = "", path: str = "") -> None:
+        self._changed[source.id] = replace(source, is_gone=True)
+        if verdict == "truncated" or verdict == "rewritten":
+            self._truncated.append(source)
+            self.on_trouble(Trouble(verdict, path, _VERDICTS[verdict]))
+
+    def _tell_hard_link(self, path: str) -> None:
+        self.on_trouble(Trouble("hard_link", path, "a file with more than one name is not read"))
 
     def _is_full(self, path: str) -> bool:
         if len(self._files) + len(self._documents) < self.max_files:
@@ -507,14 +666,36 @@ class Tail:
         self.on_trouble(Trouble("too_many_files", path, f"more than {self.max_files} files are not followed"))
         return True
 
-    def _adopt(self, key: tuple[int, int], file: _File, fd: int, status: os.stat_result) -> _File:
-        previous = self._files.get(key)
-        if previous is not None and previous.fd is not None:
-            os.close(previous.fd)
-        file.fd = fd
-        file.size = status.st_size
-        file.gone_us = None
+    # Descriptors.
+
+    def _followed(self, source: Source) -> _File | None:
+        file = self._files.get((source.dev, source.ino))
+        return file if file is not None and file.source.id == source.id else None
+
+    def _open_path(self, path: str) -> int:
+        for directory in self.directories:
+            if path.startswith(directory.rstrip("/") + "/"):
+                return identity.open_below(directory, path)
+        return open_regular(path)
+
+    def _place(self, file: _File, path: str) -> None:
+        key = (file.source.dev, file.source.ino)
+        former = file.source.last_path
+        if former != path and self._inode_of.get(former) == key:
+            del self._inode_of[former]
+        self._inode_of[path] = key
+        file.source.last_path = path
+
+    def _adopt(self, key: Inode, file: _File, fd: int, status: os.stat_result, path: str) -> _File:
+        if file.fd is not None and file.fd != fd:
+            os.close(file.fd)
+        file.fd, file.size, file.gone_us = fd, status.st_size, None
         self._files[key] = file
+        self._place(file, path)
+        self._keep_open(key, file)
+        return file
+
+    def _keep_open(self, key: Inode, file: _File) -> None:
         self._open[key] = file
         self._open.move_to_end(key)
         while len(self._open) > self.max_open:
@@ -522,33 +703,42 @@ class Tail:
             if oldest.fd is not None:
                 os.close(oldest.fd)
                 oldest.fd = None
-        return file
+
+    def _drop(self, key: Inode, but: int | None = None) -> None:
+        file = self._files.pop(key)
+        self._open.pop(key, None)
+        if self._inode_of.get(file.source.last_path) == key:
+            del self._inode_of[file.source.last_path]
+        if file.fd is not None and file.fd != but:
+            os.close(file.fd)
+            file.fd = None
 
     def _descriptor(self, file: _File) -> int | None:
-        key = (file.source.dev, file.source.ino)
+        """Return an open descriptor of the file; None where its path leads elsewhere now."""
+        source = file.source
+        key = (source.dev, source.ino)
         if file.fd is not None:
             self._open.move_to_end(key)
             return file.fd
         try:
-            fd = open_regular(file.source.last_path)
-        except OSError as error:
-            self.on_trouble(_os_trouble(file.source.last_path, error))
+            fd = self._open_path(source.last_path)
+        except FileNotFoundError:
+            # The next scan finds it under another name, or tells of the gap.
             return None
         status = os.fstat(fd)
-        if (status.st_dev, status.st_ino) != key:
+        if (status.st_dev, status.st_ino) != key or identity.generation(fd) != source.generation:
             os.close(fd)
             return None
-        self._adopt(key, file, fd, status)
+        file.fd = fd
+        self._keep_open(key, file)
         return fd
 
-    def _still_ours(self, file: _File, fd: int, status: os.stat_result) -> bool:
+    def _is_still_ours(self, file: _File, fd: int, status: os.stat_result) -> bool:
         source = file.source
-        if status.st_size >= source.pos and (
-            source.tail_len == 0
-            or _hash_at(fd, source.pos - source.tail_len, source.tail_len) == source.tail
-        ):
+        if status.st_uid == source.owner and identity.verdict(fd, status, source, source.generation) is None:
             return True
-        self._meet(source.last_path)
+        if self._identify(source.last_path, fd, status) is None:
+            os.close(fd)
         return False
 
     def _read_lines(self, state: Source, fd: int, status: os.stat_result, limit: int) -> Chunk | None:
@@ -559,83 +749,41 @@ class Tail:
 
         def chunk(length: int, lines: bytes, **more: Any) -> Chunk:  # noqa: ANN401 (fields of Chunk)
             file_time = status.st_mtime_ns // 1000
-            return Chunk(
-                state, start, start + length, lines, state.look_us, self.clock(), file_time, **more
-            )
+            return Chunk(state, start, start + length, lines, state.look_us, self.clock(), file_time, **more)
 
         if state.is_skipping:
             end = data.find(b"\n") + 1
             return chunk(end or len(data), b"", skip=2, is_skipping=end == 0)
         whole = data.rfind(b"\n") + 1
-        if whole:
-            return chunk(whole, data[:whole])
-        if len(data) < limit and len(data) <= self.line_bytes:
-            return None
-        data = os.pread(fd, self.line_bytes + 1, start)
-        whole = data.find(b"\n") + 1
-        if whole:
-            return chunk(whole, data[:whole])
-        if len(data) <= self.line_bytes:
-            return None
-        too_long = Reject(
-            "line_too_long", f"longer than {self.line_bytes} bytes", start, len(data), data[:KEPT_BYTES]
-        )
-        return chunk(len(data), b"", skip=1, is_skipping=True, reject=too_long)
-
-    def torn(self, source: Source) -> bytes:
-        """Return the unfinished last line of a file that is about to be given up (may be empty)."""
-        file = self._files.get((source.dev, source.ino))
-        if file is None or file.fd is None or source.is_skipping:
-            return b""
-        try:
-            return os.pread(file.fd, self.line_bytes, source.pos)
-        except OSError:
-            return b""
-
-    def _has_grown(self, file: _File) -> bool:
-        if file.fd is None:
-            return False
-        size = os.fstat(file.fd).st_size
-        has_grown = size != file.size
-        file.size = size
-        return has_grown
+        if not whole:
+            if len(data) < limit and len(data) <= self.line_bytes:
+                return None
+            if limit <= self.line_bytes:
+                data = os.pread(fd, self.line_bytes + 1, start)
+                whole = data.find(b"\n") + 1
+            if not whole and len(data) <= self.line_bytes:
+                return None
+        short = _short_lines(data[:whole], self.line_bytes) if self.line_bytes < max(whole, limit) else whole
+        if short:
+            return chunk(short, data[:short])
+        end = data.find(b"\n") + 1 or len(data)
+        detail = f"longer than {self.line_bytes} bytes"
+        too_long = Reject("line_too_long", detail, start, end, data[: min(end, KEPT_BYTES)])
+        return chunk(end, b"", skip=1, is_skipping=data[end - 1 : end] != b"\n", reject=too_long)
 
 
 _VERDICTS = {
     "truncated": "the file is shorter than what was read; it is read again from its start",
     "rewritten": "bytes that were read have changed; the file is read again from its start",
-    "replaced": "the inode belongs to another file now; it is read from its start",
 }
 
 
-def matches(fd: int, source: Source) -> bool:
-    """Say whether an open file is the one that a source row describes, by content."""
-    return (
-        _hash_at(fd, 0, source.fp_len) == source.fp
-        and _hash_at(fd, source.pos - source.tail_len, source.tail_len) == source.tail
-    )
-
-
-def _resume(fd: int, status: os.stat_result, source: Source, generation: int) -> str | None:
-    if generation != source.generation:
-        return "replaced"
-    if status.st_size < source.pos:
-        return "truncated"
-    if source.pos and not matches(fd, source):
-        return "rewritten"
-    return None
-
-
-def _generation(fd: int) -> int:
-    try:
-        raw = fcntl.ioctl(fd, _FS_IOC_GETVERSION, b"\0" * 8)
-    except OSError:
-        return 0
-    return int(struct.unpack_from("=i", raw)[0])
-
-
-def _hash_at(fd: int, start: int, length: int) -> bytes:
-    return hashlib.sha256(os.pread(fd, length, start)).digest() if length else b""
+def _short_lines(data: bytes, line_bytes: int) -> int:
+    """Return the length of the whole lines before the first one that is longer than ``line_bytes``."""
+    position = 0
+    while (end := data.find(b"\n", position)) >= 0 and end - position <= line_bytes:
+        position = end + 1
+    return position
 
 
 def _read_all(fd: int, size: int) -> bytes:

@@ -27,19 +27,34 @@ _TOOLS: dict[str, tuple[str, ...]] = {
 
 _CLASS_OF_TOOL = {tool: name for name, tools in _TOOLS.items() for tool in tools}
 
-#: Paths that hold credentials. Anchored at path separators, so that prose about keys does not match.
+#: Paths that hold credentials, normalised, to the end of the path: a sentence about keys does not match.
+#: Not among them: public keys, certificates and their chains, and samples such as ``.env.example``.
 _CREDENTIAL_PATH = re.compile(
-    r"(?:^|/)(?:\.ssh/(?!known_hosts|config)[^/\s]+|\.aws/credentials|\.netrc|\.pgpass|\.env(?:\.[a-z]+)?"
-    r"|\.docker/config\.json|\.kube/config|id_(?:rsa|ed25519|ecdsa)|[^/\s]+\.pem|etc/(?:g?shadow))$",
+    r"(?:^|/)(?:"
+    r"\.ssh/(?!known_hosts|authorized_keys|config$|[^/]*\.pub$)[^/\s]+"
+    r"|\.aws/credentials|\.docker/config\.json|\.kube/config|\.netrc|\.pgpass|etc/g?shadow-?"
+    r"|\.env(?!\.(?:example|sample|template|dist|defaults?|schema)$)(?:\.[a-z0-9_-]+)*"
+    r"|id_(?:rsa|dsa|ed25519|ecdsa)"
+    r"|(?![^/]*(?:cert|chain|bundle|public|\bca\b))[^/\s]+\.pem"
+    r")\Z",
     re.IGNORECASE,
 )
 
 _PATH_ARGUMENTS = ("path", "file_path", "filename", "file", "notebook_path")
 
+#: Longest name of a tool that is looked up; what is longer would only fill the cache.
+_MAX_NAME = 256
+#: PATH_MAX of Linux: nothing longer can be opened.
+_MAX_PATH = 4096
 
-@lru_cache(maxsize=4096)
+
 def tool_class(tool: str) -> str:
     """Return the event class of a tool by its name alone; ``tool_call`` where the name is unknown."""
+    return _tool_class(tool) if len(tool) <= _MAX_NAME else "tool_call"
+
+
+@lru_cache(maxsize=4096)
+def _tool_class(tool: str) -> str:
     name = tool.lower()
     known = _CLASS_OF_TOOL.get(name)
     if known is not None:
@@ -56,6 +71,21 @@ def classify(tool: str, arguments: object) -> str:
     if isinstance(arguments, Mapping):
         for key in _PATH_ARGUMENTS:
             path = arguments.get(key)
-            if isinstance(path, str) and len(path) <= 4096 and _CREDENTIAL_PATH.search(path):
+            if isinstance(path, str) and holds_credentials(path):
                 return "credential_access"
     return tool_class(tool)
+
+
+def holds_credentials(path: str) -> bool:
+    """Say whether a path, however it is spelled, leads to a file of credentials."""
+    return len(path) <= _MAX_PATH and _CREDENTIAL_PATH.search(_normal(path)) is not None
+
+
+def _normal(path: str) -> str:
+    parts: list[str] = []
+    for part in path.strip().replace("\\", "/").split("/"):
+        if part == ".." and parts and parts[-1] != "..":
+            parts.pop()
+        elif part not in ("", "."):
+            parts.append(part)
+    return "/".join(parts)

@@ -1,5 +1,6 @@
 """Views: what the database and the state file say, as plain documents. ``status`` and ``why`` print them."""
 
+import json
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -11,10 +12,12 @@ from sentineld.config import Config, key_file_path
 from sentineld.decision import Decision
 from sentineld.errors import ConfigError, StateFileError
 from sentineld.explain import printable_path
-from sentineld.instant import iso
+from sentineld.instant import SECOND_US, iso
+from sentineld.log import visible
 from sentineld.policy import Policy
-from sentineld.service import Paths
+from sentineld.settings import recorded_prior
 from sentineld.state_file import StateView, load_key, parse_state, read_document
+from sentineld.statedir import Paths
 from sentineld.step import AgentState, Prior, load_state
 from sentineld.store import AgentRow, Store
 from sentineld.tail import DOCUMENT, Source
@@ -27,6 +30,10 @@ class StateReport:
     view: StateView | None
     fresh: bool
     reason: str
+
+    def is_observed(self, config: Config) -> bool:
+        """Say whether tiers are only observed: as the state file says, else as configured."""
+        return (config.mode if self.view is None else self.view.mode) == "observe"
 
     def to_dict(self, path: str) -> dict[str, Any]:
         """Return the ``state`` part of ``status --json``."""
@@ -62,14 +69,20 @@ def look_at_state(config: Config, paths: Paths, env: Mapping[str, str]) -> State
     return StateReport(view, True, "")
 
 
-def agent_document(row: AgentRow, prior: Prior, now_us: int) -> dict[str, Any]:
-    """Return what ``status`` says of one agent, with its window as of ``now_us``."""
+def agent_document(row: AgentRow, prior: Prior, now_us: int, *, is_observed: bool) -> dict[str, Any]:
+    """Return what ``status`` says of one agent, with its window as of ``now_us``.
+
+    ``tier`` is the one that routers use: 1 for everybody where the daemon only observes; ``would`` is what
+    behaviour and operators call for.
+    """
     state = load_state(row.state)
     window = state.profile.window
     window.advance(max(now_us, state.clock_us) // window.bucket_us)
     score = prior.monitor.score_window(window)
+    would = state.standing.effective_tier
     return {
-        "tier": state.standing.effective_tier,
+        "tier": 1 if is_observed else would,
+        "would": would,
         "score": round(score.value, 6),
         "events": state.events,
         "file_ops": window.file_ops,
@@ -128,26 +141,45 @@ def totals_document(store: Store) -> dict[str, Any]:
     }
 
 
-def status_document(store: Store, prior: Prior, report: StateReport, paths: Paths) -> dict[str, Any]:
+def prior_in_force(store: Store, config: Config) -> Prior:
+    """Return the settings by which the daemon judged last; the caller's own where it has not run yet."""
+    settings = store.meta().settings
+    return recorded_prior(json.loads(settings), config) if settings else config.prior()
+
+
+def status_document(store: Store, config: Config, report: StateReport, paths: Paths) -> dict[str, Any]:
     """Return the document of ``status --json``."""
-    now = clock.now_us()
+    now, prior = clock.now_us(), prior_in_force(store, config)
     return {
-        "agents": {row.name: agent_document(row, prior, now) for row in store.agents()},
+        "agents": {
+            row.name: agent_document(row, prior, now, is_observed=report.is_observed(config))
+            for row in store.agents()
+        },
         "totals": totals_document(store),
         "state": report.to_dict(paths.state_file),
         "files": files_document(store.sources()),
     }
 
 
-def why_document(store: Store, prior: Prior, row: AgentRow) -> dict[str, Any]:
-    """Return the document of ``why --json``: the agent, the decision behind its tier, what would lift it."""
+def empty_status_document(config: Config, report: StateReport, paths: Paths) -> dict[str, Any]:
+    """Return the document of ``status --json`` where no daemon has run yet: nothing is known, nothing fresh."""
+    with Store.open(":memory:", clock.now_us(), is_durable=False) as store:
+        document = status_document(store, config, report, paths)
+    document["state"]["fresh"] = False
+    document["state"]["reason"] = report.reason or f"there is no database {paths.database}"
+    return document
+
+
+def why_document(store: Store, config: Config, report: StateReport, row: AgentRow) -> dict[str, Any]:
+    """Return the document of ``why --json``: the decision behind an agent's tier, what would lift it."""
+    prior = prior_in_force(store, config)
     state = load_state(row.state)
     decisions = store.decisions(name=row.name, limit=50)
     behind = next((d for d in decisions if d.decision_no == state.decision_no), None)
     demotion = next((d for d in reversed(decisions) if d.to_tier > d.from_tier), None)
     return {
         "agent": row.name,
-        **agent_document(row, prior, clock.now_us()),
+        **agent_document(row, prior, clock.now_us(), is_observed=report.is_observed(config)),
         "decision": None if behind is None else behind.to_dict(),
         "demotion": None if demotion is None else demotion.to_dict(),
         "lifted_by": list(_lifts(state, prior.policy)),
@@ -161,26 +193,25 @@ def _lifts(state: AgentState, policy: Policy) -> Iterator[str]:
         return
     if standing.pinned_tier is not None:
         until = standing.pinned_until_us
-        yield "the pin" + (" until it is lifted: unpin" if until is None else f" ends at {iso(until)}, or: unpin")
+        yield "sentineld unpin" if until is None else f"the end of the pin at {iso(until)}, or sentineld unpin"
         return
-    quiet = f"{policy.quiet_us / 1_000_000:g} s in which the score calls for less than tier {standing.tier}"
-    if standing.tier == 3 and policy.tier3_needs_pardon:
-        yield "an operator's pardon"
-        return
-    if standing.quiet_since_us is not None:
-        yield f"quiet time: tier {standing.tier - 1} at {iso(standing.quiet_since_us + policy.quiet_us)}"
-    else:
-        yield f"quiet time: tier {standing.tier - 1} after {quiet}"
-    yield "an operator's pardon"
+    if standing.tier < 3 or not policy.tier3_needs_pardon:
+        lower = standing.tier - 1
+        if standing.quiet_since_us is None:
+            yield f"{policy.quiet_us / SECOND_US:g} s in which its score calls for less: then tier {lower}"
+        else:
+            yield f"more quiet until {iso(standing.quiet_since_us + policy.quiet_us)}: then tier {lower}"
+    yield "sentineld pardon"
 
 
 def decision_line(decision: Decision) -> str:
-    """Return one line of text about a decision."""
-    direction = "->"
+    """Return one line of text about a decision; agents' and operators' own words are escaped."""
     text = (
-        f"{decision.decided_at:<27} {decision.decision_id}  {decision.agent_id}  "
-        f"{decision.from_tier} {direction} {decision.to_tier}  {decision.cause}  score {decision.score:.2f}"
+        f"{decision.decided_at[:19]}Z  {decision.decision_id}  {decision.from_tier} -> {decision.to_tier}  "
+        f"{decision.cause:<10} {decision.score:>5.2f}  {visible(decision.agent_id)}"
     )
-    if decision.actor:
-        text += f"  by {decision.actor}: {decision.note}"
-    return text
+    return f"{text}  by {visible(decision.actor)}: {visible(decision.note)}" if decision.actor else text
+
+
+#: The heading over ``decision_line``.
+DECISION_HEADING = f"{'DECIDED AT':<20}  {'DECISION':<8}  {'TIER':<6}  {'CAUSE':<10} SCORE  AGENT"

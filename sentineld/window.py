@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 
 #: Whole buckets before the current one.
 BUCKETS_BEFORE = 30
+#: The oldest bucket of an empty window: later than every bucket.
+EMPTY = 1 << 62
 #: Buckets in a full window, the current one included.
 BUCKETS = BUCKETS_BEFORE + 1
 
@@ -19,13 +21,13 @@ class Window:
 
     ``bucket_us`` is a bucket's width in microseconds. ``buckets`` maps a bucket's number (instant //
     width) to ``[events, file_ops, network_ops, entropy_units]``; ``newest`` is the bucket that the window
-    has been advanced to, ``oldest`` a lower bound of the buckets held (2**62 for none). The totals are kept
-    beside. All held buckets lie within 31 of each other, so stepping from ``oldest`` on is bounded.
+    has been advanced to (-2**62 for none yet), ``oldest`` the first bucket held (2**62 for none). The totals
+    are kept beside.
     """
 
     bucket_us: int = 10_000_000
-    newest: int = -(1 << 62)
-    oldest: int = 1 << 62
+    newest: int = -EMPTY
+    oldest: int = EMPTY
     events: int = 0
     file_ops: int = 0
     network_ops: int = 0
@@ -55,34 +57,46 @@ class Window:
         self.entropy_units += entropy_units
         return True
 
+    def restore(self, bucket: int, events: int, file_ops: int, network_ops: int, entropy_units: int) -> None:
+        """Put back a bucket that was saved. Raises ``ValueError`` for one that the window cannot hold."""
+        if not self.newest - BUCKETS_BEFORE <= bucket <= self.newest or bucket in self.buckets:
+            raise ValueError(f"bucket {bucket} does not belong to a window that has come to {self.newest}")
+        self.buckets[bucket] = [events, file_ops, network_ops, entropy_units]
+        self.oldest = min(self.oldest, bucket)
+        self.events += events
+        self.file_ops += file_ops
+        self.network_ops += network_ops
+        self.entropy_units += entropy_units
+
     def next_expiry(self) -> int | None:
         """Return the bucket number at which the oldest held bucket leaves; None for an empty window."""
-        if not self.buckets:
-            return None
-        while self.oldest not in self.buckets:
-            self.oldest += 1
-        return self.oldest + BUCKETS
+        return self.oldest + BUCKETS if self.buckets else None
 
     def advance(self, bucket: int) -> None:
         """Move on to ``bucket``, dropping what has left the window. Going back is ignored. Amortised O(1)."""
         if bucket <= self.newest:
             return
         self.newest = bucket
-        limit = bucket - BUCKETS_BEFORE
-        buckets = self.buckets
-        while self.oldest < limit and buckets:
-            cell = buckets.pop(self.oldest, None)
-            if cell is not None:
-                self.events -= cell[0]
-                self.file_ops -= cell[1]
-                self.network_ops -= cell[2]
-                self.entropy_units -= cell[3]
-            self.oldest += 1
-        if not buckets:
-            self.oldest = 1 << 62
+        while self.oldest < bucket - BUCKETS_BEFORE:
+            events, file_ops, network_ops, entropy_units = self.buckets.pop(self.oldest)
+            self.events -= events
+            self.file_ops -= file_ops
+            self.network_ops -= network_ops
+            self.entropy_units -= entropy_units
+            self.oldest = self.oldest_after(self.oldest)
+
+    def oldest_after(self, bucket: int) -> int:
+        """Return the number of the first bucket held after ``bucket``, ``EMPTY`` for none."""
+        if not self.buckets:
+            return EMPTY
+        # All held buckets lie within 31 of each other.
+        bucket += 1
+        while bucket not in self.buckets:
+            bucket += 1
+        return bucket
 
     def clear(self) -> None:
         """Forget everything counted; the window's place in time stays."""
         self.buckets.clear()
-        self.oldest = 1 << 62
+        self.oldest = EMPTY
         self.events = self.file_ops = self.network_ops = self.entropy_units = 0

@@ -110,6 +110,12 @@ def test_a_file_hidden_behind_too_large_counts_is_named():
     assert changes(diff) >= 4
 
 
+def test_content_that_looks_like_a_file_header_names_no_file_where_the_counts_agree():
+    diff = "--- a/f\n+++ b/f\n@@ -1 +1 @@\n--- x\n+++ y\n@@ -9 +9 @@\n-a\n+b\n"
+
+    assert files(diff) == ["f"]
+
+
 def test_repeating_a_file_header_hides_no_lines():
     assert changes("--- x\n+++ x\n" * 101) == 200
 

@@ -18,6 +18,7 @@ from sentineld.errors import ConfigError, StateFileError
 from sentineld.state_file import (
     HMAC_SHA256,
     SigningKey,
+    check_trust,
     encode_state,
     load_key,
     parse_state,
@@ -448,6 +449,8 @@ def test_a_file_above_the_size_cap_is_refused_before_it_is_read(path):
     assert "larger than" in refusal(path, keys=[KEY], max_bytes=len(data) - 1)
     os.truncate(path, 1 << 40)
     assert "larger than 16777216 bytes" in refusal(path, keys=[KEY])
+    with pytest.raises(StateFileError, match="larger"):
+        check_trust(path, path.stat())
 
 
 @needs_root

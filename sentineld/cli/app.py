@@ -16,7 +16,7 @@ import msgspec
 from sentineld.config import Config, load_config
 from sentineld.errors import SentineldError, UsageError
 from sentineld.paths import default_config_file
-from sentineld.service import Paths, resolve_paths
+from sentineld.statedir import Paths, resolve_paths
 
 #: Every command and the module that holds it.
 COMMANDS = {

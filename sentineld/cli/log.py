@@ -4,9 +4,8 @@ import click
 
 from sentineld.cli.app import common, configuration, daemon_paths, print_json
 from sentineld.cli.names import nearest
-from sentineld.log import visible
 from sentineld.store import Store
-from sentineld.views import decision_line
+from sentineld.views import DECISION_HEADING, decision_line
 
 
 @click.command(name="log", epilog="Example: sentineld log scraper --limit 10")
@@ -14,7 +13,7 @@ from sentineld.views import decision_line
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="How many of the newest decisions.")
 @common
 def log(agent: str | None, limit: int, config_path: str | None, state_dir: str | None, as_json: bool) -> None:
-    """List decisions, oldest first."""
+    """List decisions in the order in which they were made."""
     config = configuration(config_path, state_dir)
     with Store.open_readonly(daemon_paths(config).database) as store:
         if agent is not None and store.agent_named(agent) is None:
@@ -23,7 +22,9 @@ def log(agent: str | None, limit: int, config_path: str | None, state_dir: str |
     if as_json:
         print_json({"decisions": [decision.to_dict() for decision in decisions]})
         return
-    for decision in decisions:
-        click.echo(visible(decision_line(decision)))
     if not decisions:
         click.echo("no decision has been made yet")
+        return
+    click.echo(DECISION_HEADING)
+    for decision in decisions:
+        click.echo(decision_line(decision))

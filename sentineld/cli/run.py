@@ -6,17 +6,19 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import click
+import msgspec
 
 from sentineld import log
-from sentineld.cli.app import common, configuration, daemon_paths
-from sentineld.config import Config, parse_duration
-from sentineld.errors import ConfigError, UsageError
-from sentineld.service import Paths, Service, hold_lock, prepare
+from sentineld.cli.app import common, configuration, daemon_paths, print_json
+from sentineld.config import Config, Duration, parse_duration
+from sentineld.errors import AccessError, ConfigError, UsageError
+from sentineld.service import Service
+from sentineld.statedir import Paths, check_apart, hold_lock, prepare
+from sentineld.store import Store
+from sentineld.views import look_at_state, status_document
 
 
-@click.command(
-    epilog="Example: sentineld run --telemetry /var/log/agents --state-dir ./state",
-)
+@click.command(epilog="Example: sentineld run --telemetry /var/log/agents --state-dir ./state")
 @click.option("--telemetry", "directories", metavar="DIR", multiple=True, help="Telemetry directory; repeatable.")
 @click.option("--state-file", metavar="FILE", help="Where routers find the state file.")
 @click.option("--mode", type=click.Choice(["enforce", "observe"]), help="observe publishes no tier, only what would be.")
@@ -43,58 +45,94 @@ def run(
     state_dir: str | None,
     as_json: bool,
 ) -> None:
-    """Watch telemetry, judge agents, publish the state file."""
+    """Watch telemetry, judge agents, publish the state file.
+
+    With --json, logs are JSON on stderr, and the document of `status` is printed when it ends.
+    """
     overrides: dict[str, Any] = {
-        key: value
-        for key, value in {
-            "telemetry.directories": [os.path.abspath(path) for path in directories] or None,
-            "telemetry.format": format_name,
-            "state.file": state_file and os.path.abspath(state_file),
-            "mode": mode,
-        }.items()
-        if value is not None
+        "telemetry.directories": list(directories) or None,
+        "telemetry.format": format_name,
+        "state.file": state_file,
+        "mode": mode,
+        "log.format": "json" if as_json or daemonize else None,
     }
-    # Relative paths must survive the change of directory that daemons make.
-    given_dir = None if state_dir is None else os.path.abspath(state_dir)
-    given_config = None if config_path is None else os.path.abspath(config_path)
+    given = {key: value for key, value in overrides.items() if value is not None}
+    # Relative paths, also those in the file, must survive the change of directory that daemons make.
+    base = os.getcwd()
+    config_file = None if config_path is None else os.path.join(base, config_path)
 
     def load() -> Config:
-        return configuration(given_config, given_dir, overrides)
+        return _settled(configuration(config_file, state_dir, given), base)
 
     config = load()
-    if not config.telemetry.directories:
-        raise ConfigError("no telemetry directory is configured", hint="sentineld run --telemetry DIR, or sentineld init")
-    if valid_for is not None and not once:
-        raise UsageError("--valid-for goes with --once", hint="set state.valid_for in the configuration")
+    lifetime = _lifetime(valid_for, once=once)
     if once and daemonize:
         raise UsageError("--once and --daemonize exclude each other", hint="sentineld run --once")
     paths = daemon_paths(config)
+    # What others than the daemon's user may write, they may forge; a looser umask is not inherited.
+    os.umask(os.umask(0o077) | 0o022)
     prepare(paths)
-    log.configure(config.log.level, "json" if as_json else config.log.format)
-    with hold_lock(paths) as lock, _detached(paths, lock, config) if daemonize else contextlib.nullcontext():
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, b"%d\n" % os.getpid(), 0)
-        _serve(config, paths, load, once=once, valid_for=valid_for)
+    log.configure(config.log.level, config.log.format)
+    with hold_lock(paths) as lock:
+        # Faults that an operator must mend show here, on the terminal, and not in a log behind it.
+        service = Service(config, paths, os.environ, load)
+        with _detached(paths, lock, config) if daemonize else contextlib.nullcontext():
+            os.ftruncate(lock, 0)
+            os.pwrite(lock, b"%d\n" % os.getpid(), 0)
+            if once:
+                service.run_once(lifetime.us)
+            else:
+                service.run()
+    if as_json and not daemonize:
+        with Store.open_readonly(paths.database) as store:
+            print_json(status_document(store, service.config, look_at_state(service.config, paths, os.environ), paths))
 
 
-def _serve(config: Config, paths: Paths, load: Callable[[], Config], *, once: bool, valid_for: str | None) -> None:
-    service = Service(config, paths, os.environ, load)
-    if not once:
-        service.run()
-        return
+def _settled(config: Config, base: str) -> Config:
+    """Return a configuration that says where telemetry is, by absolute paths, outside the daemon's own places."""
+    if not config.telemetry.directories:
+        raise ConfigError("no telemetry directory is configured", hint="sentineld run --telemetry DIR, or sentineld init")
+    directories = [os.path.abspath(os.path.join(base, path)) for path in config.telemetry.directories]
+    state = msgspec.structs.replace(
+        config.state, file=_absolute(config.state.file, base), key_file=_absolute(config.state.key_file, base)
+    )
+    settled = msgspec.structs.replace(
+        config,
+        telemetry=msgspec.structs.replace(config.telemetry, directories=directories),
+        state=state,
+        state_dir=_absolute(config.state_dir, base),
+    )
+    check_apart(daemon_paths(settled), directories)
+    return settled
+
+
+def _absolute(path: str, base: str) -> str:
+    # What begins with a variable is completed later.
+    return path if not path or path.startswith("$") else os.path.abspath(os.path.join(base, path))
+
+
+def _lifetime(valid_for: str | None, *, once: bool) -> Duration:
+    if valid_for is not None and not once:
+        raise UsageError("--valid-for goes with --once", hint="set state.valid_for in the configuration")
     try:
-        duration = parse_duration(valid_for or "1h")
+        lifetime = parse_duration(valid_for or "1h")
     except ValueError as error:
         raise UsageError(f"--valid-for: {error}", hint="--valid-for 1h") from error
-    service.run_once(duration.us)
+    if lifetime < 1:
+        raise UsageError("--valid-for: must be at least 1s", hint="--valid-for 1h")
+    return lifetime
 
 
 @contextlib.contextmanager
 def _detached(paths: Paths, lock: int, config: Config) -> Iterator[None]:
     from daemon import DaemonContext
 
+    try:
+        fd = os.open(paths.output, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
+    except OSError as error:
+        raise AccessError(f"cannot open {paths.output}: {error.strerror}", hint="check owner and mode") from error
     # The context opens before any thread or observer exists: it closes descriptors and forks.
-    with open(os.path.join(paths.state_dir, "sentineld.log"), "a", encoding="utf-8") as output:
+    with os.fdopen(fd, "a", encoding="utf-8") as output:
         context = DaemonContext(
             detach_process=True,
             umask=0o027,
@@ -105,5 +143,5 @@ def _detached(paths: Paths, lock: int, config: Config) -> Iterator[None]:
             signal_map={},
         )
         with context:
-            log.configure(config.log.level, "json")
+            log.configure(config.log.level, config.log.format)
             yield

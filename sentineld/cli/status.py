@@ -7,10 +7,15 @@ import click
 
 from sentineld.cli.app import common, configuration, daemon_paths, print_json
 from sentineld.cli.names import nearest
+from sentineld.clock import now_us
+from sentineld.instant import SECOND_US, parse_iso
 from sentineld.log import visible
 from sentineld.store import Store
 from sentineld.tier import Tier
-from sentineld.views import look_at_state, status_document
+from sentineld.views import empty_status_document, look_at_state, status_document
+
+#: Characters of an agent's id in the table: what 80 columns leave.
+_NAME_WIDTH = 22
 
 
 @click.command(epilog="Example: sentineld status --state-dir ./state")
@@ -21,47 +26,62 @@ def status(agent: str | None, config_path: str | None, state_dir: str | None, as
     config = configuration(config_path, state_dir)
     paths = daemon_paths(config)
     report = look_at_state(config, paths, os.environ)
-    with Store.open_readonly(paths.database) as store:
-        document = status_document(store, config.prior(), report, paths)
-        if agent is not None:
-            if agent not in document["agents"]:
-                raise nearest(store, agent)
-            document["agents"] = {agent: document["agents"][agent]}
+    if os.path.exists(paths.database):
+        with Store.open_readonly(paths.database) as store:
+            document = status_document(store, config, report, paths)
+            if agent is not None:
+                if agent not in document["agents"]:
+                    raise nearest(store, agent)
+                document["agents"] = {agent: document["agents"][agent]}
+    else:
+        document = empty_status_document(config, report, paths)
     if as_json:
         print_json(document)
     else:
         _print(document)
-    return 0 if report.fresh else 3
+    return 0 if document["state"]["fresh"] else 3
 
 
 def _print(document: dict[str, Any]) -> None:
     state, totals = document["state"], document["totals"]
     if state["fresh"]:
+        click.echo(f"{state['status']}, mode {state['mode']}, isolation {state['isolation']}")
         signed = "signature verified" if state["verified"] else "signature not checked"
-        click.echo(
-            f"{state['status']}, mode {state['mode']}, isolation {state['isolation']}, "
-            f"published {state['generated_at']} (seq {state['seq']}, {signed})"
-        )
+        click.echo(f"published {_ago(state['generated_at'])}, number {state['seq']}, {signed}")
     else:
-        click.echo(f"NOT FRESH: {state['reason']}; routers use tier 3 for everybody")
+        click.echo(f"NOT FRESH: {visible(state['reason'])}")
+        click.echo("routers use tier 3 for every agent until a daemon publishes again: sentineld run")
     click.echo(
-        f"{totals['events']} events in {totals['files']} files, {totals['rejects']} lines rejected, "
-        f"{totals['duplicates']} duplicates, {totals['decisions']} decisions"
+        f"{totals['events']} events in {totals['files']} files; {totals['rejects']} lines rejected, "
+        f"{totals['duplicates']} duplicates; {totals['decisions']} decisions"
     )
-    agents = sorted(document["agents"].items(), key=lambda item: (-item[1]["tier"], -item[1]["score"], item[0]))
+    agents = sorted(document["agents"].items(), key=lambda item: (-item[1]["would"], -item[1]["score"], item[0]))
+    click.echo()
     if not agents:
         click.echo("no agent has been seen yet")
         return
-    width = min(32, max(5, *(len(name) for name, _ in agents)))
-    click.echo(f"\n{'AGENT':<{width}}  {'TIER':<12} {'SCORE':>5} {'EVENTS':>8} {'FILE':>6} {'NETWORK':>7}  LAST ACTIVITY")
+    width = min(_NAME_WIDTH, max(5, *(len(name) for name, _ in agents)))
+    click.echo(f"{'AGENT':<{width}}  {'TIER':<14} SCORE  {'EVENTS':>7} {'FILE':>5} {'NETWORK':>7}  LAST SEEN")
     for name, entry in agents:
         shown = name if len(name) <= width else name[: width - 3] + "..."
-        tier = f"{entry['tier']} {Tier(entry['tier']).label}"
         click.echo(
-            f"{visible(shown):<{width}}  {tier:<12} {entry['score']:>5.2f} {entry['events']:>8} "
-            f"{entry['file_ops']:>6} {entry['network_ops']:>7}  {entry['last_activity'][:19]}Z"
-            + ("  pinned" if entry["pinned"] else "")
+            f"{visible(shown):<{width}}  {_tier(entry):<14} {entry['score']:>5.2f}  {entry['events']:>7} "
+            f"{entry['file_ops']:>5} {entry['network_ops']:>7}  {_ago(entry['last_activity'])}"
         )
-    worst = agents[0]
-    if worst[1]["tier"] > 1:
-        click.echo(f"\nnext: sentineld why {worst[0]}")
+    click.echo("\nFILE and NETWORK are operations in the window of the last five minutes.")
+    if agents[0][1]["would"] > 1:
+        click.echo(f"next: sentineld why {agents[0][0]}")
+
+
+def _tier(entry: dict[str, Any]) -> str:
+    if entry["tier"] != entry["would"]:
+        return f"{entry['tier']} (would be {entry['would']})"
+    return f"{entry['tier']} pinned" if entry["pinned"] else f"{entry['tier']} {Tier(entry['tier']).label}"
+
+
+def _ago(at: str) -> str:
+    seconds = max(0, now_us() - parse_iso(at)) // SECOND_US
+    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds // size} {unit} ago"
+    return f"{seconds} s ago"

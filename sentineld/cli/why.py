@@ -1,5 +1,8 @@
 """``sentineld why AGENT``: the reasons behind an agent's tier, with the records."""
 
+import os
+import shlex
+from itertools import groupby
 from typing import Any
 
 import click
@@ -9,7 +12,7 @@ from sentineld.cli.names import nearest
 from sentineld.log import visible
 from sentineld.store import Store
 from sentineld.tier import Tier
-from sentineld.views import why_document
+from sentineld.views import look_at_state, why_document
 
 _FEATURES = {
     "file_operations": "file operations",
@@ -25,11 +28,12 @@ def why(agent: str, config_path: str | None, state_dir: str | None, as_json: boo
     """Explain an agent's tier: what was seen, what would have been normal, which records, what lifts it."""
     config = configuration(config_path, state_dir)
     paths = daemon_paths(config)
+    report = look_at_state(config, paths, os.environ)
     with Store.open_readonly(paths.database) as store:
         row = store.agent_named(agent)
         if row is None:
             raise nearest(store, agent)
-        document = why_document(store, config.prior(), row)
+        document = why_document(store, config, report, row)
     if as_json:
         print_json(document)
     else:
@@ -37,44 +41,61 @@ def why(agent: str, config_path: str | None, state_dir: str | None, as_json: boo
 
 
 def _print(document: dict[str, Any]) -> None:
-    name, tier = document["agent"], document["tier"]
-    click.echo(f"{name} is at tier {tier} ({Tier(tier).label}), score now {document['score']:.2f}.")
-    decision = document["decision"]
+    name, tier, would = document["agent"], document["tier"], document["would"]
+    parts = " + ".join(f"{part} {value:.2f}" for part, value in document["contributions"].items())
+    click.echo(f"{name}: tier {tier} ({Tier(tier).label})")
+    if would != tier:
+        click.echo(f"It would be at tier {would} ({Tier(would).label}): the daemon observes and restricts nobody.")
+    click.echo(f"score now {document['score']:.2f} = {parts}; highest ever {document['max_score']:.2f}")
+    decision, demotion = document["decision"], document["demotion"]
     if decision is None:
-        click.echo("It was never demoted.")
+        click.echo("\nIt was never demoted.")
         return
     if decision["cause"] != "detected":
-        by = f" by {visible(decision['actor'])}: {visible(decision['note'])}" if decision["actor"] else ""
-        click.echo(
-            f"Decision {decision['decision_id']}, {decision['cause']}{by}, at {decision['decided_at']}: "
-            f"tier {decision['from_tier']} -> {decision['to_tier']}."
-        )
-        decision = document["demotion"]
-        if decision is None:
-            return
-        click.echo("\nThe last demotion before:")
+        _print_change(decision)
+    if demotion is not None and demotion["cause"] == "detected":
+        if demotion is not decision and decision["cause"] != "detected":
+            click.echo("\nThe last demotion before that:")
+        _print_change(demotion)
+        _print_reasons(demotion)
+        _print_records(demotion["evidence"])
+    if document["lifted_by"]:
+        click.echo("\nWhat lifts it:")
+        for way in document["lifted_by"]:
+            click.echo(f"  {way}")
+
+
+def _print_change(decision: dict[str, Any]) -> None:
+    cause = decision["cause"]
+    if decision["actor"]:
+        cause += f" by {visible(decision['actor'])}: {visible(decision['note'])}"
     click.echo(
-        f"Decision {decision['decision_id']} at {decision['decided_at']}: tier {decision['from_tier']} -> "
-        f"{decision['to_tier']}, score {decision['score']:.2f}."
+        f"\n{decision['decision_id']} at {decision['decided_at']}: tier {decision['from_tier']} -> "
+        f"{decision['to_tier']}, score {decision['score']:.2f}\n  {cause}"
     )
-    click.echo("\nIn the window of the last five minutes:" if decision["reasons"] else "")
+
+
+def _print_reasons(decision: dict[str, Any]) -> None:
+    click.echo(f"\n{'In the window before it':<26} {'SEEN':>6}  TIER {decision['from_tier']} UP TO")
     for reason in decision["reasons"]:
         label = _FEATURES.get(reason["feature"], reason["feature"])
-        click.echo(f"  {label:<26} {_number(reason['observed']):>8}   {_limit(reason['expected'])}")
-    if decision["evidence"]:
-        click.echo("\nThe last records before the decision:")
-        for item in decision["evidence"]:
-            click.echo(f"  {visible(item['path'])}, offset {item['offset']}: {visible(item['summary'])}")
-    if document["lifted_by"]:
-        click.echo("\nWhat lifts it: " + "; ".join(document["lifted_by"]) + ".")
-        click.echo(f"next: sentineld pardon {name} --reason TEXT")
+        expected = reason["expected"]
+        limit = "(made no difference)" if expected is None else _number(expected)
+        click.echo(f"  {label:<24} {_number(reason['observed']):>6}  {limit}")
+
+
+def _print_records(evidence: list[dict[str, Any]]) -> None:
+    if not evidence:
+        return
+    click.echo(f"\nThe last {len(evidence)} records before it")
+    for path, items in groupby(evidence, key=lambda item: item["path"]):
+        click.echo(f"  {visible(path)}")
+        for item in items:
+            click.echo(f"    at {item['offset']:>9}  {visible(item['summary'])}")
+    last = evidence[-1]
+    if last["path"].isprintable() and not last["path"].endswith(".json"):
+        click.echo(f"  read the last one: tail -c +{last['offset'] + 1} {shlex.quote(last['path'])} | head -n 1")
 
 
 def _number(value: float) -> str:
-    return f"{value:.2f}" if value != int(value) or 0 < value < 1 else f"{int(value)}"
-
-
-def _limit(expected: float | None) -> str:
-    if expected is None:
-        return "(made no difference)"
-    return f"up to {_number(expected)} would have kept the former tier, all else equal"
+    return f"{value:.3f}" if value != int(value) or 0 < value < 1 else f"{int(value)}"

@@ -1,63 +1,88 @@
 """What ``pardon``, ``pin`` and ``unpin`` share: hand a request to the daemon and wait for its decision."""
 
+import os
 import time
-from typing import Any
 
 import click
 
 from sentineld.cli.app import configuration, daemon_paths, print_json
 from sentineld.cli.names import nearest
-from sentineld.errors import AccessError
+from sentineld.decision import Decision
+from sentineld.errors import AccessError, UsageError
+from sentineld.log import visible
 from sentineld.requests import Request, request_path, submit
-from sentineld.service import is_locked
+from sentineld.statedir import is_locked
 from sentineld.store import Store
 
-#: How long a command waits for a running daemon, seconds.
+#: How long a command waits for a running daemon, and how often it looks, seconds.
 _PATIENCE_S = 5.0
+_PAUSE_S = 0.02
 
 
 def ask(request: Request, config_path: str | None, state_dir: str | None, *, as_json: bool) -> None:
     """Submit a request, wait until it was carried out if a daemon runs, and say what happened."""
+    if not 1 <= len(request.reason) <= 1000:
+        raise UsageError("--reason: must have 1 to 1000 characters", hint='--reason "why it is right"')
     config = configuration(config_path, state_dir)
     paths = daemon_paths(config)
     with Store.open_readonly(paths.database) as store:
         if store.agent_named(request.agent) is None:
             raise nearest(store, request.agent)
-    try:
-        request_id = submit(paths.requests, request)
-    except OSError as error:
-        raise AccessError(
-            f"cannot write a request to {paths.requests}: {error.strerror}",
-            hint="operators are those who may write that directory; run this as root or as the daemon's user",
-        ) from error
-    is_applied = is_locked(paths) and _wait_for(paths.database, request_id)
-    decision: dict[str, Any] | None = None
-    if is_applied:
-        with Store.open_readonly(paths.database) as store:
-            decisions = store.decisions(name=request.agent, limit=1)
-        decision = decisions[-1].to_dict() if decisions else None
+        before = store.decisions(name=request.agent, limit=1)
+        last_no = before[-1].decision_no if before else 0
+        try:
+            request_id = submit(paths.requests, request)
+        except OSError as error:
+            raise AccessError(
+                f"cannot write a request to {paths.requests}: {error.strerror}",
+                hint="operators are those who may write that directory; run this as root or as the daemon's user",
+            ) from error
+        file = request_path(paths.requests, request_id)
+        status = _wait_for(store, request_id, file) if is_locked(paths) else "pending"
+        made = [d for d in store.decisions(name=request.agent, after=last_no) if d.actor and d.note == request.reason]
+    decision = made[-1] if made and status == "applied" else None
+    if status == "applied" and decision is None:
+        status = "unchanged"
     if as_json:
         print_json(
             {
                 "request_id": request_id,
                 "agent": request.agent,
                 "kind": request.kind,
-                "status": "applied" if is_applied else "pending",
-                "file": request_path(paths.requests, request_id),
-                "decision": decision,
+                "status": status,
+                "file": file,
+                "decision": None if decision is None else decision.to_dict(),
             }
         )
-    elif is_applied:
-        click.echo(f"{request.kind}: {request.agent} is at tier {decision['to_tier'] if decision else 1}")
     else:
-        click.echo(f"{request.kind}: recorded; it takes effect when the daemon runs (no daemon answered)")
+        click.echo(_sentence(request, status, decision))
+    if status == "refused":
+        raise UsageError("the daemon refused the request", hint="its log says why: request_refused")
 
 
-def _wait_for(database: str, request_id: str) -> bool:
+def _wait_for(store: Store, request_id: str, file: str) -> str:
     deadline = time.monotonic() + _PATIENCE_S
-    with Store.open_readonly(database) as store:
-        while not store.has_request(request_id):
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(0.02)
-    return True
+    while True:
+        # In this order: the daemon removes the file after it has committed.
+        is_there = os.path.exists(file)
+        if store.has_request(request_id):
+            return "applied"
+        if not is_there:
+            return "refused"
+        if time.monotonic() > deadline:
+            return "pending"
+        time.sleep(_PAUSE_S)
+
+
+def _sentence(request: Request, status: str, decision: Decision | None) -> str:
+    agent = visible(request.agent)
+    if decision is not None:
+        return (
+            f"{agent}: {decision.cause}, tier {decision.from_tier} -> {decision.to_tier} "
+            f"({decision.decision_id}, by {visible(decision.actor)})"
+        )
+    if status == "unchanged":
+        return f"{agent}: nothing to change, it is not pinned"
+    if status == "refused":
+        return f"{agent}: {request.kind} was refused"
+    return f"{agent}: {request.kind} is recorded; it takes effect as soon as the daemon runs (none answered)"

@@ -1,0 +1,160 @@
+"""The state directory: where one daemon keeps its things, and the lock by which it is the only one.
+
+Before: the configuration says where. After: ``service`` writes there; commands read there.
+"""
+
+import contextlib
+import fcntl
+import os
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from sentineld.config import Config
+from sentineld.errors import AccessError, ConfigError, LockedError
+from sentineld.paths import default_state_dir, default_state_file
+
+#: How often, and how many seconds apart, a held lock is asked for: commands hold it for an instant to see
+#: whether a daemon runs, and a daemon that starts at that instant must not give up.
+_LOCK_ATTEMPTS = 6
+_LOCK_PAUSE_S = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """Where one daemon keeps its things."""
+
+    state_dir: str
+    state_file: str
+
+    @property
+    def database(self) -> str:
+        """The SQLite database."""
+        return os.path.join(self.state_dir, "sentineld.db")
+
+    @property
+    def journal(self) -> str:
+        """The decision log."""
+        return os.path.join(self.state_dir, "decisions.jsonl")
+
+    @property
+    def requests(self) -> str:
+        """The directory of operators' wishes."""
+        return os.path.join(self.state_dir, "requests")
+
+    @property
+    def rejects(self) -> str:
+        """The directory of refused input."""
+        return os.path.join(self.state_dir, "rejects")
+
+    @property
+    def lock(self) -> str:
+        """The file whose lock one daemon holds."""
+        return os.path.join(self.state_dir, "lock")
+
+    @property
+    def output(self) -> str:
+        """What a daemon that left its terminal writes its log to."""
+        return os.path.join(self.state_dir, "sentineld.log")
+
+
+def resolve_paths(config: Config, env: Mapping[str, str], uid: int) -> Paths:
+    """Find the state directory and the state file: as configured, else the usual places."""
+    given = os.path.abspath(config.state_dir) if config.state_dir else None
+    state_dir = given or default_state_dir(env, uid)
+    file = os.path.abspath(config.state.file) if config.state.file else default_state_file(given, env, uid)
+    return Paths(state_dir, file)
+
+
+def check_apart(paths: Paths, directories: list[str]) -> None:
+    """Raise ``ConfigError`` where the daemon would read what it writes, or agents could write what it reads."""
+    own = {
+        "the state directory": paths.state_dir,
+        "the state file": paths.state_file,
+    }
+    for directory in directories:
+        for name, path in own.items():
+            if _lies_in(path, directory):
+                raise ConfigError(
+                    f"{name} {path} lies inside the telemetry directory {directory}",
+                    hint="agents could write it: choose another --state-dir or --state-file",
+                )
+        for path in (paths.requests, paths.rejects):
+            if _lies_in(directory, path):
+                raise ConfigError(
+                    f"the telemetry directory {directory} lies inside {path}, which is the daemon's own",
+                    hint="choose another telemetry directory",
+                )
+
+
+def prepare(paths: Paths) -> None:
+    """Create the directories that are missing. Raises ``AccessError``."""
+    # The state file must be reachable for readers; everything secret inside has its own mode.
+    is_shared = os.path.dirname(paths.state_file) == paths.state_dir
+    try:
+        os.makedirs(paths.state_dir, mode=0o755 if is_shared else 0o700, exist_ok=True)
+        os.makedirs(os.path.dirname(paths.state_file), mode=0o755, exist_ok=True)
+        for directory in (paths.requests, paths.rejects):
+            os.makedirs(directory, mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise AccessError(
+            f"cannot create {error.filename}: {error.strerror}", hint="choose another place with --state-dir"
+        ) from error
+
+
+@contextlib.contextmanager
+def hold_lock(paths: Paths) -> Iterator[int]:
+    """Hold the state directory's lock. Raises ``LockedError`` where another daemon does.
+
+    It is a lock on an open file (flock(2)): it ends with its holder, and a file left behind locks nothing.
+    """
+    fd = _open_lock(paths)
+    try:
+        for attempt in range(_LOCK_ATTEMPTS):
+            if _try_lock(fd):
+                break
+            if attempt < _LOCK_ATTEMPTS - 1:
+                time.sleep(_LOCK_PAUSE_S)
+        else:
+            holder = os.pread(fd, 32, 0).decode("ascii", "replace").strip()
+            who = f"process {holder}" if holder.isdigit() else "a process that does not say which"
+            raise LockedError(
+                f"another daemon ({who}) holds {paths.state_dir}", hint="stop it, or use another --state-dir"
+            )
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def is_locked(paths: Paths) -> bool:
+    """Say whether a daemon runs on this state directory; where nobody may ask, it is taken to run."""
+    try:
+        fd = _open_lock(paths)
+    except AccessError:
+        return True
+    try:
+        return not _try_lock(fd)
+    finally:
+        os.close(fd)
+
+
+def _open_lock(paths: Paths) -> int:
+    try:
+        return os.open(paths.lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise AccessError(
+            f"cannot open {paths.lock}: {error.strerror}", hint="check owner and mode of the state directory"
+        ) from error
+
+
+def _try_lock(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _lies_in(path: str, directory: str) -> bool:
+    inner, outer = os.path.realpath(path), os.path.realpath(directory)
+    return os.path.commonpath([inner, outer]) == outer

@@ -1,0 +1,231 @@
+"""What tests share: telemetry as agents write it, one state directory, and the real command line."""
+
+import base64
+import ctypes
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+NORMAL = ("biller", "mailer", "researcher")
+FLOODING = "scraper"
+
+
+def wait_for(condition: Callable[[], Any], what: str = "", deadline_s: float = 15.0) -> Any:
+    """Return the first true value of the condition; fail with ``what`` after the deadline."""
+    end = time.monotonic() + deadline_s
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            pytest.fail(f"not within {deadline_s:g} s: {what or condition}")
+        time.sleep(0.02)
+
+
+@dataclass
+class Telemetry:
+    """A telemetry directory, written to as agents do: whole lines appended to files."""
+
+    directory: Path
+    rng: random.Random = field(default_factory=lambda: random.Random(7))
+
+    def record(self, agent: str, event_type: str, at: float, **data: Any) -> dict[str, Any]:
+        return {"type": event_type, "source": agent, "timestamp": round(at, 3), "data": data}
+
+    def normal(self, agent: str, count: int = 40, end: float | None = None, every: float = 6.0) -> list[dict[str, Any]]:
+        end = time.time() if end is None else end
+        kinds = ("model_call", "plan", "file_read", "model_call", "api_call", "model_call", "model_call", "model_call")
+        return [
+            self.record(agent, kinds[n % 8] if n % 16 < 8 else "model_call", end - (count - n) * every, note="reads a report")
+            for n in range(count)
+        ]
+
+    def flood(self, agent: str = FLOODING, count: int = 300, end: float | None = None) -> list[dict[str, Any]]:
+        end = time.time() if end is None else end
+        return [
+            self.record(
+                agent,
+                ("file_write", "network_request")[n % 2],
+                end - (count - n) * 0.1,
+                blob=base64.b64encode(self.rng.randbytes(300)).decode(),
+            )
+            for n in range(count)
+        ]
+
+    def append(self, name: str, *records: Any) -> Path:
+        """Append records, one line each; bytes are written as they are."""
+        path = self.directory / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lines = b"".join(r if isinstance(r, bytes) else json.dumps(r).encode() + b"\n" for r in records)
+        with path.open("ab") as file:
+            file.write(lines)
+        return path
+
+    def fill(self) -> None:
+        """Write what three honest agents and one flooding one did in the last minutes."""
+        for agent in NORMAL:
+            self.append(f"{agent}.jsonl", *self.normal(agent))
+        self.append(f"{FLOODING}.jsonl", *self.flood())
+
+
+@dataclass
+class Daemon:
+    """A daemon process; its logs are read from the file that its stderr goes to."""
+
+    process: subprocess.Popen[bytes]
+    stderr: Path
+    stdout: Path
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def logs(self, event: str | None = None) -> list[dict[str, Any]]:
+        lines = self.stderr.read_text().splitlines()
+        records = [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
+        return [item for item in records if event is None or item["event"] == event]
+
+    def wait_log(self, event: str, count: int = 1) -> dict[str, Any]:
+        found = wait_for(lambda: (logs := self.logs(event))[count - 1 :] and logs, f"log record {event}")
+        return found[count - 1]
+
+    def signal(self, number: int) -> None:
+        self.process.send_signal(number)
+
+    def stop(self, timeout_s: float = 5.0) -> int:
+        self.signal(signal.SIGTERM)
+        return self.process.wait(timeout_s)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+@dataclass
+class Place:
+    """One state directory and one telemetry directory, and the commands over them."""
+
+    base: Path
+    telemetry: Telemetry
+    env: dict[str, str] = field(default_factory=dict)
+    daemons: list[Daemon] = field(default_factory=list)
+
+    @property
+    def state_dir(self) -> Path:
+        return self.base / "state"
+
+    @property
+    def state_file(self) -> Path:
+        return self.state_dir / "state.json"
+
+    def environment(self) -> dict[str, str]:
+        clean = {key: value for key, value in os.environ.items() if not key.startswith("SENTINELD_")}
+        for name in ("NOTIFY_SOCKET", "STATE_DIRECTORY", "RUNTIME_DIRECTORY"):
+            clean.pop(name, None)
+        return {**clean, "HOME": str(self.base), "XDG_CONFIG_HOME": str(self.base / "none"), **self.env}
+
+    def command(self, *args: object, **more: Any) -> subprocess.CompletedProcess[str]:
+        """Run one command with this state directory; never raises for its exit code."""
+        argv = [sys.executable, "-m", "sentineld", *map(str, args)]
+        if args and args[0] not in ("keygen", "init") and "--state-dir" not in args:
+            argv += ["--state-dir", str(self.state_dir)]
+        return subprocess.run(
+            argv, capture_output=True, text=True, env=self.environment(), cwd=self.base, timeout=50, check=False, **more
+        )
+
+    def json(self, *args: object, code: int = 0) -> Any:
+        """Run one command with ``--json`` and return its document."""
+        done = self.command(*args, "--json")
+        assert done.returncode == code, done.stderr
+        return json.loads(done.stdout)
+
+    def once(self, *args: object, **more: Any) -> subprocess.CompletedProcess[str]:
+        done = self.command("run", "--once", "--telemetry", self.telemetry.directory, *args, **more)
+        assert done.returncode == 0, done.stderr
+        return done
+
+    def start(self, *args: object, wait: bool = True, telemetry: bool = True, **more: Any) -> Daemon:
+        """Start the daemon; unless told otherwise, wait until it has published."""
+        number = len(self.daemons)
+        stderr, stdout = self.base / f"daemon{number}.err", self.base / f"daemon{number}.out"
+        argv = [sys.executable, "-m", "sentineld", "run", *map(str, args), "--state-dir", str(self.state_dir)]
+        if telemetry:
+            argv += ["--telemetry", str(self.telemetry.directory)]
+        with stderr.open("wb") as err, stdout.open("wb") as out:
+            process = subprocess.Popen(argv, env=self.environment(), cwd=self.base, stderr=err, stdout=out, **more)
+        daemon = Daemon(process, stderr, stdout)
+        self.daemons.append(daemon)
+        if wait:
+            wait_for(
+                lambda: daemon.process.poll() is not None or (self.state() or {}).get("status") == "ok" and daemon.logs("started"),
+                "first publish",
+            )
+            assert daemon.process.poll() is None, stderr.read_text()
+        return daemon
+
+    def state(self) -> dict[str, Any] | None:
+        """Return the state file as it is, unverified; None where there is none."""
+        try:
+            return json.loads(self.state_file.read_bytes())
+        except FileNotFoundError:
+            return None
+
+    def tier(self, agent: str) -> int:
+        state = self.state() or {"agents": {}}
+        return state["agents"].get(agent, {"tier": 1})["tier"]
+
+    def decisions(self) -> list[dict[str, Any]]:
+        return self.json("log", "--limit", 100_000)["decisions"]
+
+    def config(self, text: str, name: str = "sentineld.toml") -> Path:
+        path = self.base / name
+        path.write_text(text)
+        return path
+
+
+@pytest.fixture
+def telemetry(tmp_path: Path) -> Telemetry:
+    """A telemetry directory of its own."""
+    directory = tmp_path / "telemetry"
+    directory.mkdir()
+    return Telemetry(directory)
+
+
+@pytest.fixture
+def place(tmp_path: Path, telemetry: Telemetry) -> Iterator[Place]:
+    """A state directory and a telemetry directory; daemons that a test leaves behind are killed."""
+    here = Place(tmp_path, telemetry)
+    yield here
+    for daemon in here.daemons:
+        if daemon.process.poll() is None:
+            daemon.kill()
+
+
+def _without_override() -> None:
+    """Take from root the power to ignore file modes; in the child, before the program starts."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    for capability in (1, 2):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
+        if libc.prctl(24, capability, 0, 0, 0) != 0:  # PR_CAPBSET_DROP
+            raise OSError(ctypes.get_errno(), "prctl")
+
+
+@pytest.fixture
+def as_mortal() -> dict[str, Any]:
+    """Arguments for starting a process to which file modes apply, also where tests run as root."""
+    return {"preexec_fn": _without_override} if os.geteuid() == 0 else {}
+
+
+@pytest.fixture(name="wait_for")
+def wait_for_fixture() -> Callable[..., Any]:
+    """Wait for a condition, with a deadline."""
+    return wait_for
