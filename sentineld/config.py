@@ -7,6 +7,7 @@ keys are refused with the nearest name. Order: defaults, TOML file, ``SENTINELD_
 import difflib
 import os
 import re
+import stat
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -48,14 +49,18 @@ class TelemetryOptions(Struct, forbid_unknown_fields=True, frozen=True):
 
     directories: Annotated[
         list[str],
-        Meta(description="Directories that agents append telemetry to; searched recursively.", examples=[["/var/log/agents"]]),
+        Meta(
+            description="Directories that agents append telemetry to; searched recursively.",
+            examples=[["/var/log/agents"]],
+        ),
     ] = []
-    format: Annotated[
-        str, Meta(description="Format of the telemetry.", examples=["wordpress"])
-    ] = "wordpress"
+    format: Annotated[str, Meta(description="Format of the telemetry.", examples=["wordpress"])] = "wordpress"
     rescan_interval: Annotated[
         Duration,
-        Meta(description="How often all directories are searched, whatever the kernel reports.", examples=["5s"]),
+        Meta(
+            description="How often all directories are searched, whatever the kernel reports.",
+            examples=["5s"],
+        ),
     ] = Duration(5)
 
 
@@ -63,40 +68,66 @@ class StateOptions(Struct, forbid_unknown_fields=True, frozen=True):
     """The state file, which routers read."""
 
     file: Annotated[
-        str, Meta(description="Path of the state file; empty: state.json in the runtime or state directory.", examples=["/run/sentineld/state.json"])
+        str,
+        Meta(
+            description="Path of the state file; empty: state.json in the runtime or state directory.",
+            examples=["/run/sentineld/state.json"],
+        ),
     ] = ""
     key_file: Annotated[
-        str, Meta(description="File with the HMAC-SHA256 key (32 bytes or more) that signs the state file; empty: unsigned.", examples=["/etc/sentineld/signing.key"])
+        str,
+        Meta(
+            description="File with the HMAC-SHA256 key (32 bytes or more) that signs the state file; empty: unsigned.",
+            examples=["/etc/sentineld/signing.key"],
+        ),
     ] = ""
     key_id: Annotated[
-        str, Meta(description="Name of the key, told to readers.", pattern=r"^[A-Za-z0-9._-]{1,64}$", examples=["2026-11a"])
+        str,
+        Meta(
+            description="Name of the key, told to readers.",
+            pattern=r"^[A-Za-z0-9._-]{1,64}$",
+            examples=["2026-11a"],
+        ),
     ] = "default"
     valid_for: Annotated[
-        Duration, Meta(description="How long readers may rely on a state file; republished three times in that time.", examples=["30s"])
+        Duration,
+        Meta(
+            description="How long readers may rely on a state file; it is renewed three times as often.",
+            examples=["30s"],
+        ),
     ] = Duration(30)
     group: Annotated[
-        str, Meta(description="Group that may read the state file; empty: the daemon's own.", examples=["sentineld-readers"])
+        str,
+        Meta(
+            description="Group that may read the state file; empty: the daemon's own.",
+            examples=["sentineld-readers"],
+        ),
     ] = ""
 
 
 class DetectionOptions(Struct, forbid_unknown_fields=True, frozen=True):
     """How behaviour becomes a score, and a score a tier."""
 
-    mode: Annotated[Literal["activity"], Meta(description="Which detection decides.", examples=["activity"])] = "activity"
-    window: Annotated[
-        Duration, Meta(description="Span of the sliding window.", examples=["5m"])
-    ] = Duration(BehavioralMonitor.WINDOW_SECONDS)
+    mode: Annotated[
+        Literal["activity"], Meta(description="Which detection decides.", examples=["activity"])
+    ] = "activity"
+    window: Annotated[Duration, Meta(description="Span of the sliding window.", examples=["5m"])] = Duration(
+        BehavioralMonitor.WINDOW_SECONDS
+    )
     file_weight: Annotated[
         float, Meta(description="Weight of file operations; the three weights sum to 1.", examples=[0.4])
     ] = BehavioralMonitor.FILE_WEIGHT
-    network_weight: Annotated[
-        float, Meta(description="Weight of network operations.", examples=[0.3])
-    ] = BehavioralMonitor.NETWORK_WEIGHT
+    network_weight: Annotated[float, Meta(description="Weight of network operations.", examples=[0.3])] = (
+        BehavioralMonitor.NETWORK_WEIGHT
+    )
     entropy_weight: Annotated[
         float, Meta(description="Weight of the payloads' mean entropy.", examples=[0.3])
     ] = BehavioralMonitor.ENTROPY_WEIGHT
     saturation: Annotated[
-        int, Meta(description="Operations in the window at which their part of the score is full.", examples=[100])
+        int,
+        Meta(
+            description="Operations in the window at which their part of the score is full.", examples=[100]
+        ),
     ] = BehavioralMonitor.SATURATION
     suspicious_threshold: Annotated[
         float, Meta(description="Score above which an agent is suspicious (tier 2).", examples=[0.5])
@@ -114,7 +145,9 @@ class RecoveryOptions(Struct, forbid_unknown_fields=True, frozen=True):
     ] = Duration(900)
     tier3: Annotated[
         Literal["quiet", "pardon"],
-        Meta(description="What ends tier 3: the quiet time, or only an operator's pardon.", examples=["quiet"]),
+        Meta(
+            description="What ends tier 3: the quiet time, or only an operator's pardon.", examples=["quiet"]
+        ),
     ] = "quiet"
 
 
@@ -122,10 +155,22 @@ class LimitOptions(Struct, forbid_unknown_fields=True, frozen=True):
     """Bounds that hold whatever agents write."""
 
     line_bytes: Annotated[
-        int, Meta(ge=1024, le=64 << 20, description="Longest line accepted, in bytes; longer ones are rejected.", examples=[1048576])
+        int,
+        Meta(
+            ge=1024,
+            le=64 << 20,
+            description="Longest line accepted, in bytes; longer ones are rejected.",
+            examples=[1048576],
+        ),
     ] = 1 << 20
     agents_per_owner: Annotated[
-        int, Meta(ge=1, le=100_000_000, description="Agent ids that one owner (uid) may use; events of further ids count under <other>.", examples=[10000])
+        int,
+        Meta(
+            ge=1,
+            le=100_000_000,
+            description="Agent ids that one owner (uid) may use; events of further ids count under <other>.",
+            examples=[10000],
+        ),
     ] = 10_000
     files: Annotated[
         int, Meta(ge=1, le=10_000_000, description="Files that are followed at most.", examples=[100000])
@@ -139,7 +184,8 @@ class LogOptions(Struct, forbid_unknown_fields=True, frozen=True):
     """The daemon's own log, on stderr."""
 
     level: Annotated[
-        Literal["debug", "info", "warning", "error"], Meta(description="Least severe records that are written.", examples=["info"])
+        Literal["debug", "info", "warning", "error"],
+        Meta(description="Least severe records that are written.", examples=["info"]),
     ] = "info"
     format: Annotated[
         Literal["auto", "json", "console"],
@@ -152,10 +198,17 @@ class Config(Struct, forbid_unknown_fields=True, frozen=True):
 
     mode: Annotated[
         Literal["enforce", "observe"],
-        Meta(description="enforce publishes tiers; observe changes nothing and publishes what would have been.", examples=["observe"]),
+        Meta(
+            description="enforce publishes tiers; observe changes nothing and publishes what would have been.",
+            examples=["observe"],
+        ),
     ] = "enforce"
     state_dir: Annotated[
-        str, Meta(description="Directory of everything that the daemon writes; empty: the usual place.", examples=["/var/lib/sentineld"])
+        str,
+        Meta(
+            description="Directory of everything that the daemon writes; empty: the usual place.",
+            examples=["/var/lib/sentineld"],
+        ),
     ] = ""
     telemetry: TelemetryOptions = TelemetryOptions()
     state: StateOptions = StateOptions()
@@ -165,7 +218,7 @@ class Config(Struct, forbid_unknown_fields=True, frozen=True):
     log: LogOptions = LogOptions()
 
     def prior(self) -> Prior:
-        """Build the inputs that all agents share. Raises ``ConfigError`` for values that do not fit together."""
+        """Build the inputs that all agents share. Raises ``ConfigError`` for values that contradict."""
         detection = self.detection
         try:
             monitor = BehavioralMonitor(
@@ -220,15 +273,20 @@ def load_config(
     if path is not None:
         document, where = _read_toml(path), path
     _check_keys(document, where)
+    origins: dict[str, str] = {}
     for option in options():
         if option.variable in env:
             _put(document, option.key, _from_text(option, env[option.variable]))
+            origins[option.key] = option.variable
     for key, value in (overrides or {}).items():
         _put(document, key, value)
+        origins[key] = "the command line"
     try:
         config = msgspec.convert(document, Config, dec_hook=_decode_hook)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{where}: {_plain(str(error))}", hint="sentineld check --config FILE") from error
+        key, text = _plain(str(error))
+        origin = origins.get(key.partition("[")[0], where)
+        raise ConfigError(f"{origin}: {key}: {text}", hint="sentineld check --config FILE") from error
     _check_values(config, where)
     return config
 
@@ -251,6 +309,8 @@ def key_file_path(config: Config, env: Mapping[str, str]) -> str:
 def _read_toml(path: str) -> dict[str, Any]:
     try:
         with open(path, "rb") as file:
+            if os.fstat(file.fileno()).st_mode & stat.S_IWOTH:
+                raise ConfigError(f"{path} may be written by everybody", hint=f"chmod o-w {path}")
             return tomllib.load(file)
     except FileNotFoundError as error:
         raise ConfigError(f"there is no configuration file {path}", hint="sentineld init") from error
@@ -277,7 +337,13 @@ def _options_of(struct: type[Struct], defaults: Struct, prefix: str) -> Iterator
 def _type_name(base: Any) -> str:  # noqa: ANN401 (a type expression)
     if get_origin(base) is Literal:
         return " or ".join(f'"{value}"' for value in get_args(base))
-    names = {Duration: "duration", str: "text", int: "whole number", float: "number", list[str]: "list of text"}
+    names = {
+        Duration: "duration",
+        str: "text",
+        int: "whole number",
+        float: "number",
+        list[str]: "list of text",
+    }
     return names.get(base, str(base))
 
 
@@ -298,9 +364,9 @@ def _check_key(key: str, known: list[str], where: str) -> None:
     if key in known:
         return
     leaf = key.rpartition(".")[2]
-    near = difflib.get_close_matches(key, known, 1, 0.6) or [
-        name for name in known if name.rpartition(".")[2] in difflib.get_close_matches(leaf, [leaf, *(n.rpartition(".")[2] for n in known)][1:], 1, 0.6)
-    ]
+    leaves = {name.rpartition(".")[2]: name for name in known}
+    near = difflib.get_close_matches(key, known, 1, 0.6)
+    near = near or [leaves[name] for name in difflib.get_close_matches(leaf, leaves, 1, 0.6)]
     hint = f"did you mean {near[0]}?" if near else "sentineld init --print shows every option"
     raise ConfigError(f"{where}: unknown option {key}", hint=hint)
 
@@ -318,7 +384,8 @@ def _from_text(option: Option, text: str) -> object:
             return float(text)
     except ValueError:
         raise ConfigError(
-            f"{option.variable}: expected a {option.type_name}, not {text!r}", hint=f"{option.variable}={option.example}"
+            f"{option.variable}: expected a {option.type_name}, not {text!r}",
+            hint=f"{option.variable}={option.example}",
         ) from None
     if option.type_name == "list of text":
         return [part for part in text.split(os.pathsep) if part]
@@ -339,9 +406,9 @@ def _decode_hook(kind: type, value: object) -> object:
     raise NotImplementedError(kind)
 
 
-def _plain(message: str) -> str:
+def _plain(message: str) -> tuple[str, str]:
     text, _, place = message.partition(" - at `$.")
-    return f"{place.rstrip('`')}: {text}" if place else text
+    return place.rstrip("`"), text
 
 
 def _check_values(config: Config, where: str) -> None:

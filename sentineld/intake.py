@@ -196,7 +196,7 @@ class Intake:
             part = _part(source, source.pos, source.pos, document, is_history=is_history)
             part.rejects.append(elements)
             return after, [part]
-        hashes = [_element_hash(element) for element in elements]
+        hashes = [element_hash(element) for element in elements]
         fresh, is_rewritten = new_elements(source.elements, hashes)
         if is_rewritten and len(hashes) > 1:
             self.tail.tell_rewritten(source)
@@ -428,6 +428,7 @@ def _ranges(numbers: list[int]) -> Iterator[tuple[int, int]]:
     yield start, numbers[-1] + 1
 
 
-def _element_hash(element: Record | Reject) -> bytes:
+def element_hash(element: Record | Reject) -> bytes:
+    """Return the 16 bytes by which an element of a document is known again."""
     data = element.head if isinstance(element, Reject) else encode_element(element)
     return blake2b(data, digest_size=_HASH_BYTES).digest()

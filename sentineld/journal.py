@@ -17,7 +17,7 @@ class Journal:
         self.path = path
 
     def append(self, decisions: Sequence[Decision]) -> None:
-        """Append and fsync. Raises ``OSError``."""
+        """Append and fsync. Raises ``OSError``; then some may have been written, and all should be again."""
         if not decisions:
             return
         data = b"".join(json.dumps(decision.to_dict()).encode() + b"\n" for decision in decisions)
@@ -34,3 +34,14 @@ class Journal:
             os.fsync(fd)
         finally:
             os.close(fd)
+        if not size:
+            _sync_directory(os.path.dirname(self.path))
+
+
+def _sync_directory(path: str) -> None:
+    # Without this a new file may be gone after a power cut, although the database says that it was written.
+    fd = os.open(path or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,12 +1,16 @@
 """Process logs: structured, on stderr, one record a line.
 
 Event names are fixed words (``docs/logs.md`` lists them). What agents supplied, file names included, appears
-only as values below the key ``given``; control and invisible characters are escaped in it, so that no
-record can pass for another one or move a terminal's cursor. Repeated causes are written at a bounded rate,
-with the number that was left out. A log that cannot be written never stops the daemon.
+only as values; control and invisible characters are escaped in every value, so that no record can pass for
+another one or move a terminal's cursor. Repeated causes are written at a bounded rate, with the number that
+was left out. A log that cannot be written, or that nobody reads, never stops the daemon: the next record that
+is written tells how many were lost (``records_dropped``).
 """
 
+import io
 import logging
+import os
+import select
 import sys
 from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any, TextIO
@@ -18,55 +22,111 @@ RATE_S = 60.0
 #: Records of one event name within that time, over all causes.
 _MAX_RECORDS = 60
 _MAX_TEXT = 400
+#: Longest traceback; the most recent calls stand at its end.
+_MAX_TRACEBACK = 3000
+_MAX_DEPTH = 4
+_MAX_ITEMS = 32
+#: How long a full pipe may hold up the daemon, milliseconds.
+_PATIENCE_MS = 20
 
 
 class _SafeFile:
-    """A stderr that counts what it could not write instead of raising."""
+    """A stderr that counts what it could not write, instead of raising or waiting for its reader.
+
+    It writes to the descriptor itself: what Python buffers would fail again, and loudly, at exit.
+    """
 
     def __init__(self, file: TextIO) -> None:
         self._file = file
         self.dropped = 0
-
-    def write(self, text: str) -> int:
         try:
-            return self._file.write(text)
+            self._fd: int | None = file.fileno()
+        except (OSError, ValueError, io.UnsupportedOperation):
+            self._fd = None
+
+    def write(self, text: str) -> None:
+        try:
+            if self._fd is None:
+                self._file.write(text)
+            else:
+                self._write_through(self._fd, text.encode("utf-8", "backslashreplace"))
         except (OSError, ValueError):
             self.dropped += 1
-            return 0
 
     def flush(self) -> None:
-        try:
-            self._file.flush()
-        except (OSError, ValueError):
-            self.dropped += 1
+        """Do nothing: every record has been written."""
+
+    def _write_through(self, fd: int, data: bytes) -> None:
+        poll = select.poll()
+        poll.register(fd, select.POLLOUT)
+        while data:
+            # A pipe that is ready takes PIPE_BUF bytes at once.
+            if not poll.poll(_PATIENCE_MS):
+                raise BlockingIOError
+            data = data[os.write(fd, data[: select.PIPE_BUF]) :]
 
 
-def visible(text: str) -> str:
-    """Return text with everything but printable characters escaped, cut to 400 characters."""
-    cut = text if len(text) <= _MAX_TEXT else text[:_MAX_TEXT] + "..."
+class _Lines:
+    """The logger behind structlog: one call, one line, one write."""
+
+    def __init__(self, file: _SafeFile) -> None:
+        self._file = file
+
+    def msg(self, text: str) -> None:
+        self._file.write(text + "\n")
+
+    debug = info = warning = error = critical = msg
+
+
+def visible(text: str, limit: int = _MAX_TEXT) -> str:
+    """Return text with everything but printable characters escaped, cut to ``limit`` characters."""
+    cut = text if len(text) <= limit else text[:limit] + "..."
     if cut.isprintable():
         return cut
     return "".join(
-        char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode("ascii") for char in cut
+        char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode("ascii")
+        for char in cut
     )
 
 
-def _escape_given(_logger: object, _name: str, record: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    given = record.get("given")
-    if isinstance(given, Mapping):
-        record["given"] = {
-            key: visible(value) if isinstance(value, str) else value for key, value in given.items()
-        }
+def _escape(_logger: object, _name: str, record: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    for key, value in record.items():
+        if key == "exception":
+            record[key] = visible(str(value)[-_MAX_TRACEBACK:], _MAX_TRACEBACK)
+        else:
+            record[key] = _visible_value(value, 0)
     return record
+
+
+def _visible_value(value: object, depth: int) -> object:
+    if isinstance(value, str):
+        return visible(value)
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if depth < _MAX_DEPTH and isinstance(value, Mapping):
+        items = list(value.items())[:_MAX_ITEMS]
+        return {visible(str(key)): _visible_value(item, depth + 1) for key, item in items}
+    if depth < _MAX_DEPTH and isinstance(value, list | tuple | set | frozenset):
+        return [_visible_value(item, depth + 1) for item in list(value)[:_MAX_ITEMS]]
+    return visible(repr(value))
 
 
 def configure(level: str, form: str, stream: TextIO | None = None) -> None:
     """Set up logging for this process: ``form`` is ``auto``, ``json`` or ``console``."""
-    file = sys.stderr if stream is None else stream
-    is_console = form == "console" or (form == "auto" and file.isatty())
+    stream = sys.stderr if stream is None else stream
+    is_terminal = stream.isatty()
+    file = _SafeFile(stream)
+
+    def tell_dropped(
+        _logger: object, _name: str, record: MutableMapping[str, Any]
+    ) -> MutableMapping[str, Any]:
+        if file.dropped:
+            record["records_dropped"], file.dropped = file.dropped, 0
+        return record
+
     renderer: Callable[..., Any]
-    if is_console:
-        renderer = structlog.dev.ConsoleRenderer(colors=file.isatty())
+    if form == "console" or (form == "auto" and is_terminal):
+        renderer = structlog.dev.ConsoleRenderer(colors=is_terminal)
     else:
         renderer = structlog.processors.JSONRenderer()
     structlog.configure(
@@ -74,11 +134,12 @@ def configure(level: str, form: str, stream: TextIO | None = None) -> None:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
-            _escape_given,
+            tell_dropped,
+            _escape,
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
-        logger_factory=structlog.PrintLoggerFactory(_SafeFile(file)),  # type: ignore[arg-type]
+        logger_factory=lambda *_: _Lines(file),
         cache_logger_on_first_use=False,
     )
 
@@ -98,7 +159,8 @@ class Reporter:
         """Write ``event`` unless the same event and cause was written within the last minute."""
         now = self._clock()
         began, causes, left_out = self._spans.get(event, (-(1 << 62), set(), 0))
-        if now - began >= RATE_S * 1_000_000:
+        if not 0 <= now - began < RATE_S * 1_000_000:
+            # A minute has passed, or the clock was set back.
             if left_out:
                 fields["left_out_before"] = left_out
             began, causes, left_out = now, set(), 0

@@ -239,6 +239,8 @@ class BehavioralMonitor:
         entropy_weight = self.entropy_weight
         suspicious, anomalous = self.suspicious_threshold, self.anomalous_threshold
         width, buckets = window.bucket_us, window.buckets
+        # A window that was never told the time (a new one) must not lie behind the clock.
+        window.advance(clock_us // width)
         newest, events, entropy_units = window.newest, window.events, window.entropy_units
         file_ops, network_ops, oldest = window.file_ops, window.network_ops, window.oldest
         peak = 0.0
@@ -277,8 +279,6 @@ class BehavioralMonitor:
                         break
                     newest = bucket
                 clock_us = at
-            elif bucket > newest:
-                newest = bucket
             position += 1
             cell = buckets.get(bucket)  # type: ignore[assignment]
             if cell is not None:

@@ -88,8 +88,9 @@ class Pipeline:
                 touched.append(state)
         if not touched and not self.roster.warm():
             return Outcome()
+        outcome = self._finish(Commit("tick", at_us, clock_us=at_us), touched, drafts)
         self.roster.clock_us = at_us
-        return self._finish(Commit("tick", at_us, clock_us=at_us), touched, drafts)
+        return outcome
 
     def obey(self, request_id: str, agent: str, wish: Wish, document: dict[str, Any]) -> Outcome:
         """Carry out an operator's wish once; an unknown agent or a repeated request changes nothing."""
@@ -127,7 +128,9 @@ class Pipeline:
     ) -> Outcome:
         number = self._decision_no
         paths = {} if batch is None else {source.id: source.path for _, source in batch.sources.values()}
-        for state, draft in sorted(drafts, key=lambda item: (item[1].change.at_us, self.roster.name(item[0]))):
+        for state, draft in sorted(
+            drafts, key=lambda item: (item[1].change.at_us, self.roster.name(item[0]))
+        ):
             number += 1
             name = self.roster.name(state)
             commit.decisions.append(decide(number, name, state, draft, self.prior, self._path, paths))

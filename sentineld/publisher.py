@@ -28,13 +28,15 @@ class Publisher:
     key: SigningKey | None = None
     group: int | None = None
     mode = "enforce"
+    #: Tier of everybody where there are too many agents to name them.
+    _tier_for_all = 3
 
     def publish(self, epoch: int, seq: int, status: str, agents: Iterable[tuple[str, AgentState]]) -> None:
         """Write the state file atomically. Raises ``OSError``; the old file then stays."""
         listed = {name: entry(state) for name, state in agents}
         data = encode_state(self._document(epoch, seq, status, listed), self.key)
         if len(data) > MAX_BYTES:
-            document = self._document(epoch, seq, "degraded", {}) | {"unlisted_tier": 3}
+            document = self._document(epoch, seq, "degraded", {}) | {"unlisted_tier": self._tier_for_all}
             data = encode_state(document, self.key)
         publish(self.path, data, group=self.group)
 
@@ -65,6 +67,7 @@ class ObservingPublisher(Publisher):
     """A publisher that has no way to name an agent's tier: it says what would have been."""
 
     mode = "observe"
+    _tier_for_all = 1
 
     def _tiers(self, listed: dict[str, Any]) -> dict[str, Any]:
         return {"agents": {}, "would": listed}
@@ -82,4 +85,3 @@ def entry(state: AgentState) -> dict[str, Any]:
         "decision": decision_id(state.decision_no),
         "reason_code": state.reason_code,
     }
-

@@ -24,19 +24,33 @@ class Rejects:
 
     def keep(self, path: str, rejects: Iterable[Reject], at_us: int) -> None:
         """Append rejects of one file. Raises ``OSError``."""
-        data = b"".join(_line(path, item, at_us) for item in rejects)
+        data = self._fitting([_line(path, item, at_us) for item in rejects])
         if not data:
             return
+        self._make_room(len(data))
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         fd = os.open(self._path, flags, 0o640)
         try:
-            size = os.fstat(fd).st_size
-            view = memoryview(data[-self._max_bytes // 2 :])
+            view = memoryview(data)
             while view:
                 view = view[os.write(fd, view) :]
         finally:
             os.close(fd)
-        if size + len(data) > self._max_bytes // 2:
+
+    def _fitting(self, lines: list[bytes]) -> bytes:
+        room = self._max_bytes // 2
+        first = len(lines)
+        while first and len(lines[first - 1]) <= room:
+            first -= 1
+            room -= len(lines[first])
+        return b"".join(lines[first:])
+
+    def _make_room(self, size: int) -> None:
+        try:
+            used = os.stat(self._path, follow_symlinks=False).st_size
+        except FileNotFoundError:
+            return
+        if used + size > self._max_bytes // 2:
             os.replace(self._path, self._previous)
 
 

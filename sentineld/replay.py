@@ -8,17 +8,16 @@ then exactly the daemon's.
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
-from sentineld.batch import Key, Part
+from sentineld.archive import Archive
+from sentineld.batch import Key
 from sentineld.clock import now_us
 from sentineld.config import Config
-from sentineld.decision import Decision
-from sentineld.decode import Decoded, Reject, decode_document, decode_lines
+from sentineld.decision import Decision, decision_id
 from sentineld.errors import UsageError
 from sentineld.event import Observation
-from sentineld.instant import SECOND_US, iso
-from sentineld.intake import Batch, Intake
+from sentineld.instant import SECOND_US, iso, parse_iso
+from sentineld.intake import Intake
 from sentineld.mapping import NativeMapping
 from sentineld.monitor import BehavioralMonitor
 from sentineld.pipeline import Pipeline
@@ -26,7 +25,7 @@ from sentineld.requests import Request
 from sentineld.settings import recorded_prior
 from sentineld.step import Prior
 from sentineld.store import Store
-from sentineld.tail import DOCUMENT, Source, Tail, Trouble, matches, open_regular, walk
+from sentineld.tail import Tail, Trouble
 from sentineld.window import Window
 
 #: A gap after which a new session begins, where telemetry names none.
@@ -123,8 +122,7 @@ class Replayed:
 def replay(paths: Sequence[str], config: Config) -> Replayed:
     """Run the line over files and directories. Raises ``UsageError`` where a path does not exist."""
     for path in paths:
-        if not os.path.exists(path):
-            raise UsageError(f"there is no file or directory {path}", hint="sentineld replay PATH...")
+        _check_exists(path)
     prior = config.prior()
     troubles: list[Trouble] = []
     store = Store.open(":memory:", now_us(), is_durable=False)
@@ -151,151 +149,52 @@ def replay(paths: Sequence[str], config: Config) -> Replayed:
         last_us = max([last_us, *(state.clock_us for state in pipeline.roster.warm())])
     decisions += pipeline.tick(last_us).decisions
     tail.close()
-    return Replayed(store, prior, sessions, decisions, troubles, [])
+    return Replayed(store, prior, sessions, _by_time(decisions), troubles, [])
 
 
 def replay_as_observed(paths: Sequence[str], recorded: Store, config: Config) -> Replayed:
     """Run the line over what a daemon read, as its database tells; the bytes come from ``paths``."""
+    for path in paths:
+        _check_exists(path)
     prior = config.prior()
     store = Store.open(":memory:", now_us(), is_durable=False)
     sessions = Sessions(prior.monitor)
     pipeline = _pipeline(store, prior, config, sessions)
-    archive = _Archive(recorded.sources(), paths)
-    intake_mapping = NativeMapping()
     decisions: list[Decision] = []
-    missing: list[str] = []
-    if recorded.meta().inputs_pruned:
-        missing.append(f"the first {recorded.meta().inputs_pruned} inputs were pruned from the database")
-    for kind, at_us, document, parts in recorded.inputs():
-        if kind == "settings":
-            pipeline.set_prior(recorded_prior(document, config))
-            sessions.monitor = pipeline.prior.monitor
-        elif kind == "tick":
-            decisions += pipeline.tick(at_us).decisions
-        elif kind == "wish":
-            request = Request(agent=document["agent"], **document["request"])
-            wish = request.wish(at_us, document["actor"])
-            decisions += pipeline.obey(f"replayed-{at_us}-{len(decisions)}", request.agent, wish, document).decisions
-        else:
-            batch = Batch()
-            for part in parts:
-                archive.fill(part, batch, intake_mapping, missing)
-            decisions += pipeline.read(batch, at_us).decisions
-    archive.close()
+    pruned = recorded.meta().inputs_pruned
+    with Archive(recorded, paths) as archive:
+        for number, (kind, at_us, document, parts) in enumerate(recorded.inputs()):
+            if kind == "settings":
+                pipeline.set_prior(recorded_prior(document, config))
+                sessions.monitor = pipeline.prior.monitor
+            elif kind == "tick":
+                decisions += pipeline.tick(at_us).decisions
+            elif kind == "wish":
+                request = Request(agent=document["agent"], **document["request"])
+                wish = request.wish(at_us, document["actor"])
+                decisions += pipeline.obey(f"replayed-{number}", request.agent, wish, document).decisions
+            else:
+                batch = archive.batch(number, parts)
+                decisions += pipeline.read(batch, at_us).decisions
+                archive.accept(batch)
+        missing = archive.missing()
+    if pruned:
+        missing.insert(0, f"the first {pruned} inputs were pruned from the database")
     return Replayed(store, pipeline.prior, sessions, decisions, [], missing)
 
 
-class _Archive:
-    """The files that a daemon read, found again by identity and content, wherever they are now."""
-
-    def __init__(self, sources: Sequence[Source], paths: Sequence[str]) -> None:
-        self._sources = {source.id: source for source in sources}
-        self._fds: dict[int, int | None] = {}
-        self._documents: dict[int, list[Any]] = {}
-        self._by_inode: dict[tuple[int, int], str] = {}
-        self._by_path: dict[str, str] = {}
-        for path in paths:
-            for name in _files(os.path.abspath(path)):
-                self._by_path[name] = name
-                status = os.stat(name, follow_symlinks=False)
-                self._by_inode[(status.st_dev, status.st_ino)] = name
-
-    def fill(self, part: Part, batch: Batch, mapping: NativeMapping, missing: list[str]) -> None:
-        """Read a part's bytes and decode them into it; what is gone is noted."""
-        source = self._sources.get(part.source_id)
-        if source is None:
-            missing.append(f"source {part.source_id} is unknown to the database")
-            return
-        before = batch.latest(_blank(source))
-        batch.put(before, replace(before, pos=part.end))
-        batch.parts.append(part)
-        if part.skip == 1:
-            part.rejects.append(Reject("line_too_long", "", part.start, part.end - part.start, b""))
-        if part.skip:
-            return
-        if source.kind == DOCUMENT:
-            self._fill_elements(part, source, mapping, missing)
-            return
-        fd = self._open(source)
-        if fd is None:
-            missing.append(f"{source.path}, bytes {part.start} to {part.end}")
-            return
-        data = os.pread(fd, part.end - part.start, part.start)
-        if len(data) != part.end - part.start:
-            missing.append(f"{source.path}, bytes {part.start + len(data)} to {part.end}")
-        # The last line of a file that ended without newline was read as a line.
-        decoded = decode_lines(data if data.endswith(b"\n") else data + b"\n", part.start)
-        _fill(part, decoded, mapping)
-
-    def close(self) -> None:
-        """Close every file."""
-        for fd in self._fds.values():
-            if fd is not None:
-                os.close(fd)
-
-    def _fill_elements(self, part: Part, source: Source, mapping: NativeMapping, missing: list[str]) -> None:
-        elements = self._elements(source)
-        chosen = elements[part.start : part.end]
-        if len(chosen) != part.end - part.start:
-            missing.append(f"{source.path}, elements {part.start} to {part.end}")
-        decoded = Decoded([], [], [], [])
-        for number, element in enumerate(chosen, part.start):
-            if isinstance(element, Reject):
-                decoded.rejects.append(element)
-            else:
-                decoded.records.append(element)
-                decoded.offsets.append(number)
-        _fill(part, decoded, mapping)
-
-    def _elements(self, source: Source) -> list[Any]:
-        if source.id not in self._documents:
-            path = self._by_path.get(source.last_path) or self._by_path.get(source.path)
-            found: list[Any] = []
-            if path is not None:
-                with os.fdopen(open_regular(path), "rb") as file:
-                    decoded = decode_document(file.read())
-                found = decoded if isinstance(decoded, list) else []
-            self._documents[source.id] = found
-        return self._documents[source.id]
-
-    def _open(self, source: Source) -> int | None:
-        if source.id not in self._fds:
-            self._fds[source.id] = None
-            names = [
-                self._by_inode.get((source.dev, source.ino)),
-                self._by_path.get(source.last_path),
-                self._by_path.get(source.path),
-                *self._by_path,
-            ]
-            for name in dict.fromkeys(name for name in names if name is not None):
-                fd = open_regular(name)
-                if matches(fd, source):
-                    self._fds[source.id] = fd
-                    break
-                os.close(fd)
-        return self._fds[source.id]
+def _check_exists(path: str) -> None:
+    if not os.path.exists(path):
+        raise UsageError(f"there is no file or directory {path}", hint="sentineld replay PATH...")
 
 
-def _files(path: str) -> list[str]:
-    if os.path.isfile(path):
-        return [path]
+def _by_time(decisions: list[Decision]) -> list[Decision]:
+    # A batch of history tells late of what time alone did meanwhile; here nobody has seen the numbers yet.
+    ordered = sorted(decisions, key=lambda decision: parse_iso(decision.decided_at))
     return [
-        entry.path
-        for entry in walk(path, lambda _: None)
-        if entry.is_file(follow_symlinks=False)
+        replace(decision, decision_no=number, decision_id=decision_id(number))
+        for number, decision in enumerate(ordered, 1)
     ]
-
-
-def _fill(part: Part, decoded: Decoded, mapping: NativeMapping) -> None:
-    part.rows, misfits = mapping.rows(decoded)
-    part.rejects += decoded.rejects + misfits
-    part.ignored += len(decoded.ignored)
-
-
-def _blank(source: Source) -> Source:
-    return Source(
-        source.id, source.path, source.last_path, source.kind, source.dev, source.ino, source.generation, source.owner, 0
-    )
 
 
 def _pipeline(store: Store, prior: Prior, config: Config, sessions: Sessions) -> Pipeline:

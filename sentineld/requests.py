@@ -5,8 +5,10 @@ its name starts with its time, so names sort in the order of wishes. The daemon 
 committed; an id is carried out once. The owner of the file is who asked.
 """
 
+import contextlib
 import os
 import pwd
+import re
 import stat
 import uuid
 from typing import Annotated, Literal
@@ -20,6 +22,8 @@ from sentineld.step import Pardon, Pin, Unpin, Wish
 
 _MAX_BYTES = 65_536
 _SUFFIX = ".json"
+#: Ids of requests: they become keys of the database and words in logs.
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
 class Request(Struct, forbid_unknown_fields=True, frozen=True):
@@ -38,7 +42,9 @@ class Request(Struct, forbid_unknown_fields=True, frozen=True):
         if self.kind == "pardon":
             return Pardon(at_us, actor, self.reason, round(self.grace_s * 1_000_000), self.attack)
         if self.kind == "pin":
-            return Pin(at_us, actor, self.reason, self.tier, None if self.until is None else parse_iso(self.until))
+            return Pin(
+                at_us, actor, self.reason, self.tier, None if self.until is None else parse_iso(self.until)
+            )
         return Unpin(at_us, actor, self.reason)
 
 
@@ -64,7 +70,9 @@ def request_path(directory: str, request_id: str) -> str:
 def pending(directory: str) -> list[str]:
     """Return the ids of waiting requests, in order."""
     try:
-        names = os.listdir(directory)
+        with os.scandir(directory) as entries:
+            # A directory is no request, and could not be discarded either.
+            names = [entry.name for entry in entries if not entry.is_dir(follow_symlinks=False)]
     except FileNotFoundError:
         return []
     return sorted(name.removesuffix(_SUFFIX) for name in names if name.endswith(_SUFFIX) and name[0] != ".")
@@ -72,7 +80,11 @@ def pending(directory: str) -> list[str]:
 
 def load(directory: str, request_id: str) -> tuple[Request, str]:
     """Read a request: what, and who asked. Raises ``ValueError`` or ``OSError`` for one that is unusable."""
-    fd = os.open(request_path(directory, request_id), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not _ID.fullmatch(request_id):
+        raise ValueError("a request's name is made of A-Z a-z 0-9 . _ -")
+    fd = os.open(
+        request_path(directory, request_id), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    )
     try:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode) or status.st_size > _MAX_BYTES:
@@ -84,11 +96,9 @@ def load(directory: str, request_id: str) -> tuple[Request, str]:
 
 
 def discard(directory: str, request_id: str) -> None:
-    """Remove a request's file, if it is still there."""
-    try:
+    """Remove a request's file, if it is still there. Raises ``OSError`` where that is not possible."""
+    with contextlib.suppress(FileNotFoundError):
         os.unlink(request_path(directory, request_id))
-    except FileNotFoundError:
-        return
 
 
 def _user(uid: int) -> str:

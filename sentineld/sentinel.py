@@ -107,7 +107,9 @@ class WordPressSentinel:
             self._signatures[path] = signature
         return events
 
-    def _extract(self, path: str, position: int) -> tuple[list[BehavioralEvent], int | None, tuple[int, int, int]]:
+    def _extract(
+        self, path: str, position: int
+    ) -> tuple[list[BehavioralEvent], int | None, tuple[int, int, int]]:
         try:
             fd = open_regular(path)
         except OSError as error:

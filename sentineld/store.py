@@ -5,6 +5,7 @@ A crash at any moment leaves a batch wholly done or wholly undone; what was undo
 (``status``, ``why``) open the file read-only. Times are microseconds since the Unix epoch.
 """
 
+import contextlib
 import json
 import os
 import sqlite3
@@ -155,6 +156,9 @@ class Store:
         self._db = connection
         self._keeps_inputs = keeps_inputs
         self._next_source = 1 + self._value("SELECT coalesce(max(id), 0) FROM source")
+        self._count()
+
+    def _count(self) -> None:
         self._next_input = 1 + self._value("SELECT coalesce(max(no), 0) FROM input")
         self._type_names = {row[0] for row in self._db.execute("SELECT name FROM event_type")}
         self._seen_no = self._value("SELECT coalesce(max(no), 0) FROM seen")
@@ -214,7 +218,7 @@ class Store:
         self._db.close()
 
     def next_source_id(self) -> int:
-        """Number a source that is about to be met; the row is written with its first commit."""
+        """Return a number for a source that is about to be met; the row is written with its first commit."""
         number = self._next_source
         self._next_source += 1
         return number
@@ -225,6 +229,15 @@ class Store:
         Raises ``StoreError`` where a source's position is not the expected one (another writer), and
         ``sqlite3.Error`` for faults of the storage; then nothing was written and the caller must reload.
         """
+        try:
+            self._commit(commit)
+        except BaseException:
+            # What was counted on the way is not in the database.
+            with contextlib.suppress(sqlite3.Error):
+                self._count()
+            raise
+
+    def _commit(self, commit: Commit) -> None:
         with self._transaction():
             self._write_input(commit)
             self._write_sources(commit.sources)
@@ -246,8 +259,9 @@ class Store:
                     (commit.request_id, commit.at_us, json.dumps(commit.document)),
                 )
             self._db.execute(
-                "UPDATE meta SET seq = seq + ?, decision_no = max(decision_no, ?), logged_no = max(logged_no, ?), clock = max(clock, ?), "
-                "last_scan = max(last_scan, ?), has_history = has_history AND NOT ?, events = events + ?, "
+                "UPDATE meta SET seq = seq + ?, decision_no = max(decision_no, ?), "
+                "logged_no = max(logged_no, ?), clock = max(clock, ?), last_scan = max(last_scan, ?), "
+                "has_history = has_history AND NOT ?, events = events + ?, "
                 "tool_calls = tool_calls + ?, settings = CASE WHEN ? = '' THEN settings ELSE ? END",
                 (
                     int(commit.bumps_seq),
@@ -369,7 +383,8 @@ class Store:
             self._db.execute("COMMIT")
         except BaseException:
             if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
+                with contextlib.suppress(sqlite3.Error):
+                    self._db.execute("ROLLBACK")
             raise
 
     def _write_input(self, commit: Commit) -> None:

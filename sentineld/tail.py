@@ -41,8 +41,8 @@ _INCOMPLETE_US = 2_000_000
 _MAX_DIRECTORY_DEPTH = 32
 #: Files out of reach that are remembered, so that they resume when they come back; the oldest go first.
 _MAX_AWAY = 10_000
-#: Truncated files whose copies are still recognised.
-_MAX_TRUNCATED = 256
+#: Files that ended, or lost their name to another file, whose copies are still recognised.
+_MAX_FORMER = 256
 #: A copy that is not named after its original must share this many bytes with it. Short beginnings are alike
 #: by nature: many logs start with the same line.
 _MIN_COPY_BYTES = 1024
@@ -176,7 +176,8 @@ class Tail:
     _inode_of: dict[str, Inode] = field(default_factory=dict)
     #: Which document has a signature: a renamed one is recognised by it.
     _path_of: dict[str, str] = field(default_factory=dict)
-    _truncated: deque[Source] = field(default_factory=lambda: deque(maxlen=_MAX_TRUNCATED))
+    #: Sources of which a copy may turn up, and whether they were cut or rewritten.
+    _former: deque[tuple[Source, bool]] = field(default_factory=lambda: deque(maxlen=_MAX_FORMER))
     _changed: dict[int, Source] = field(default_factory=dict)
     _scans: int = 0
 
@@ -500,7 +501,7 @@ class Tail:
             if fd is None:
                 return True
             status = os.fstat(fd)
-            if status.st_size < file.source.pos or not matches(fd, file.source):
+            if identity.verdict(fd, status, file.source, identity.generation(fd)) is not None:
                 return False
         except OSError as error:
             self.on_trouble(_os_trouble(file.source.last_path, error))
@@ -582,7 +583,7 @@ class Tail:
         key = (status.st_dev, status.st_ino)
         generation = identity.generation(fd)
         followed = self._files.get(key)
-        candidates = self._away.get(key, []) if followed is None else [followed.source]
+        candidates = self._known_at(key)
         verdicts = [(known, identity.verdict(fd, status, known, generation)) for known in candidates]
         self._away.pop(key, None)
         source = None
@@ -627,13 +628,18 @@ class Tail:
         name = _LINES_NAME.search(path)
         base = path[: name.start("rotation")] if name is not None and name["rotation"] else ""
         key = self._inode_of.get(base, (0, 0))
-        followed = self._files.get(key)
-        related = [followed.source] if followed is not None else self._away.get(key, [])
-        for source in [*related, *reversed(self._truncated)]:
-            is_alike = source in related or source.last_path == base or source.pos >= _MIN_COPY_BYTES
-            if is_alike and source.pos and identity.begins_with(fd, status.st_size, source):
+        candidates = [(source, True) for source in self._known_at(key)]
+        for former, was_cut in reversed(self._former):
+            source = self.current(former)
+            candidates.append((source, source.path == base or (was_cut and source.pos >= _MIN_COPY_BYTES)))
+        for source, is_likely in candidates:
+            if is_likely and source.pos and identity.begins_with(fd, status.st_size, source):
                 return source
         return None
+
+    def _known_at(self, key: Inode) -> list[Source]:
+        followed = self._files.get(key)
+        return self._away.get(key, []) if followed is None else [followed.source]
 
     def _begin_behind(self, new: Source, original: Source) -> Source:
         new = replace(
@@ -653,8 +659,9 @@ class Tail:
 
     def _end(self, source: Source, verdict: str = "", path: str = "") -> None:
         self._changed[source.id] = replace(source, is_gone=True)
-        if verdict == "truncated" or verdict == "rewritten":
-            self._truncated.append(source)
+        if source.kind == LINES:
+            self._former.append((source, verdict in _VERDICTS))
+        if verdict in _VERDICTS:
             self.on_trouble(Trouble(verdict, path, _VERDICTS[verdict]))
 
     def _tell_hard_link(self, path: str) -> None:
@@ -683,6 +690,9 @@ class Tail:
         former = file.source.last_path
         if former != path and self._inode_of.get(former) == key:
             del self._inode_of[former]
+        displaced = self._inode_of.get(path, key)
+        if displaced != key:
+            self._former.extend((source, False) for source in self._known_at(displaced))
         self._inode_of[path] = key
         file.source.last_path = path
 
@@ -726,7 +736,7 @@ class Tail:
             # The next scan finds it under another name, or tells of the gap.
             return None
         status = os.fstat(fd)
-        if (status.st_dev, status.st_ino) != key or identity.generation(fd) != source.generation:
+        if (status.st_dev, status.st_ino) != key:
             os.close(fd)
             return None
         file.fd = fd
@@ -735,7 +745,8 @@ class Tail:
 
     def _is_still_ours(self, file: _File, fd: int, status: os.stat_result) -> bool:
         source = file.source
-        if status.st_uid == source.owner and identity.verdict(fd, status, source, source.generation) is None:
+        verdict = identity.verdict(fd, status, source, identity.generation(fd))
+        if verdict is None and status.st_uid == source.owner:
             return True
         if self._identify(source.last_path, fd, status) is None:
             os.close(fd)

@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from watchdog.events import (
     DirCreatedEvent,
     DirMovedEvent,
-    FileClosedEvent,
     FileCreatedEvent,
     FileDeletedEvent,
     FileModifiedEvent,
@@ -21,13 +20,16 @@ from watchdog.events import (
     FileSystemEventHandler,
 )
 from watchdog.observers import Observer
+from watchdog.observers.api import BaseObserver
+
+#: Paths kept between two calls of ``take``; beyond that a scan is cheaper than a list.
+_MAX_PATHS = 10_000
 
 _EVENTS: list[type[FileSystemEvent]] = [
     FileModifiedEvent,
     FileCreatedEvent,
     FileMovedEvent,
     FileDeletedEvent,
-    FileClosedEvent,
     DirCreatedEvent,
     DirMovedEvent,
 ]
@@ -42,7 +44,7 @@ class Watch(FileSystemEventHandler):
         self._lock = threading.Lock()
         self._paths: set[str] = set()
         self._needs_scan = False
-        self._observer = None if not directories else Observer()
+        self._observer: BaseObserver | None = None
         self._identities: dict[str, tuple[int, int]] = {}
 
     def start(self) -> str:
@@ -50,14 +52,14 @@ class Watch(FileSystemEventHandler):
 
         Scanning alone then finds everything, at the rescan interval.
         """
-        if self._observer is None:
+        if not self._directories:
             return ""
+        observer = self._observer = Observer()
         try:
-            self._observer = Observer()
             self._identities = _identities(self._directories)
             for directory in self._identities:
-                self._observer.schedule(self, directory, recursive=True, event_filter=_EVENTS)
-            self._observer.start()
+                observer.schedule(self, directory, recursive=True, event_filter=_EVENTS)
+            observer.start()
         except OSError as error:
             self._stop_observer()
             return f"{error.strerror or error} (see fs.inotify.max_user_watches and max_user_instances)"
@@ -76,10 +78,10 @@ class Watch(FileSystemEventHandler):
 
     def is_healthy(self) -> bool:
         """Say whether every watched directory is still the one that is watched, by living threads."""
-        observer = self._observer
-        if observer is None:
+        if not self._directories:
             return True
-        return (
+        observer = self._observer
+        return observer is not None and (
             observer.is_alive()
             and all(emitter.is_alive() for emitter in observer.emitters)
             and _identities(self._directories) == self._identities
@@ -99,11 +101,18 @@ class Watch(FileSystemEventHandler):
             if event.is_directory or not event.src_path:
                 self._needs_scan = True
             self._paths.update(names)
+            if len(self._paths) > _MAX_PATHS:
+                self._paths.clear()
+                self._needs_scan = True
         self._wake()
 
     def _stop_observer(self) -> None:
-        observer = self._observer
-        if observer is not None and observer.is_alive():
+        observer, self._observer = self._observer, None
+        if observer is None:
+            return
+        # Also where it did not start as a whole: some of its threads may have.
+        observer.unschedule_all()
+        if observer.is_alive():
             observer.stop()
             observer.join(5.0)
 

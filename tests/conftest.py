@@ -9,12 +9,20 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from sentineld.config import Config
+from sentineld.intake import Batch, Intake
+from sentineld.mapping import NativeMapping
+from sentineld.pipeline import Pipeline
+from sentineld.store import Store
+from sentineld.tail import Source, Tail
 
 NORMAL = ("biller", "mailer", "researcher")
 FLOODING = "scraper"
@@ -50,13 +58,13 @@ class Telemetry:
             for n in range(count)
         ]
 
-    def flood(self, agent: str = FLOODING, count: int = 300, end: float | None = None) -> list[dict[str, Any]]:
+    def flood(self, agent: str = FLOODING, count: int = 300, end: float | None = None, every: float = 0.1) -> list[dict[str, Any]]:
         end = time.time() if end is None else end
         return [
             self.record(
                 agent,
                 ("file_write", "network_request")[n % 2],
-                end - (count - n) * 0.1,
+                end - (count - n) * every,
                 blob=base64.b64encode(self.rng.randbytes(300)).decode(),
             )
             for n in range(count)
@@ -229,3 +237,100 @@ def as_mortal() -> dict[str, Any]:
 def wait_for_fixture() -> Callable[..., Any]:
     """Wait for a condition, with a deadline."""
     return wait_for
+
+
+class Line:
+    """The line from files to the database, without a process around it: for tests of one edge at a time.
+
+    ``now_us`` is the clock; it moves when a test moves it. ``counted`` holds the event types of all
+    observations that were committed: tests give every line a type of its own.
+    """
+
+    def __init__(self, directory: Path, database: Path, **tail_options: Any) -> None:
+        self.directory = directory
+        self.database = database
+        self.tail_options = tail_options
+        self.now_us = 1_763_858_410_000_000
+        self.counted: Counter[str] = Counter()
+        self.troubles: list[Any] = []
+        self.rejects: list[Any] = []
+        self.agents_per_owner = 10_000
+        self.is_live = True
+        self._pending: list[str] = []
+        self.open()
+
+    def open(self) -> None:
+        self.store = Store.open(str(self.database), self.now_us)
+        self.pipeline = Pipeline(
+            self.store,
+            Config().prior(),
+            agents_per_owner=self.agents_per_owner,
+            on_observations=lambda _key, run, _sessions: self._pending.extend(item[3] for item in run),
+        )
+        self.tail = Tail(
+            [str(self.directory)], self.store.next_source_id, self.troubles.append, lambda: self.now_us, **self.tail_options
+        )
+        self.tail.restore(self.store.sources(with_gone=False), self.store.meta().last_scan)
+        self.intake = Intake(self.tail, NativeMapping())
+
+    def close(self) -> None:
+        self.tail.close()
+        self.store.close()
+
+    def restart(self) -> None:
+        """Lose everything that is not in the database."""
+        self.close()
+        self.open()
+
+    def commit(self, batch: Batch) -> None:
+        """Commit a batch as the daemon does."""
+        self._pending.clear()
+        self.pipeline.read(batch, self.now_us, last_scan_us=self.tail.last_scan_us)
+        for part in batch.parts:
+            self.rejects += part.rejects
+        for _, source in batch.sources.values():
+            self.tail.accept(source)
+        self.counted.update(self._pending)
+
+    def poll(self, *, after_s: float = 1.0, scan: bool = True) -> None:
+        """Let time pass, look at everything, and read what is there."""
+        self.now_us += round(after_s * 1_000_000)
+        if scan:
+            self.tail.scan()
+            if batch := self.intake.torn():
+                self.commit(batch)
+        while batch := self.intake.live():
+            self.commit(batch)
+
+    def kinds(self) -> list[str]:
+        """Return the kinds of trouble told so far, without repetition."""
+        return list(dict.fromkeys(trouble.kind for trouble in self.troubles))
+
+    def source(self, path: Path | str) -> Source:
+        """Return the newest committed source that is or was at a path."""
+        return [item for item in self.store.sources() if str(path) in (item.last_path, item.path)][-1]
+
+    def check_accounts(self) -> None:
+        """lines = accepted + ignored + rejected + duplicates, of every source."""
+        for item in self.store.sources():
+            assert item.lines == item.accepted + item.ignored + item.rejected + item.duplicates, item
+
+
+@pytest.fixture
+def line(tmp_path: Path, telemetry: Telemetry) -> Iterator[Callable[..., Line]]:
+    """Make lines over the telemetry directory."""
+    made: list[Line] = []
+
+    def make(**tail_options: Any) -> Line:
+        made.append(Line(telemetry.directory, tmp_path / "line.db", **tail_options))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+@pytest.fixture(scope="session")
+def make_line() -> type[Line]:
+    """Make lines anywhere; whoever makes one closes it."""
+    return Line

@@ -908,16 +908,12 @@ def test_no_reader_ever_sees_a_torn_or_an_older_file_while_a_daemon_publishes(pa
     publisher = start(PUBLISHER)
     for thread in threads:
         thread.start()
-    with publisher:
-        assert publisher.wait() == 0
-    for reader in readers:
-        with reader:
-            output = reader.stdout.read()
-            assert reader.wait() == 0
-            assert int(output) >= 1
+    outputs = [process.communicate()[0] for process in (publisher, *readers)]
     for thread in threads:
         thread.join()
 
+    assert [process.returncode for process in (publisher, *readers)] == [0, 0, 0]
+    assert all(int(output) > 0 for output in outputs[1:])
     assert failures == []
     assert len(reads) == 3
     assert router.state.version == (7, count)

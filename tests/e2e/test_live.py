@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -92,7 +93,7 @@ def test_a_state_that_nobody_renews_restricts_everybody(place, wait_for):
 
 
 def test_sigterm_ends_a_long_catch_up_within_five_seconds(place, wait_for):
-    records = place.telemetry.normal("biller", 20_000, every=0.01)
+    records = place.telemetry.normal("biller", 10_000, every=0.01)
     for number in range(20):
         place.telemetry.append(f"{number}.jsonl", *records)
     daemon = place.start(wait=False)
@@ -100,10 +101,10 @@ def test_sigterm_ends_a_long_catch_up_within_five_seconds(place, wait_for):
 
     assert daemon.stop(timeout_s=5) == 0
     read = place.json("status")["totals"]["events"]
-    assert read < 400_000, "it was stopped in the middle"
+    assert read < 200_000, "it was stopped in the middle"
 
     place.once()
-    assert place.json("status")["totals"]["events"] == 400_000
+    assert place.json("status")["totals"]["events"] == 200_000
 
 
 def test_sighup_takes_a_new_threshold_and_names_what_changed(place, wait_for):
@@ -235,7 +236,7 @@ def test_an_idle_daemon_sleeps(place, wait_for):
     daemon = place.start()
 
     def cpu_ticks():
-        fields = open(f"/proc/{daemon.pid}/stat").read().rpartition(")")[2].split()
+        fields = Path(f"/proc/{daemon.pid}/stat").read_text().rpartition(")")[2].split()
         return int(fields[11]) + int(fields[12])
 
     began, busy = time.monotonic(), cpu_ticks()
@@ -254,6 +255,13 @@ def test_run_with_json_prints_the_status_at_its_end(place, wait_for):
     document = json.loads(daemon.stdout.read_text())
     assert document["state"]["status"] == "shutdown"
     assert document["agents"][FLOODING]["tier"] == 3
+
+
+def is_alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 class Systemd:
@@ -304,7 +312,7 @@ def test_daemonize_detaches_and_reads_what_comes_later(place, wait_for):
     try:
         assert os.readlink(f"/proc/{pid}/cwd") == str(place.state_dir)
         assert os.getsid(pid) != os.getsid(0)
-        status = open(f"/proc/{pid}/status").read()
+        status = Path(f"/proc/{pid}/status").read_text()
         assert "Umask:\t0027" in status
         # The trap: an observer started before the fork has its descriptors closed and reports nothing.
         place.telemetry.append("scraper.jsonl", *place.telemetry.flood())
@@ -317,7 +325,7 @@ def test_daemonize_detaches_and_reads_what_comes_later(place, wait_for):
     finally:
         os.kill(pid, signal.SIGTERM)
     wait_for(lambda: place.state()["status"] == "shutdown", "shutdown")
-    wait_for(lambda: not os.path.exists(f"/proc/{pid}") or "Z" in open(f"/proc/{pid}/stat").read().split(), "the end")
+    wait_for(lambda: not is_alive(pid), "the end")
 
 
 def test_daemonize_tells_of_faults_before_it_detaches(place):

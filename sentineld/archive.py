@@ -1,0 +1,201 @@
+"""Archive: the files that a daemon read, found again by content, wherever they are now.
+
+``replay --as-observed`` asks for the bytes of every recorded input. A file is the one that the database
+describes if its first bytes and the bytes before the final position are the same; a document, if its elements
+are. What is no longer there, or was replaced since, is told as missing and never guessed.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from types import TracebackType
+
+from sentineld.batch import Part
+from sentineld.decode import Decoded, Record, Reject, decode_document, decode_lines
+from sentineld.intake import Batch, element_hash
+from sentineld.mapping import NativeMapping
+from sentineld.store import Store
+from sentineld.tail import DOCUMENT, Source, matches, open_regular, walk
+
+_HASH_BYTES = 16
+
+
+@dataclass(slots=True)
+class _Gap:
+    path: str
+    unit: str
+    start: int
+    end: int
+
+
+class Archive:
+    """The recorded inputs of one database over the files below ``paths``. A context manager."""
+
+    def __init__(self, recorded: Store, paths: Sequence[str]) -> None:
+        self._mapping = NativeMapping()
+        self._sources = {source.id: source for source in recorded.sources()}
+        #: How far the replay has come in each source, with its accounts.
+        self._reached = {number: _unread(source) for number, source in self._sources.items()}
+        self._rewritten = _last_rewrites(recorded, self._sources)
+        self._fds: dict[int, int | None] = {}
+        self._documents: dict[int, list[Record | Reject] | None] = {}
+        self._gaps: list[_Gap] = []
+        self._names: list[str] = []
+        self._by_inode: dict[tuple[int, int], str] = {}
+        for path in paths:
+            for name in _files(os.path.abspath(path)):
+                status = os.stat(name, follow_symlinks=False)
+                self._names.append(name)
+                self._by_inode[(status.st_dev, status.st_ino)] = name
+
+    def __enter__(self) -> "Archive":
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        for fd in self._fds.values():
+            if fd is not None:
+                os.close(fd)
+
+    def batch(self, number: int, parts: Sequence[Part]) -> Batch:
+        """Make input ``number`` (counted from 0) whole: its recorded parts, with the rows that they had."""
+        batch = Batch()
+        for part in parts:
+            before = batch.latest(self._reached[part.source_id])
+            batch.put(before, replace(before, pos=part.end))
+            batch.parts.append(part)
+            source = self._sources[part.source_id]
+            if source.kind == DOCUMENT:
+                self._fill_elements(part, source, is_replaced=number < self._rewritten.get(source.id, 0))
+            else:
+                self._fill_lines(part, source)
+        return batch
+
+    def accept(self, batch: Batch) -> None:
+        """Take note that a batch was processed."""
+        for _, source in batch.sources.values():
+            self._reached[source.id] = source
+
+    def missing(self) -> list[str]:
+        """Say which stretches of the input are no longer there."""
+        return [f"{gap.path}, {gap.unit} {gap.start} to {gap.end}" for gap in self._gaps]
+
+    def _miss(self, path: str, unit: str, start: int, end: int) -> None:
+        for gap in self._gaps:
+            if (gap.path, gap.unit, gap.end) == (path, unit, start):
+                gap.end = end
+                return
+        self._gaps.append(_Gap(path, unit, start, end))
+
+    def _fill_lines(self, part: Part, source: Source) -> None:
+        if part.skip == 1:
+            part.rejects.append(Reject("line_too_long", "", part.start, part.end - part.start, b""))
+        if part.skip:
+            return
+        fd = self._open(source)
+        data = b"" if fd is None else os.pread(fd, part.end - part.start, part.start)
+        if len(data) != part.end - part.start:
+            self._miss(source.path, "bytes", part.start + len(data), part.end)
+        if data:
+            # The last line of a file that ended without newline was read as a line.
+            self._fill(part, decode_lines(data if data.endswith(b"\n") else data + b"\n", part.start))
+
+    def _fill_elements(self, part: Part, source: Source, *, is_replaced: bool) -> None:
+        if part.start == part.end:
+            # The whole document was refused.
+            part.rejects.append(Reject("malformed_json", "", part.start, 0, b""))
+            return
+        elements = None if is_replaced else self._elements(source)
+        if elements is None:
+            self._miss(source.path, "elements", part.start, part.end)
+            return
+        chosen = list(enumerate(elements))[part.start : part.end]
+        records = [(number, element) for number, element in chosen if not isinstance(element, Reject)]
+        rejects = [element for _, element in chosen if isinstance(element, Reject)]
+        self._fill(
+            part, Decoded([record for _, record in records], [number for number, _ in records], rejects, [])
+        )
+
+    def _fill(self, part: Part, decoded: Decoded) -> None:
+        part.rows, misfits = self._mapping.rows(decoded)
+        part.rejects += decoded.rejects + misfits
+        part.ignored += len(decoded.ignored)
+
+    def _elements(self, source: Source) -> list[Record | Reject] | None:
+        """Return the elements of the document as the daemon saw it last; None where it is not there."""
+        if source.id not in self._documents:
+            self._documents[source.id] = None
+            for name in self._candidates(source):
+                with os.fdopen(open_regular(name), "rb") as file:
+                    elements = decode_document(file.read())
+                if isinstance(elements, list):
+                    known = b"".join(map(element_hash, elements))[: len(source.elements)]
+                    if known == source.elements:
+                        self._documents[source.id] = elements
+                        break
+        return self._documents[source.id]
+
+    def _open(self, source: Source) -> int | None:
+        if source.id not in self._fds:
+            self._fds[source.id] = None
+            for name in self._candidates(source):
+                fd = open_regular(name)
+                if matches(fd, source):
+                    self._fds[source.id] = fd
+                    break
+                os.close(fd)
+        return self._fds[source.id]
+
+    def _candidates(self, source: Source) -> list[str]:
+        # Where it was seen last comes first; elsewhere its content tells.
+        likely = [self._by_inode.get((source.dev, source.ino)), source.last_path, source.path]
+        there = set(self._names)
+        names = dict.fromkeys([*(name for name in likely if name in there), *self._names])
+        is_document = source.kind == DOCUMENT
+        return [name for name in names if name is not None and name.endswith(".json") == is_document]
+
+
+def _last_rewrites(recorded: Store, sources: dict[int, Source]) -> dict[int, int]:
+    """Return the input in which each document was read anew after its past had changed, for those that were.
+
+    Elements that were read before it stood in another document than the last one.
+    """
+    highest: dict[int, int] = {}
+    rewritten: dict[int, int] = {}
+    for number, (_, _, _, parts) in enumerate(recorded.inputs()):
+        for part in parts:
+            source = sources[part.source_id]
+            if source.kind != DOCUMENT or part.start == part.end:
+                continue
+            if part.start < highest.get(part.source_id, 0):
+                rewritten[part.source_id] = number
+            highest[part.source_id] = part.end
+    for number, end in highest.items():
+        if end > len(sources[number].elements) // _HASH_BYTES:
+            # It shrank later, and nothing of what was read stands where it stood.
+            rewritten[number] = 1 << 62
+    return rewritten
+
+
+def _files(path: str) -> Iterator[str]:
+    if os.path.isfile(path):
+        yield path
+        return
+    for entry in walk(path, lambda _: None):
+        if entry.is_file(follow_symlinks=False):
+            yield entry.path
+
+
+def _unread(source: Source) -> Source:
+    return Source(
+        id=source.id,
+        path=source.path,
+        last_path=source.last_path,
+        kind=source.kind,
+        dev=source.dev,
+        ino=source.ino,
+        generation=source.generation,
+        owner=source.owner,
+        look_us=0,
+    )

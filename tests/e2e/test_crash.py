@@ -1,0 +1,185 @@
+"""Kill -9 at random moments: the result equals that of a run that nobody disturbed.
+
+The writer appends, rotates by rename and deletes what was consumed: a rotated file goes as soon as `status`
+has counted every event that was written until then.
+"""
+
+import json
+import os
+import random
+import sqlite3
+import threading
+import time
+
+import pytest
+
+from sentineld.clock import boot_id, boottime_ms, now_us
+from sentineld.errors import StateFileError
+from sentineld.state_file import load_key, read_state
+
+AGENTS = ("biller", "mailer", "scraper")
+CONFIG = """
+[telemetry]
+rescan_interval = "300ms"
+[state]
+valid_for = "60s"
+key_file = "signing.key"
+key_id = "k1"
+"""
+
+
+def rounds(telemetry, count):
+    """What is written, round by round: two honest agents, and one that starts to flood half-way."""
+    now = time.time()
+    for number in range(count):
+        batch = {
+            agent: [telemetry.record(agent, "model_call", now - n, note="reads a report") for n in range(20)]
+            for agent in AGENTS[:2]
+        }
+        is_flooding = number >= count // 2
+        batch["scraper"] = telemetry.flood(count=30, end=now) if is_flooding else []
+        yield batch
+
+
+class Writer(threading.Thread):
+    """Appends round after round to one file an agent; rotates by rename; deletes what was consumed."""
+
+    def __init__(self, telemetry, batches, database, pace_s):
+        super().__init__(daemon=True)
+        self.telemetry, self.batches, self.database, self.pace_s = telemetry, batches, database, pace_s
+        self.written = 0
+        self.error = None
+
+    def consumed(self):
+        try:
+            db = sqlite3.connect(f"file:{self.database}?mode=ro", uri=True)
+            try:
+                return db.execute("SELECT events FROM meta").fetchone()[0]
+            finally:
+                db.close()
+        except sqlite3.OperationalError:
+            return 0
+
+    def run(self):
+        try:
+            self.write()
+        except BaseException as error:
+            self.error = error
+            raise
+
+    def write(self):
+        waiting = []
+        for number, batch in enumerate(self.batches):
+            for agent, records in batch.items():
+                # Torn writes: a line arrives in two pieces.
+                data = b"".join(json.dumps(record).encode() + b"\n" for record in records)
+                for piece in (data[:777], data[777:]):
+                    self.telemetry.append(f"{agent}.jsonl", piece)
+                self.written += len(records)
+            if number % 4 == 3:
+                agent = AGENTS[number // 4 % len(AGENTS)]
+                path = self.telemetry.directory / f"{agent}.jsonl"
+                rotated = path.with_name(f"{agent}.jsonl.{number}")
+                path.rename(rotated)
+                waiting.append((self.written, rotated))
+            consumed = self.consumed()
+            for entry in [entry for entry in waiting if entry[0] <= consumed]:
+                entry[1].unlink()
+                waiting.remove(entry)
+            time.sleep(self.pace_s)  # the pace of the agents; nothing is awaited by it
+        self.left = [path for _, path in waiting]
+
+
+class Reader(threading.Thread):
+    """Reads the state file all the time, as a router does; remembers what must not happen."""
+
+    def __init__(self, path, key):
+        super().__init__(daemon=True)
+        self.path, self.key, self.is_done = path, key, False
+        self.wrong, self.reads, self.highest = [], 0, None
+
+    def run(self):
+        while not self.is_done:
+            try:
+                view = read_state(
+                    self.path, keys=[self.key], now_us=now_us(), boottime_ms=boottime_ms(), boot_id=boot_id(), floor=self.highest
+                )
+            except StateFileError as error:
+                if "missing" not in str(error) or self.highest is not None:
+                    self.wrong.append(str(error))
+            else:
+                self.reads += 1
+                self.highest = view.version
+            time.sleep(0.001)  # leave the processor to the others
+
+
+def summary(place):
+    status = place.json("status", "--config", place.base / "sentineld.toml")
+    totals = status["totals"]
+    return {
+        "events": {name: entry["events"] for name, entry in status["agents"].items()},
+        "tiers": {name: entry["tier"] for name, entry in status["agents"].items()},
+        "totals": {key: totals[key] for key in ("events", "accepted", "ignored", "rejects", "duplicates", "bytes", "by_type")},
+        "decisions": [(d["agent_id"], d["from_tier"], d["to_tier"], d["cause"]) for d in place.decisions()],
+    }
+
+
+@pytest.mark.timeout(120)
+def test_fifteen_kills_change_nothing(place, wait_for):
+    seed = random.SystemRandom().randrange(1 << 32)
+    print(f"seed {seed}")
+    rng = random.Random(seed)
+    place.command("keygen", "signing.key")
+    config = place.config(CONFIG)
+    batches = list(rounds(place.telemetry, 100))
+    total = sum(len(records) for batch in batches for records in batch.values())
+    expected = {agent: sum(len(batch[agent]) for batch in batches) for agent in AGENTS}
+    writer = Writer(place.telemetry, batches, place.state_dir / "sentineld.db", 0.09)
+    reader = Reader(place.state_file, load_key(place.base / "signing.key", "k1"))
+    reader.start()
+
+    daemon = place.start("--config", config)
+    writer.start()
+    for _ in range(15):
+        wait_for(lambda d=daemon: d.logs("started"), "start")
+        # From the moment that it works: a moment within which it reads, commits, publishes or starts.
+        time.sleep(rng.random() * 0.5)
+        daemon.kill()
+        daemon = place.start("--config", config, wait=False)
+    writer.join(60)
+    assert writer.error is None
+    wait_for(lambda: writer.consumed() >= total, "everything read")
+    daemon.wait_log("started")
+    wait_for(lambda: place.state()["status"] == "ok", "ok")
+    assert daemon.stop() == 0
+    reader.is_done = True
+    reader.join()
+
+    got = summary(place)
+    assert got["events"] == expected
+    assert reader.wrong == []
+    assert reader.reads > 100
+    assert len(list(place.telemetry.directory.glob("*.jsonl.*"))) < 25, "consumed files were deleted"
+
+    # The same input again, undisturbed.
+    calm = type(place)(place.base / "calm", type(place.telemetry)(place.base / "calm" / "telemetry"), {})
+    calm.telemetry.directory.mkdir(parents=True)
+    (calm.base / "signing.key").write_bytes((place.base / "signing.key").read_bytes())
+    (calm.base / "signing.key").chmod(0o600)
+    undisturbed = calm.start("--config", calm.config(CONFIG))
+    other = Writer(calm.telemetry, batches, calm.state_dir / "sentineld.db", 0.02)
+    other.start()
+    other.join(60)
+    wait_for(lambda: other.consumed() >= total, "everything read")
+    assert undisturbed.stop() == 0
+    assert got == summary(calm)
+    assert ("scraper", 2, 3, "detected") in got["decisions"]
+
+    # The decision log tells of every decision, some twice, all as the database has them.
+    lines = [json.loads(line) for line in (place.state_dir / "decisions.jsonl").read_text().splitlines()]
+    unique = {line["decision_no"]: line for line in lines}
+    assert [unique[number] for number in sorted(unique)] == place.decisions()
+    with sqlite3.connect(place.state_dir / "sentineld.db") as db:
+        assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    db.close()
+    assert os.path.getsize(place.state_dir / "decisions.jsonl") > 0

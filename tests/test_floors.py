@@ -1,0 +1,200 @@
+"""The house keeps its floors: who may import whom, what the pure core may touch, what a router costs."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "sentineld"
+
+#: Floor of every module. 0: vocabulary; 1: pure core; 2: edges; 3: the line; 4: faces; "island": see below.
+FLOORS = {
+    "": 0,
+    "version": 0,
+    "errors": 0,
+    "tier": 0,
+    "instant": 0,
+    "event": 0,
+    "decision": 0,
+    "proposal": 0,
+    "decode": 1,
+    "mapping": 1,
+    "taxonomy": 1,
+    "entropy": 1,
+    "window": 1,
+    "profile": 1,
+    "prognostics": 1,
+    "monitor": 1,
+    "policy": 1,
+    "step": 1,
+    "batch": 1,
+    "explain": 1,
+    "clock": 2,
+    "watch": 2,
+    "tail": 2,
+    "store": 2,
+    "state_file": 2,
+    "journal": 2,
+    "requests": 2,
+    "rejects": 2,
+    "config": 2,
+    "paths": 2,
+    "log": 2,
+    "sd_notify": 2,
+    "roster": 3,
+    "intake": 3,
+    "publisher": 3,
+    "pipeline": 3,
+    "replay": 3,
+    "views": 3,
+    "service": 3,
+    "sentinel": 3,
+    "cli": 4,
+    "__main__": 4,
+}
+#: What the router, which starts inside of other people's processes, may import of ours.
+ISLANDS = {"router": {"", "version", "errors", "tier", "instant", "event", "decision", "proposal", "state_file", "clock"}}
+
+#: Imports that break a rule, each with its reason.
+EXCEPTIONS = {
+    ("event", "sentineld.clock"): "an event made without a timestamp happened now",
+    ("event", "sentineld.entropy"): "BehavioralEvent.calculate_entropy; imported late, so that a router needs no numpy",
+    ("proposal", "sentineld.clock"): "a proposal made without a time was made now",
+    ("profile", "sentineld.clock"): "a profile made without times begins now",
+    ("monitor", "sentineld.clock"): "record_event without a time, and no clock given, means now",
+    ("monitor", "uuid"): "record_event gives its events ids; the pure face has none",
+    ("", "importlib"): "public names load on first use",
+}
+
+#: The standard library that vocabulary and core may use: nothing that reads the world.
+PURE = {
+    "ast", "bisect", "collections", "dataclasses", "datetime", "enum", "functools", "hashlib", "itertools",
+    "json", "math", "operator", "re", "typing",
+}  # fmt: skip
+#: Other libraries that the core may use: they compute, and touch nothing.
+COMPUTING = {"msgspec", "numpy"}
+
+MODULES = sorted(
+    ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix("__init__").rstrip(".")
+    for path in PACKAGE.rglob("*.py")
+)
+
+
+def floor_of(module):
+    return FLOORS.get(module, FLOORS.get(module.split(".")[0]))
+
+
+def source_of(module):
+    path = PACKAGE.joinpath(*module.split(".")) if module else PACKAGE
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+def imports_of(module):
+    """Every module that is imported anywhere in the file, at its top or late; not those for types only."""
+    tree = ast.parse(source_of(module).read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            node.body = []
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}: relative import"
+            if node.module == "sentineld":
+                found |= {f"sentineld.{a.name}" if source_of(a.name).exists() else "sentineld" for a in node.names}
+            else:
+                found.add(node.module)
+    return found
+
+
+def forbidden_imports(module, is_allowed):
+    return sorted(name for name in imports_of(module) if not is_allowed(name) and (module, name) not in EXCEPTIONS)
+
+
+def is_ours(name):
+    return name == "sentineld" or name.startswith("sentineld.")
+
+
+def inside(name):
+    return name.removeprefix("sentineld").removeprefix(".")
+
+
+def test_every_module_has_a_floor():
+    assert [module for module in MODULES if floor_of(module) is None and module not in ISLANDS] == []
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if floor_of(module) is not None])
+def test_a_module_imports_from_its_own_floor_and_from_lower_ones_only(module):
+    def is_allowed(name):
+        return not is_ours(name) or (inside(name) in ISLANDS and floor_of(module) >= 3) or (
+            floor_of(inside(name)) is not None and floor_of(inside(name)) <= floor_of(module)
+        )
+
+    assert forbidden_imports(module, is_allowed) == []
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if floor_of(module) in (0, 1)])
+def test_vocabulary_and_core_import_nothing_that_reads_the_world(module):
+    libraries = PURE if floor_of(module) == 0 else PURE | COMPUTING
+
+    assert forbidden_imports(module, lambda name: is_ours(name) or name.split(".")[0] in libraries) == []
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if floor_of(module) in (0, 1)])
+def test_vocabulary_and_core_call_nothing_that_reads_the_world(module):
+    tree = ast.parse(source_of(module).read_text())
+    called = {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+
+    assert called & {"open", "print", "input", "datetime.now", "datetime.today", "datetime.utcnow", "__import__"} == set()
+
+
+@pytest.mark.parametrize(("island", "neighbours"), ISLANDS.items())
+def test_an_island_imports_its_few_neighbours_and_the_standard_library_only(island, neighbours):
+    def is_allowed(name):
+        return inside(name) in neighbours if is_ours(name) else name.split(".")[0] in sys.stdlib_module_names
+
+    assert forbidden_imports(island, is_allowed) == []
+
+
+def test_every_exception_is_still_needed():
+    stale = [pair for pair in EXCEPTIONS if pair[1] not in imports_of(pair[0])]
+
+    assert stale == []
+
+
+def test_core_modules_do_not_import_each_other_in_a_circle():
+    graph = {
+        module: {inside(name) for name in imports_of(module) if is_ours(name) and (module, name) not in EXCEPTIONS}
+        for module in MODULES
+        if floor_of(module) in (0, 1)
+    }
+    while free := {module for module, others in graph.items() if not others & graph.keys() - {module}}:
+        graph = {module: others for module, others in graph.items() if module not in free}
+
+    assert graph == {}
+
+
+HEAVY = ("click", "msgspec", "structlog", "numpy", "watchdog", "sqlite3", "rich", "daemon", "logging.config")
+
+
+@pytest.mark.parametrize("module", ["sentineld.router", "sentineld.cli.tier", "sentineld"])
+def test_a_router_and_the_tier_command_start_without_the_daemons_libraries(module):
+    program = f"import sys, {module}; print(*[name for name in {HEAVY!r} if name in sys.modules])"
+
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    assert loaded.stdout.split() == []
+
+
+def test_asking_for_a_tier_router_by_its_public_name_costs_no_more():
+    program = (
+        "import sys, sentineld; sentineld.TierRouter(); "
+        f"print(*[name for name in {HEAVY!r} if name in sys.modules])"
+    )
+
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    assert loaded.stdout.split() == []

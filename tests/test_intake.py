@@ -1,0 +1,258 @@
+"""Intake: fair turns while live, one order of time for history."""
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sentineld import intake as intake_module
+from sentineld.intake import new_elements
+from sentineld.tail import CHUNK_BYTES
+
+START = 1_763_850_000
+
+
+def record(name: str, at: float, agent: str = "agent", **data: Any) -> dict[str, Any]:
+    return {"type": name, "source": agent, "timestamp": at, "data": data}
+
+
+def write(path: Path, records: list[Any]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(item) + "\n" for item in records))
+    return path
+
+
+def read_history(one) -> list[list[str]]:
+    """Commit all of history; return the event types of each batch, in the order in which they count."""
+    batches: list[list[str]] = []
+    one.pipeline.on_observations = lambda _key, run, _sessions: batches[-1].extend(item[3] for item in run)
+    for batch in one.intake.history():
+        batches.append([])
+        one.commit(batch)
+    return batches
+
+
+@pytest.fixture
+def small_reads(monkeypatch) -> None:
+    """Reads and batches so small that every boundary is met."""
+    monkeypatch.setattr(intake_module, "CHUNK_BYTES", 1024)
+    monkeypatch.setattr(intake_module, "HISTORY_ROWS", 20)
+
+
+def scattered(directory: Path, count: int, seed: int = 1) -> list[str]:
+    """Scatter one agent's events, one a second, over several files and a document; return them in order."""
+    rng = random.Random(seed)
+    files: list[list[Any]] = [[] for _ in range(6)]
+    for n in range(count):
+        rng.choice(files).append(record(f"e{n}", START + n, pad="x" * rng.randint(0, 200)))
+    for number, records in enumerate(files[:5]):
+        write(directory / f"{number}.jsonl", records)
+    (directory / "5.json").write_text(json.dumps(files[5]))
+    return [f"e{n}" for n in range(count)]
+
+
+def test_history_of_many_files_comes_in_the_order_of_time(line, telemetry, small_reads):
+    names = scattered(telemetry.directory, 400)
+    one = line()
+    one.tail.scan()
+    batches = read_history(one)
+
+    assert names == [name for batch in batches for name in batch]
+    assert len(batches) > 5
+
+
+def test_history_keeps_the_order_of_each_file_where_its_times_go_back(line, telemetry, small_reads):
+    write(telemetry.directory / "a.jsonl", [record(f"a{n}", START + 100 - n) for n in range(100)])
+    write(telemetry.directory / "b.jsonl", [record(f"b{n}", START + n * 2) for n in range(100)])
+    one = line()
+    one.tail.scan()
+    order = [name for batch in read_history(one) for name in batch]
+
+    assert [name for name in order if name[0] == "a"] == [f"a{n}" for n in range(100)]
+    assert [name for name in order if name[0] == "b"] == [f"b{n}" for n in range(100)]
+
+
+@pytest.mark.parametrize("kill_after", [1, 2, 7])
+def test_a_run_that_dies_between_batches_goes_on_where_it_was(line, telemetry, small_reads, kill_after):
+    names = scattered(telemetry.directory, 300)
+    one = line()
+    order: list[str] = []
+    one.tail.scan()
+    history = one.intake.history()
+    one.pipeline.on_observations = lambda _key, run, _sessions: order.extend(item[3] for item in run)
+    for _ in range(kill_after):
+        one.commit(next(history))
+    next(history)  # read, and lost with the process
+    one.restart()
+    one.tail.scan()
+    order += [name for batch in read_history(one) for name in batch]
+
+    assert names == order
+    one.check_accounts()
+
+
+def test_positions_never_run_ahead_of_what_was_taken(line, telemetry, small_reads):
+    scattered(telemetry.directory, 300)
+    one = line()
+    one.tail.scan()
+    for batch in one.intake.history():
+        one.commit(batch)
+        for source in one.store.sources():
+            assert source.lines == source.accepted
+            if source.kind == "jsonl":
+                data = Path(source.path).read_bytes()[: source.pos]
+                assert data.count(b"\n") == source.lines
+            else:
+                assert source.pos == source.lines == len(source.elements) // 16
+
+
+def test_blank_and_rejected_lines_of_history_are_counted_where_they_stand(line, telemetry, small_reads):
+    rng = random.Random(3)
+    for name in "abc":
+        lines = []
+        for n in range(200):
+            lines.append(
+                rng.choice(["", "garbage", "[]", json.dumps(record(f"{name}{n}", START + n + rng.random()))])
+            )
+        (telemetry.directory / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
+    one = line()
+    one.tail.scan()
+    read_history(one)
+
+    for source in one.store.sources():
+        lines = Path(source.path).read_text().splitlines()
+        assert source.lines == 200
+        assert source.ignored == lines.count("")
+        assert source.rejected == lines.count("garbage") + lines.count("[]")
+    one.check_accounts()
+
+
+def test_a_line_over_the_limit_in_history_is_counted_once(line, telemetry, small_reads):
+    records = [record("one", START), record("long", START + 1, pad="x" * 50_000), record("two", START + 2)]
+    write(telemetry.directory / "a.jsonl", records)
+    one = line(line_bytes=2048)
+    one.tail.scan()
+
+    assert [name for batch in read_history(one) for name in batch] == ["one", "two"]
+    assert one.source(telemetry.directory / "a.jsonl").rejected == 1
+    one.check_accounts()
+
+
+def test_what_is_appended_while_history_is_read_is_live(line, telemetry, small_reads):
+    path = write(telemetry.directory / "a.jsonl", [record(f"e{n}", START + n) for n in range(100)])
+    one = line()
+    one.tail.scan()
+    for number, batch in enumerate(one.intake.history()):
+        assert all(part.is_history for part in batch.parts)
+        one.commit(batch)
+        with path.open("a") as file:
+            file.write(json.dumps(record(f"late{number}", START)) + "\n")
+    one.tail.scan()
+    batch = one.intake.live()
+
+    assert batch
+    assert not any(part.is_history for part in batch.parts)
+
+
+def test_a_file_that_is_truncated_while_history_is_read_is_read_anew(line, telemetry, small_reads):
+    a = write(telemetry.directory / "a.jsonl", [record(f"a{n}", START + n) for n in range(200)])
+    write(telemetry.directory / "b.jsonl", [record(f"b{n}", START + n) for n in range(200)])
+    one = line()
+    one.tail.scan()
+    for number, batch in enumerate(one.intake.history()):
+        one.commit(batch)
+        if number == 1:
+            write(a, [record("fresh", START)])
+    one.poll()
+
+    assert one.counted["fresh"] == 1
+    assert all(one.counted[f"b{n}"] == 1 for n in range(200))
+    one.check_accounts()
+
+
+def test_history_of_more_files_than_descriptors_counts_everything_once(line, telemetry, small_reads):
+    for number in range(30):
+        write(
+            telemetry.directory / f"{number}.jsonl", [record(f"e{number}-{n}", START + n) for n in range(20)]
+        )
+    one = line(max_open=4)
+    one.tail.scan()
+    read_history(one)
+    one.poll()
+    one.restart()
+    one.poll()
+
+    assert one.store.meta().events == 600
+    assert not one.troubles
+
+
+def test_a_rewritten_document_in_history_is_taken_whole(line, telemetry, small_reads):
+    doc = telemetry.directory / "a.json"
+    doc.write_text(json.dumps([record("one", START), record("two", START + 1)]))
+    one = line()
+    one.poll()
+    doc.write_text(json.dumps([record("three", START), record("two", START + 1), record("four", START + 99)]))
+    write(telemetry.directory / "b.jsonl", [record(f"b{n}", START + n) for n in range(100)])
+    one.tail.scan()
+    read_history(one)
+    one.poll()
+
+    assert {name: count for name, count in one.store.event_types().items() if name[0] != "b"} == {
+        "one": 1,
+        "two": 1,
+        "three": 1,
+        "four": 1,
+    }
+
+
+# Live.
+
+
+def test_noisy_files_do_not_starve_quiet_ones(line, telemetry):
+    noise = json.dumps(record("noise", START, pad="x" * 1000)) + "\n"
+    for number in range(40):
+        (telemetry.directory / f"a{number}.jsonl").write_text(noise * (4 * CHUNK_BYTES // len(noise)))
+    write(telemetry.directory / "z.jsonl", [record("quiet", START)])
+    one = line()
+    one.tail.scan()
+    turns = 0
+    while not one.counted["quiet"]:
+        turns += 1
+        # The noisy files go on.
+        for number in range(40):
+            with (telemetry.directory / f"a{number}.jsonl").open("a") as file:
+                file.write(noise * (2 * CHUNK_BYTES // len(noise)))
+        one.tail.scan()
+        one.commit(one.intake.live())
+        assert turns <= 3
+
+
+def test_one_file_takes_no_more_than_a_batch(line, telemetry):
+    noise = json.dumps(record("noise", START, pad="x" * 1000)) + "\n"
+    (telemetry.directory / "a.jsonl").write_text(noise * 10_000)
+    one = line()
+    one.tail.scan()
+    batch = one.intake.live()
+
+    assert sum(part.end - part.start for part in batch.parts) <= intake_module.BATCH_BYTES + CHUNK_BYTES
+
+
+@pytest.mark.parametrize(
+    ("known", "now", "fresh", "is_rewritten"),
+    [
+        ("", "abc", [0, 1, 2], False),
+        ("ab", "abc", [2], False),
+        ("abc", "abc", [], False),
+        ("abc", "ab", [], True),
+        ("abc", "axcd", [1, 3], True),
+        ("aab", "aaab", [2], True),
+        ("ab", "ba", [], True),
+    ],
+)
+def test_new_elements_are_those_that_were_not_there(known, now, fresh, is_rewritten):
+    def hashes(text: str) -> list[bytes]:
+        return [letter.encode() * 16 for letter in text]
+
+    assert new_elements(b"".join(hashes(known)), hashes(now)) == (fresh, is_rewritten)
