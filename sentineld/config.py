@@ -77,7 +77,7 @@ class StateOptions(Struct, forbid_unknown_fields=True, frozen=True):
     key_file: Annotated[
         str,
         Meta(
-            description="File with the HMAC-SHA256 key (32 bytes or more) that signs the state file; empty: unsigned.",
+            description="File with the HMAC-SHA256 key (32 bytes or more) for signing; empty: unsigned.",
             examples=["/etc/sentineld/signing.key"],
         ),
     ] = ""
@@ -92,7 +92,7 @@ class StateOptions(Struct, forbid_unknown_fields=True, frozen=True):
     valid_for: Annotated[
         Duration,
         Meta(
-            description="How long readers may rely on a state file; it is renewed three times as often.",
+            description="How long readers may rely on a state file; it is renewed after a third of that.",
             examples=["30s"],
         ),
     ] = Duration(30)
@@ -199,7 +199,7 @@ class Config(Struct, forbid_unknown_fields=True, frozen=True):
     mode: Annotated[
         Literal["enforce", "observe"],
         Meta(
-            description="enforce publishes tiers; observe changes nothing and publishes what would have been.",
+            description="enforce publishes tiers; observe changes nothing and says what would have been.",
             examples=["observe"],
         ),
     ] = "enforce"
@@ -264,7 +264,7 @@ def options() -> Iterator[Option]:
 def load_config(
     path: str | None, env: Mapping[str, str], overrides: Mapping[str, Any] | None = None
 ) -> Config:
-    """Read a file (None: defaults alone), then the environment, then ``overrides`` (``section.name`` -> value).
+    """Read a file (None: defaults alone), then the environment, then ``overrides`` (key -> value).
 
     Raises ``ConfigError`` with file and key, ``AccessError`` where the file may not be read.
     """
@@ -452,7 +452,7 @@ def starter(directories: list[str]) -> str:
 
 def _toml(value: object) -> str:
     if isinstance(value, Duration):
-        return f'"{_duration_text(value)}"'
+        return f'"{duration_text(value)}"'
     if isinstance(value, list):
         return "[" + ", ".join(_toml(item) for item in value) + "]"
     if isinstance(value, str):
@@ -460,11 +460,9 @@ def _toml(value: object) -> str:
     return repr(value)
 
 
-def _duration_text(value: float) -> str:
+def duration_text(value: float) -> str:
+    """Write seconds as ``parse_duration`` reads them, in the largest unit that fits."""
     for unit in ("w", "d", "h", "m", "s"):
         if value >= _UNITS[unit] and value % _UNITS[unit] == 0:
             return f"{value / _UNITS[unit]:g}{unit}"
     return f"{value * 1000:g}ms"
-
-
-duration_text = _duration_text

@@ -52,6 +52,9 @@ class _SafeFile:
                 self._write_through(self._fd, text.encode("utf-8", "backslashreplace"))
         except (OSError, ValueError):
             self.dropped += 1
+        else:
+            # The record that was written told of them.
+            self.dropped = 0
 
     def flush(self) -> None:
         """Do nothing: every record has been written."""
@@ -61,7 +64,7 @@ class _SafeFile:
         poll.register(fd, select.POLLOUT)
         while data:
             # A pipe that is ready takes PIPE_BUF bytes at once.
-            if not poll.poll(_PATIENCE_MS):
+            if not poll.poll(0 if self.dropped else _PATIENCE_MS):
                 raise BlockingIOError
             data = data[os.write(fd, data[: select.PIPE_BUF]) :]
 
@@ -121,7 +124,7 @@ def configure(level: str, form: str, stream: TextIO | None = None) -> None:
         _logger: object, _name: str, record: MutableMapping[str, Any]
     ) -> MutableMapping[str, Any]:
         if file.dropped:
-            record["records_dropped"], file.dropped = file.dropped, 0
+            record["records_dropped"] = file.dropped
         return record
 
     renderer: Callable[..., Any]

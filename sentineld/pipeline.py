@@ -7,9 +7,9 @@ Order is the promise: a batch commits whole (positions, agents, decisions), then
 then the log tells of it. A crash in between repeats the later steps, never the earlier ones.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from sentineld.batch import Inputs, Key, Part, combine
 from sentineld.decision import Decision
@@ -21,8 +21,15 @@ from sentineld.step import AgentState, Draft, Prior, Wish, step
 from sentineld.store import Commit, Store
 from sentineld.tail import Source
 
-#: Told of every agent's observations in a batch: (key, observations, their session names or nothing).
-OnObservations = Callable[[Key, list[Observation], list[str] | None], None]
+
+class Observer(Protocol):
+    """Looks on while a batch is judged, without a say in it: replay follows sessions this way."""
+
+    def runs(self, key: Key, run: list[Observation], names: list[str] | None) -> list[list[Observation]]:
+        """Cut an agent's observations (and their session names, if any has one) into consecutive runs."""
+
+    def judged(self, key: Key, peak: float) -> None:
+        """Take note of the highest score in the run that was just judged."""
 
 
 @dataclass(slots=True)
@@ -34,7 +41,10 @@ class Outcome:
 
 
 class Pipeline:
-    """The line of one database. Every method is one transaction; nothing is published or logged here."""
+    """The line of one database. Every method is one transaction; nothing is published or logged here.
+
+    Without ``is_durable`` (replay, whose database is in memory) agents are written once, by ``flush``.
+    """
 
     def __init__(
         self,
@@ -43,11 +53,13 @@ class Pipeline:
         *,
         agents_per_owner: int,
         clock_us: int = 0,
-        on_observations: OnObservations | None = None,
+        observer: Observer | None = None,
+        is_durable: bool = True,
     ) -> None:
         self.store = store
         self.roster = Roster(store, prior, agents_per_owner, clock_us)
-        self.on_observations = on_observations
+        self._observer = observer
+        self._is_durable = is_durable
         self._decision_no = store.meta().decision_no
 
     @property
@@ -66,10 +78,9 @@ class Pipeline:
         drafts: list[tuple[AgentState, Draft]] = []
         touched: list[AgentState] = []
         for key, run in inputs.observations.items():
-            if self.on_observations is not None:
-                self.on_observations(key, run, inputs.sessions.get(key))
-            state, found = step(self.roster.get(key, run[0][0]), self.prior, run)
+            state = self.roster.get(key, run[0][0])
             touched.append(state)
+            found = self._judge(key, state, run, inputs.sessions.get(key))
             drafts += [(state, draft) for draft in found]
         commit = Commit("read", at_us, parts=batch.parts, seen=seen, last_scan_us=last_scan_us)
         commit.sources = _account(batch)
@@ -100,6 +111,24 @@ class Pipeline:
         _, found = step(state, self.prior, [wish])
         commit = Commit("wish", wish.at_us, request_id=request_id, document=document)
         return self._finish(commit, [state], [(state, draft) for draft in found])
+
+    def flush(self) -> None:
+        """Write every agent that only memory holds; nothing to do on a durable line."""
+        if not self._is_durable:
+            self.store.commit(Commit("publish", 0, agents=[self.roster.row(state) for state in self.roster.all()]))
+
+    def _judge(
+        self, key: Key, state: AgentState, run: list[Observation], names: list[str] | None
+    ) -> list[Draft]:
+        if self._observer is None:
+            return step(state, self.prior, run)[1]
+        drafts: list[Draft] = []
+        for part in self._observer.runs(key, run, names):
+            peak, state.peak = state.peak, 0.0
+            drafts += step(state, self.prior, part)[1]
+            self._observer.judged(key, state.peak)
+            state.peak = max(peak, state.peak)
+        return drafts
 
     def _mark_duplicates(self, parts: Sequence[Part]) -> list[tuple[int, bytes, bytes]]:
         fresh: dict[tuple[int, bytes], list[bytes]] = {}
@@ -134,7 +163,8 @@ class Pipeline:
             number += 1
             name = self.roster.name(state)
             commit.decisions.append(decide(number, name, state, draft, self.prior, self._path, paths))
-        commit.agents = [self.roster.row(state) for state in touched]
+        # A line in memory writes an agent when it leaves memory, and all others at its end.
+        commit.agents = [self.roster.row(state) for state in touched if self._is_durable or state.is_cold]
         commit.bumps_seq = bool(commit.decisions)
         self.store.commit(commit)
         self._decision_no = number

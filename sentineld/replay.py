@@ -8,6 +8,8 @@ then exactly the daemon's.
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from operator import itemgetter
 
 from sentineld.archive import Archive
 from sentineld.batch import Key
@@ -26,10 +28,12 @@ from sentineld.settings import recorded_prior
 from sentineld.step import Prior
 from sentineld.store import Store
 from sentineld.tail import Tail, Trouble
-from sentineld.window import Window
+from sentineld.window import BUCKETS, Window
 
 #: A gap after which a new session begins, where telemetry names none.
 SESSION_GAP_US = 30 * 60 * SECOND_US
+
+_AT = itemgetter(0)
 
 
 @dataclass(slots=True)
@@ -41,10 +45,18 @@ class SessionPeak:
 
 
 @dataclass(slots=True)
-class _OpenSession:
+class _UnnamedSession:
+    #: The open session's name, last; before it those that a run went through on its way.
+    names: list[str]
+    clock_us: int
+
+
+@dataclass(slots=True)
+class _NamedSession:
     name: str
     window: Window
     clock_us: int = 0
+    level: int = 1
 
 
 @dataclass(slots=True)
@@ -52,58 +64,77 @@ class Sessions:
     """Scores every session by its own events, as if the agent had entered it with an empty window.
 
     A session is what telemetry names, else events without a gap of 30 minutes (named by its first event's
-    time). At most ``MAX_OPEN`` named sessions of an agent are followed at once.
+    time). After such a gap the agent's own window is empty, so the scores that the agent gets are the
+    session's as well; a named session may overlap others and has a window of its own. At most ``MAX_OPEN``
+    named sessions of an agent are followed at once.
     """
 
     MAX_OPEN = 64
 
     monitor: BehavioralMonitor
     peaks: dict[Key, dict[str, SessionPeak]] = field(default_factory=dict)
-    _open: dict[Key, dict[str, _OpenSession]] = field(default_factory=dict)
+    _unnamed: dict[Key, _UnnamedSession] = field(default_factory=dict)
+    _named: dict[Key, dict[str, _NamedSession]] = field(default_factory=dict)
 
-    def observe(self, key: Key, run: list[Observation], names: list[str] | None) -> None:
-        """Take in a run of one agent's observations with their session names (None: none has one)."""
-        if names is None:
-            self._add_unnamed(key, run)
-            return
-        start = 0
-        for end in range(1, len(run) + 1):
-            if end == len(run) or names[end] != names[start]:
-                part = run[start:end]
-                if names[start]:
-                    self._add(key, names[start], part)
-                else:
-                    self._add_unnamed(key, part)
-                start = end
+    def runs(self, key: Key, run: list[Observation], names: list[str] | None) -> list[list[Observation]]:
+        """Cut a run of one agent's observations at session gaps; named sessions are scored here."""
+        if names is not None or key in self._named or self.monitor.bucket_us * BUCKETS > SESSION_GAP_US:
+            self._score_named(key, run, names or [""] * len(run))
+            return [run]
+        session = self._unnamed.get(key)
+        latest = max(map(_AT, run))
+        is_near = session is not None and latest - session.clock_us <= SESSION_GAP_US
+        cuts = [] if is_near else self._gaps(run, None if session is None else session.clock_us)
+        if session is not None and not cuts:
+            session.clock_us = max(session.clock_us, latest)
+            return [run]
+        parts = [run[start:end] for start, end in pairwise([*cuts, len(run)])]
+        self._unnamed[key] = _UnnamedSession([iso(part[0][0]) for part in parts], latest)
+        if cuts[0] == 0:
+            return parts
+        self._unnamed[key].names.insert(0, session.names[-1] if session is not None else iso(run[0][0]))
+        return [run[: cuts[0]], *parts]
 
-    def _add_unnamed(self, key: Key, run: list[Observation]) -> None:
-        start = 0
-        session = self._open.get(key, {}).get("")
-        last = session.clock_us if session is not None else None
-        for position, item in enumerate(run):
-            if last is not None and item[0] - last > SESSION_GAP_US:
-                if position > start:
-                    self._add(key, "", run[start:position])
-                self._open.get(key, {}).pop("", None)
-                start = position
-            if last is None or item[0] > last:
-                last = item[0]
-        self._add(key, "", run[start:])
-
-    def _add(self, key: Key, name: str, run: list[Observation]) -> None:
-        sessions = self._open.setdefault(key, {})
-        session = sessions.get(name)
+    def judged(self, key: Key, peak: float) -> None:
+        """Take note of the highest score of the run that ``runs`` gave last and that was just judged."""
+        session = self._unnamed.get(key)
         if session is None:
-            if len(sessions) >= self.MAX_OPEN:
-                del sessions[next(iter(sessions))]
-            session = sessions[name] = _OpenSession(name or iso(run[0][0]), self.monitor.new_window())
-        peak = self.peaks.setdefault(key, {}).setdefault(session.name, SessionPeak())
-        position, level = 0, 1
-        while position < len(run):
-            stop = self.monitor.observe(session.window, session.clock_us, level, run, position)
-            position, session.clock_us = stop.position, stop.clock_us
-            level = level if stop.crossing is None else stop.crossing.level
-            peak.max_score = max(peak.max_score, stop.peak)
+            return
+        self._raise(key, session.names[0], peak)
+        if len(session.names) > 1:
+            session.names.pop(0)
+
+    @staticmethod
+    def _gaps(run: list[Observation], latest: int | None) -> list[int]:
+        cuts = [] if latest is not None else [0]
+        for position, item in enumerate(run):
+            if latest is not None and item[0] - latest > SESSION_GAP_US:
+                cuts.append(position)
+            if latest is None or item[0] > latest:
+                latest = item[0]
+        return cuts
+
+    def _score_named(self, key: Key, run: list[Observation], names: list[str]) -> None:
+        sessions = self._named.setdefault(key, {})
+        for item, name in zip(run, names, strict=True):
+            session = sessions.get(name)
+            if session is None or (not name and item[0] - session.clock_us > SESSION_GAP_US):
+                sessions.pop(name, None)
+                if len(sessions) >= self.MAX_OPEN:
+                    del sessions[next(iter(sessions))]
+                session = sessions[name] = _NamedSession(name or iso(item[0]), self.monitor.new_window())
+            stop = self.monitor.observe(session.window, session.clock_us, session.level, [item])
+            while stop.position == 0:
+                # Time alone has changed the level; the observation itself is still to come.
+                session.level = session.level if stop.crossing is None else stop.crossing.level
+                stop = self.monitor.observe(session.window, stop.clock_us, session.level, [item])
+            session.clock_us = stop.clock_us
+            session.level = session.level if stop.crossing is None else stop.crossing.level
+            self._raise(key, session.name, stop.peak)
+
+    def _raise(self, key: Key, name: str, score: float) -> None:
+        peak = self.peaks.setdefault(key, {}).setdefault(name, SessionPeak())
+        peak.max_score = max(peak.max_score, score)
         peak.max_tier = self.monitor.level(peak.max_score)
 
 
@@ -148,6 +179,7 @@ def replay(paths: Sequence[str], config: Config) -> Replayed:
             tail.accept(source)
         last_us = max([last_us, *(state.clock_us for state in pipeline.roster.warm())])
     decisions += pipeline.tick(last_us).decisions
+    pipeline.flush()
     tail.close()
     return Replayed(store, prior, sessions, _by_time(decisions), troubles, [])
 
@@ -180,6 +212,7 @@ def replay_as_observed(paths: Sequence[str], recorded: Store, config: Config) ->
         missing = archive.missing()
     if pruned:
         missing.insert(0, f"the first {pruned} inputs were pruned from the database")
+    pipeline.flush()
     return Replayed(store, pipeline.prior, sessions, decisions, [], missing)
 
 
@@ -199,7 +232,11 @@ def _by_time(decisions: list[Decision]) -> list[Decision]:
 
 def _pipeline(store: Store, prior: Prior, config: Config, sessions: Sessions) -> Pipeline:
     return Pipeline(
-        store, prior, agents_per_owner=config.limits.agents_per_owner, on_observations=sessions.observe
+        store,
+        prior,
+        agents_per_owner=config.limits.agents_per_owner,
+        observer=sessions,
+        is_durable=False,
     )
 
 

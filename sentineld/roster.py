@@ -8,7 +8,7 @@ Cold agents (empty window, tier 1) leave memory and come back from the database 
 from collections.abc import Iterator
 
 from sentineld.batch import Key
-from sentineld.step import AgentState, Prior, dump_state, elapse, load_state, new_state, refresh
+from sentineld.step import AgentState, Prior, dump_state, elapse, load_state, new_state
 from sentineld.store import AgentRow, Store
 
 #: Where events of ids beyond an owner's quota are counted; no record can claim this id.
@@ -79,7 +79,6 @@ class Roster:
 
     def row(self, state: AgentState) -> AgentRow:
         """Return what the database keeps of an agent."""
-        refresh(state, self.prior)
         return AgentRow(
             state.owner,
             state.agent_id,
@@ -88,6 +87,10 @@ class Roster:
             state.is_cold,
             dump_state(state),
         )
+
+    def all(self) -> list[AgentState]:
+        """Return every agent in memory."""
+        return list(self._states.values())
 
     def warm(self) -> list[AgentState]:
         """Return the agents that the passing of time can change."""
@@ -110,6 +113,9 @@ class Roster:
 
     def by_name(self, name: str) -> AgentState | None:
         """Return the state of a published agent, None for an unknown id."""
+        for key, known in self._names.items():
+            if known == name:
+                return self._states[key]
         row = self._store.agent_named(name)
         if row is None:
             return None

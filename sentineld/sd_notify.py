@@ -17,12 +17,12 @@ class Notifier:
         self.watchdog_us = int(watchdog_us) if watchdog_us.isdigit() and is_ours else 0
 
     def send(self, *states: str) -> None:
-        """Send states such as ``READY=1``. A socket that is gone is no reason to stop."""
+        """Send states such as ``READY=1``. A socket that is gone or full is no reason to stop."""
         if not self._address:
             return
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
                 sock.connect(self._address)
-                sock.sendall("\n".join(states).encode())
+                sock.send("\n".join(states).encode(), socket.MSG_DONTWAIT)
         except OSError:
             return

@@ -27,6 +27,7 @@ from sentineld.instant import SECOND_US
 from sentineld.intake import Batch, Intake
 from sentineld.journal import Journal
 from sentineld.mapping import NativeMapping
+from sentineld.monitor import NEVER_US
 from sentineld.pipeline import Outcome, Pipeline
 from sentineld.publisher import ObservingPublisher, Publisher
 from sentineld.rejects import Rejects
@@ -79,7 +80,9 @@ class Service:
         self._is_first_run = self._is_caught_up = False
         self._epoch = self._seq = self._logged_no = self._told_no = 0
         self._word = ""
+        # On the monotonic clock, but the deadline, which is an instant of effective time.
         self._next_scan = self._next_tick = self._next_heartbeat = self._next_ping = 0
+        self._next_deadline = NEVER_US
 
     def run(self) -> None:
         """Run until SIGTERM or SIGINT. Raises ``SentineldError`` for what an operator must mend first."""
@@ -173,9 +176,10 @@ class Service:
         """Do what is due by time; False once the daemon should stop."""
         now = clock.monotonic_us()
         # History counts at its own times: the present reaches it when all of it has been read.
-        if now >= self._next_tick and not self._is_first_run:
+        if not self._is_first_run and (now >= self._next_tick or clock.now_us() > self._next_deadline):
             self._tick()
             self._next_tick = now + self._tick_interval_us()
+            self._find_deadline()
         # Work was committed: the storage works.
         self._faults.discard("storage")
         self._pause_s = _FIRST_PAUSE_S
@@ -193,7 +197,14 @@ class Service:
             due.append(self._next_tick)
         if self._notifier.watchdog_us:
             due.append(self._next_ping)
-        return min(_MAX_WAIT_S, (min(due) - clock.monotonic_us()) / SECOND_US)
+        sleep_us = min(min(due) - clock.monotonic_us(), self._next_deadline + 1 - clock.now_us())
+        return min(_MAX_WAIT_S, sleep_us / SECOND_US)
+
+    def _find_deadline(self) -> None:
+        """Find when time alone will next change a tier: a pin ends, a quiet time is over."""
+        prior = self._pipeline.prior
+        deadlines = (prior.policy.next_deadline(state.standing) for state in self._pipeline.roster.warm())
+        self._next_deadline = min((at for at in deadlines if at is not None), default=NEVER_US)
 
     def _tick_interval_us(self) -> int:
         prior = self._pipeline.prior
@@ -232,6 +243,7 @@ class Service:
             self._told_no = meta.decision_no
             self._is_first_run, self._is_caught_up = meta.has_history, False
             self._next_tick = self._next_heartbeat = self._next_scan = 0
+            self._next_deadline = NEVER_US
             self._was_open = True
             self._log.info(
                 "started",
@@ -314,6 +326,7 @@ class Service:
             self._reporter.warn("too_many_agents", f"owner {owner}", limit=self.config.limits.agents_per_owner)
         roster.overflowed.clear()
         if outcome.decisions:
+            self._find_deadline()
             self._seq += 1
             self._publish(is_numbered=True)
             self._tell(outcome.decisions)

@@ -77,7 +77,7 @@ def check_apart(paths: Paths, directories: list[str]) -> None:
             if _lies_in(path, directory):
                 raise ConfigError(
                     f"{name} {path} lies inside the telemetry directory {directory}",
-                    hint="agents could write it: choose another --state-dir or --state-file",
+                    hint="choose another --state-dir or --state-file; agents could write this one",
                 )
         for path in (paths.requests, paths.rejects):
             if _lies_in(directory, path):

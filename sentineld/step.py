@@ -10,6 +10,7 @@ Decisions leave as ``Draft``: numbers, file names and texts are given where deci
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 
 import msgspec
 
@@ -19,6 +20,9 @@ from sentineld.monitor import NEVER_US, BehavioralMonitor, Crossing
 from sentineld.policy import Change, Policy, Standing
 from sentineld.profile import AgentBehavioralProfile
 from sentineld.tier import Tier
+
+#: When an observation counts.
+_AT = itemgetter(0)
 
 #: Observations kept as evidence for the next decision.
 RECENT = 8
@@ -177,7 +181,7 @@ def observe(state: AgentState, prior: Prior, run: Sequence[Observation], drafts:
             break
     state.events += len(run)
     state.recent = _latest(state, run)
-    state.last_activity_us = max(state.last_activity_us, max(item[0] for item in run))
+    state.last_activity_us = max(state.last_activity_us, max(map(_AT, run)))
 
 
 def elapse(state: AgentState, prior: Prior, at_us: int, drafts: list[Draft]) -> None:
@@ -245,16 +249,6 @@ def _obey(state: AgentState, prior: Prior, wish: Wish, drafts: list[Draft]) -> N
     elif state.standing.pinned_tier is not None:
         change = prior.policy.unpin(state.standing, at_us)
         drafts.append(Draft(change, moment, recent, wish.actor, wish.reason))
-
-
-def refresh(state: AgentState, prior: Prior) -> AgentState:
-    """Bring the readable part of the profile (counts, score, times) up to the state's own clock."""
-    profile = state.profile
-    profile.window.advance(state.clock_us // profile.window.bucket_us)
-    profile.refresh()
-    profile.anomaly_score = prior.monitor.score_window(profile.window).value
-    profile.last_activity = iso(state.last_activity_us)
-    return state
 
 
 _state_encoder = msgspec.json.Encoder()

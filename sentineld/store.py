@@ -179,6 +179,9 @@ class Store:
         try:
             if path != ":memory:" and os.stat(path).st_size == 0:
                 os.chmod(path, 0o600)
+            if not _is_new(connection):
+                # Before anything is configured: the journal mode is written into the file.
+                _check_ours(connection, path)
             _configure(connection, is_durable=is_durable)
             _migrate(connection, path, now_us, epoch_floor)
             return cls(connection, keeps_inputs=is_durable)
@@ -196,16 +199,20 @@ class Store:
             raise StoreError(
                 f"there is no database at {path}", hint="sentineld run --telemetry DIR --state-dir DIR"
             )
+        connection: sqlite3.Connection | None = None
         try:
-            connection = sqlite3.connect(
-                f"file:{_quote(path)}?mode=ro", uri=True, isolation_level=None, timeout=5.0
-            )
+            uri = f"file:{_quote(path)}?mode=ro"
+            connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=5.0)
             connection.execute("PRAGMA query_only=ON")
             connection.execute("PRAGMA trusted_schema=OFF")
             _check_ours(connection, path)
             return cls(connection)
-        except sqlite3.DatabaseError as error:
-            raise _cannot_open(path, error) from error
+        except BaseException as error:
+            if connection is not None:
+                connection.close()
+            if isinstance(error, sqlite3.DatabaseError):
+                raise _cannot_open(path, error) from error
+            raise
 
     def __enter__(self) -> "Store":
         return self
@@ -472,6 +479,10 @@ def _configure(db: sqlite3.Connection, *, is_durable: bool) -> None:
     db.execute("PRAGMA journal_size_limit=67108864")
 
 
+def _is_new(db: sqlite3.Connection) -> bool:
+    return bool(db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0] == 0)
+
+
 def _check_ours(db: sqlite3.Connection, path: str) -> None:
     if db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
         raise StoreError(f"{path} is not a sentineld database", hint="choose another --state-dir")
@@ -484,9 +495,7 @@ def _check_ours(db: sqlite3.Connection, path: str) -> None:
 
 
 def _migrate(db: sqlite3.Connection, path: str, now_us: int, epoch_floor: int) -> None:
-    is_new = db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0] == 0
-    if not is_new:
-        _check_ours(db, path)
+    if not _is_new(db):
         check = db.execute("PRAGMA quick_check(1)").fetchone()[0]
         if check != "ok":
             raise StoreError(

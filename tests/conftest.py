@@ -83,7 +83,7 @@ class Telemetry:
         """Write what three honest agents and one flooding one did in the last minutes."""
         for agent in NORMAL:
             self.append(f"{agent}.jsonl", *self.normal(agent))
-        self.append(f"{FLOODING}.jsonl", *self.flood())
+        self.append(f"{FLOODING}.jsonl", *self.flood(every=0.01))
 
 
 @dataclass
@@ -145,7 +145,7 @@ class Place:
     def command(self, *args: object, **more: Any) -> subprocess.CompletedProcess[str]:
         """Run one command with this state directory; never raises for its exit code."""
         argv = [sys.executable, "-m", "sentineld", *map(str, args)]
-        if args and args[0] not in ("keygen", "init") and "--state-dir" not in args:
+        if not {"keygen", "init", "--help", "--state-dir"} & set(args):
             argv += ["--state-dir", str(self.state_dir)]
         return subprocess.run(
             argv, capture_output=True, text=True, env=self.environment(), cwd=self.base, timeout=50, check=False, **more

@@ -4,6 +4,7 @@ Errors print ``error: ...`` and ``try: ...`` on stderr. Exit codes: 0 fine, 1 a 
 missing or stale, 75 another daemon, 77 no permission, 78 configuration.
 """
 
+import gc
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -102,6 +103,16 @@ def configuration(
 def daemon_paths(config: Config) -> Paths:
     """Return where the daemon of this configuration keeps its things."""
     return resolve_paths(config, os.environ, os.geteuid())
+
+
+def spare_the_collector() -> None:
+    """Let the cyclic garbage collector look rarely: records are freed by their reference counts.
+
+    Looking through every decoded record costs a sixth of the time of a replay, and finds nothing.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 100)
 
 
 def print_json(document: object) -> None:

@@ -10,6 +10,7 @@ from sentineld.cli.app import common, configuration, daemon_paths, print_json
 from sentineld.config import Config, key_file_path, options
 from sentineld.errors import ConfigError, SentineldError
 from sentineld.state_file import load_key
+from sentineld.statedir import check_apart
 
 
 @click.command(epilog="Example: sentineld check --config /etc/sentineld/sentineld.toml")
@@ -50,16 +51,10 @@ def _problems(config: Config) -> list[dict[str, Any]]:
             found.append(_problem("warning", f"telemetry directory {path} does not exist (yet)", f"mkdir -p {path}"))
         elif not os.access(path, os.R_OK | os.X_OK):
             found.append(_problem("warning", f"telemetry directory {path} is not readable", f"ls -ld {path}"))
-    paths = daemon_paths(config)
-    for path in config.telemetry.directories:
-        if os.path.commonpath([os.path.abspath(path), paths.state_dir]) == os.path.abspath(path):
-            found.append(
-                _problem(
-                    "error",
-                    f"the state directory {paths.state_dir} lies inside the telemetry directory {path}",
-                    "agents could write the daemon's state: choose another state_dir",
-                )
-            )
+    try:
+        check_apart(daemon_paths(config), [os.path.abspath(path) for path in config.telemetry.directories])
+    except ConfigError as error:
+        found.append(_problem("error", str(error), error.hint))
     if config.state.key_file:
         try:
             load_key(key_file_path(config, os.environ), config.state.key_id)

@@ -26,8 +26,12 @@ def init(
     """Write a configuration with every option explained. It observes; a comment says how to enforce."""
     chosen = [os.path.abspath(path) for path in directories] or ["/var/log/agents"]
     text = starter(chosen)
+    answer = {"written": None, "mode": "observe", "telemetry": chosen, "text": text}
     if only_print:
-        click.echo(text, nl=False)
+        if as_json:
+            print_json(answer)
+        else:
+            click.echo(text, nl=False)
         return
     path = os.path.abspath(config_path or default_config_file(os.environ, os.geteuid()))
     if os.path.exists(path) and not force:
@@ -39,7 +43,7 @@ def init(
     except OSError as error:
         raise AccessError(f"cannot write {path}: {error.strerror}", hint="sentineld init --config FILE") from error
     if as_json:
-        print_json({"written": path, "mode": "observe", "telemetry": chosen})
+        print_json({**answer, "written": path})
         return
     click.echo(f"wrote {path}")
     click.echo(f"It watches {', '.join(chosen)} in observe mode: nothing is restricted yet.")

@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from sentineld.cli.app import common, configuration, daemon_paths, print_json
+from sentineld.cli.app import common, configuration, daemon_paths, print_json, spare_the_collector
 from sentineld.explain import printable_path
 from sentineld.log import visible
 from sentineld.replay import Replayed, replay_as_observed
@@ -30,6 +30,7 @@ def replay(
     """Say who would have been demoted, when and why."""
     overrides = {} if format_name is None else {"telemetry.format": format_name}
     config = configuration(config_path, state_dir, overrides)
+    spare_the_collector()
     if as_observed:
         with Store.open_readonly(daemon_paths(config).database) as recorded:
             result = replay_as_observed(paths, recorded, config)
@@ -57,7 +58,7 @@ def _document(result: Replayed) -> dict[str, Any]:
         agents[row.name] = {
             "tier": state.standing.effective_tier,
             "max_tier": tiers.get(row.name, 1),
-            "score": round(state.profile.anomaly_score, 6),
+            "score": round(result.prior.monitor.score_window(state.profile.window).value, 6),
             "max_score": round(state.peak, 6),
             "events": state.events,
             "sessions": {

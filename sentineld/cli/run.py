@@ -2,14 +2,14 @@
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import click
 import msgspec
 
 from sentineld import log
-from sentineld.cli.app import common, configuration, daemon_paths, print_json
+from sentineld.cli.app import common, configuration, daemon_paths, print_json, spare_the_collector
 from sentineld.config import Config, Duration, parse_duration
 from sentineld.errors import AccessError, ConfigError, UsageError
 from sentineld.service import Service
@@ -64,10 +64,10 @@ def run(
     def load() -> Config:
         return _settled(configuration(config_file, state_dir, given), base)
 
-    config = load()
     lifetime = _lifetime(valid_for, once=once)
     if once and daemonize:
         raise UsageError("--once and --daemonize exclude each other", hint="sentineld run --once")
+    config = load()
     paths = daemon_paths(config)
     # What others than the daemon's user may write, they may forge; a looser umask is not inherited.
     os.umask(os.umask(0o077) | 0o022)
@@ -79,6 +79,7 @@ def run(
         with _detached(paths, lock, config) if daemonize else contextlib.nullcontext():
             os.ftruncate(lock, 0)
             os.pwrite(lock, b"%d\n" % os.getpid(), 0)
+            spare_the_collector()
             if once:
                 service.run_once(lifetime.us)
             else:

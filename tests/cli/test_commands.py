@@ -1,0 +1,178 @@
+"""What all commands share: help, errors with a next step, exit codes, text for 80 columns."""
+
+import json
+import stat
+import subprocess
+
+import pytest
+
+from sentineld.cli.app import COMMANDS
+
+
+def error_of(done, code):
+    assert done.returncode == code, done
+    lines = done.stderr.splitlines()
+    assert lines[0].startswith("error: "), done.stderr
+    assert lines[-1].startswith("try: "), done.stderr
+    assert "Traceback" not in done.stderr
+    return lines[0]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_has_a_sentence_an_example_and_the_common_options(place, name):
+    done = place.command(name, "--help")
+
+    assert (done.returncode, done.stderr) == (0, "")
+    for option in ("--json", "--state-dir", "--config"):
+        assert option in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    if name != "tier":
+        assert f"Example: sentineld {name} " in " ".join(done.stdout.split())
+
+
+def test_the_list_of_commands_names_each(place):
+    listed = place.command("--help").stdout
+    assert [name for name in COMMANDS if f"\n  {name} " not in listed] == []
+
+
+def test_an_unknown_command_names_the_nearest(place):
+    done = place.command("statsu")
+
+    assert error_of(done, 2) == "error: there is no command 'statsu'"
+    assert "try: sentineld status" in done.stderr
+
+
+@pytest.mark.parametrize("command", [["why"], ["log"], ["status"], ["pardon", "--reason", "x"], ["unpin", "--reason", "x"]])
+def test_an_unknown_agent_names_the_nearest(place, command):
+    place.telemetry.fill()
+    place.once()
+
+    done = place.command(*command, "scrapr")
+
+    assert error_of(done, 2) == "error: agent 'scrapr' is unknown"
+    assert "nearest: scraper" in done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize("command", [["why", "a"], ["log"], ["pardon", "a", "--reason", "x"], ["replay", "--as-observed", "."]])
+def test_without_a_database_the_next_step_is_to_run(place, command):
+    done = place.command(*command)
+
+    assert done.returncode != 0
+    assert "sentineld run" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["run"], 78),
+        (["run", "--telemetry", "telemetry", "--valid-for", "1h"], 2),
+        (["run", "--telemetry", "telemetry", "--once", "--daemonize"], 2),
+        (["run", "--telemetry", "telemetry", "--once", "--valid-for", "soon"], 2),
+        (["run", "--telemetry", "telemetry", "--format", "wordpres"], 78),
+        (["run", "--telemetry", "telemetry", "--mode", "off"], 2),
+        (["run", "--config", "missing.toml"], 78),
+        (["status", "--nonsense"], 2),
+        (["pin", "a", "4", "--reason", "x"], 2),
+        (["log", "--limit", "0"], 2),
+        (["replay"], 2),
+        (["check", "--config", "missing.toml"], 78),
+    ],
+)
+def test_errors_have_a_code_and_a_next_step(place, arguments, code):
+    error_of(place.command(*arguments), code)
+
+
+def test_a_configuration_that_may_not_be_read_is_no_permission(place, as_mortal):
+    config = place.config("")
+    config.chmod(0)
+
+    error_of(place.command("status", "--config", config, **as_mortal), 77)
+
+
+def test_an_unknown_option_names_the_nearest(place):
+    done = place.command("status", "--config", place.config("[detection]\nsuspicous_threshold = 1\n"))
+
+    error_of(done, 78)
+    assert "suspicious_threshold" in done.stderr.splitlines()[-1]
+
+
+def test_logs_go_to_stderr_and_documents_to_stdout(place):
+    place.telemetry.fill()
+
+    done = place.once("--json")
+
+    json.loads(done.stdout)
+    assert all(json.loads(line)["event"] for line in done.stderr.splitlines())
+
+
+def test_text_fits_80_columns(place):
+    place.telemetry.fill()
+    place.telemetry.append("x.jsonl", *place.telemetry.flood("a-very-long-name/of-an-agent@some.host.example.org", every=0.01))
+    place.once()
+    place.once("--mode", "observe")
+    texts = [place.command("status"), place.command("log"), place.command("status", "scraper")]
+    for done in texts:
+        assert done.returncode == 0
+        assert done.stdout.count("\n") > 2
+        long = [line for line in done.stdout.splitlines() if len(line) > 80 and "some.host" not in line]
+        assert long == []
+    why = place.command("why", "scraper").stdout
+    paths = str(place.telemetry.directory)
+    assert [line for line in why.splitlines() if len(line) > 80 and paths not in line] == []
+
+
+def test_the_command_that_why_gives_shows_the_last_record(place):
+    place.telemetry.fill()
+    place.once()
+
+    text = place.command("why", "scraper").stdout
+    recipe = next(line.partition(": ")[2] for line in text.splitlines() if "tail -c" in line)
+
+    record = json.loads(subprocess.run(recipe, shell=True, capture_output=True, check=True).stdout)
+    assert record["source"] == "scraper"
+
+
+def test_a_terminal_is_not_moved_by_what_an_operator_wrote(place):
+    place.telemetry.fill()
+    place.once()
+    place.json("pardon", "scraper", "--reason", "fine\x1b[2J\nerror: forged")
+    place.once()
+
+    for done in (place.command("log"), place.command("why", "scraper")):
+        assert "\x1b" not in done.stdout
+        assert "\nerror: forged" not in done.stdout
+
+
+def test_keygen_makes_a_secret_file_and_never_replaces_one(place):
+    assert place.command("keygen", "k").returncode == 0
+    key = place.base / "k"
+    before = key.read_text()
+
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
+    assert len(bytes.fromhex(before.strip())) == 32
+    error_of(place.command("keygen", "k"), 2)
+    assert key.read_text() == before
+
+
+def test_init_writes_a_configuration_that_runs_and_observes(place):
+    done = place.command("init", "--config", "new.toml", "--telemetry", place.telemetry.directory)
+    assert done.returncode == 0
+    place.telemetry.fill()
+
+    checked = place.command("check", "--config", "new.toml")
+    assert (checked.returncode, checked.stderr) == (0, "")
+    assert place.command("run", "--once", "--config", "new.toml").returncode == 0
+    assert place.state()["mode"] == "observe"
+    error_of(place.command("init", "--config", "new.toml"), 2)
+    assert place.command("init", "--config", "new.toml", "--force").returncode == 0
+
+
+def test_check_finds_what_would_not_work(place):
+    inside = place.config(f'state_dir = "{place.base}/state"\n[telemetry]\ndirectories = ["{place.base}"]\n', "inside.toml")
+    no_key = place.config(f'[telemetry]\ndirectories = ["{place.telemetry.directory}"]\n[state]\nkey_file = "/none"\n', "key.toml")
+    missing = place.config('[telemetry]\ndirectories = ["/none"]\n', "missing.toml")
+
+    assert [p["severity"] for p in place.json("check", "--config", inside, code=78)["problems"]] == ["error"]
+    assert [p["severity"] for p in place.json("check", "--config", no_key, code=78)["problems"]] == ["error"]
+    assert [p["severity"] for p in place.json("check", "--config", missing, code=1)["problems"]] == ["warning"]

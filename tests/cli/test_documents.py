@@ -1,0 +1,101 @@
+"""Every ``--json`` document, from the real command, against its published schema."""
+
+import json
+from functools import cache
+from pathlib import Path
+
+import pytest
+from jsonschema import Draft202012Validator
+from referencing import Registry, Resource
+
+SCHEMAS = Path(__file__).parents[2] / "sentineld" / "schemas"
+
+
+@cache
+def registry():
+    resources = [Resource.from_contents(json.loads(path.read_text())) for path in SCHEMAS.glob("*.schema.json")]
+    return Registry().with_resources((resource.id(), resource) for resource in resources)
+
+
+def closed(schema):
+    """The schema with no member allowed that it does not name: what we print must be documented."""
+    if isinstance(schema, dict):
+        closing = {"additionalProperties": False} if "properties" in schema else {}
+        return {**{key: closed(value) for key, value in schema.items()}, **closing}
+    return [closed(item) for item in schema] if isinstance(schema, list) else schema
+
+
+def check(name, document):
+    schema = closed(registry().contents(f"urn:sentineld:schema:{name}"))
+    Draft202012Validator(schema, registry=registry(), format_checker=Draft202012Validator.FORMAT_CHECKER).validate(document)
+
+
+@pytest.mark.parametrize("path", sorted(SCHEMAS.glob("*.json")), ids=lambda path: path.name)
+def test_every_schema_is_a_schema(path):
+    schema = json.loads(path.read_text())
+    Draft202012Validator.check_schema(schema)
+    assert schema["$id"] == f"urn:sentineld:schema:{path.name.removesuffix('.schema.json')}"
+
+
+def test_documents_are_as_their_schemas_say(place):
+    telemetry = place.telemetry
+    telemetry.fill()
+    telemetry.append("bad.jsonl", b"{\n", b"\n")
+    (telemetry.directory / "one.json").write_text(json.dumps(telemetry.normal("biller", 2)))
+    check("status", json.loads(place.once("--json").stdout))
+    check("state", place.state())
+    check("status", place.json("status"))
+    check("status", place.json("status", "scraper"))
+    check("why", place.json("why", "scraper"))
+    check("why", place.json("why", "biller"))
+    check("log", place.json("log"))
+    check("tier", place.json("tier", "scraper", code=1))
+    check("replay", place.json("replay", telemetry.directory))
+    check("replay", place.json("replay", "--as-observed", telemetry.directory))
+    for wish in (["pardon", "scraper"], ["pin", "biller", 2, "--until", "1h"], ["unpin", "mailer"]):
+        check("wish", place.json(*wish, "--reason", "a test"))
+    place.once("--mode", "observe")
+    check("state", place.state())
+    check("status", place.json("status"))
+    for line in (place.state_dir / "decisions.jsonl").read_text().splitlines():
+        check("decision", json.loads(line))
+
+
+def test_a_signed_state_file_is_as_its_schema_says(place):
+    check("keygen", place.json("keygen", "k"))
+    place.telemetry.fill()
+    place.once("--config", place.config('[state]\nkey_file = "k"\n'))
+
+    state = place.state()
+    check("state", state)
+    assert state["signature"]
+
+
+def test_documents_of_the_configuration_are_as_their_schemas_say(place):
+    check("init", place.json("init", "--print"))
+    written = place.json("init", "--config", "new.toml", "--telemetry", place.telemetry.directory)
+    check("init", written)
+    assert (place.base / "new.toml").read_text() == written["text"]
+    check("check", place.json("check", "--config", "new.toml"))
+    check("check", place.json("check", code=1))
+    place.config("[nonsense]\n")
+    check("check", place.json("check", "--config", "sentineld.toml", code=78))
+
+
+def test_status_without_a_database_is_a_document_that_knows_nothing(place):
+    document = place.json("status", code=3)
+
+    check("status", document)
+    assert document["agents"] == document["files"] == {}
+    assert document["state"]["fresh"] is False
+    assert document["state"]["reason"]
+    assert not place.state_dir.exists(), "looking changes nothing"
+
+
+def test_a_schema_refuses_what_it_should(place):
+    place.telemetry.fill()
+    document = json.loads(place.once("--json").stdout)
+    document["agents"]["scraper"]["tier"] = 4
+
+    with pytest.raises(Exception, match="4 is greater than the maximum of 3"):
+        check("status", document)

@@ -1,0 +1,188 @@
+"""Decoding: what is refused, and why."""
+
+import pytest
+
+from sentineld.decode import KEPT_BYTES, Reject, decode_document, decode_line, decode_lines, encode_element
+
+DEEP = b'{"a":' * 33 + b"1" + b"}" * 33
+REFUSED = [
+    (b'{"a":NaN}', "malformed_json"),
+    (b'{"a":Infinity}', "malformed_json"),
+    (b'{"a":-Infinity}', "malformed_json"),
+    (b'{"a":1e999}', "malformed_json"),
+    (b'{"a":' + b"9" * 5000 + b"}", "malformed_json"),
+    (b'{"a":01}', "malformed_json"),
+    (b"{'a':1}", "malformed_json"),
+    (b'{"a":1,}', "malformed_json"),
+    (b'{"a":1', "malformed_json"),
+    (b'{"a":1} x', "malformed_json"),
+    (b'{"a":1}{"b":2}', "malformed_json"),
+    (b'{"a":"\xff"}', "malformed_json"),
+    (b'{"a":"\xed\xa0\x80"}', "malformed_json"),
+    (b'{"a":"\\ud800"}', "malformed_json"),
+    (b'{"\\udc00":1}', "malformed_json"),
+    (b'{"a":"x\x00y"}', "malformed_json"),
+    (b'{"a":1}\x00', "malformed_json"),
+    (b"\x00\x00\x00\x00", "malformed_json"),
+    (b"\x0c", "malformed_json"),
+    (b'\xef\xbb\xbf{"a":1}', "malformed_json"),
+    (b'{"a":"x\ry"}', "malformed_json"),
+    (b"[1,2]", "not_an_object"),
+    (b'"text"', "not_an_object"),
+    (b"17", "not_an_object"),
+    (b"null", "not_an_object"),
+    (b"true", "not_an_object"),
+    (b'{"a":1,"a":2}', "duplicate_key"),
+    (b'{"a":1,"a":1}', "duplicate_key"),
+    (b'{"a":1,"\\u0061":2}', "duplicate_key"),
+    (b'{"\\u0022":1,"\\"":2}', "duplicate_key"),
+    (b'{"\\u0022":1,"\\u0022":2,"b":"\\u0022\\u0022\\u0022"}', "duplicate_key"),
+    (b'{"b":"\\u0022\\u0022","a":1,"a":1}', "duplicate_key"),
+    (b'{"":1,"":2}', "duplicate_key"),
+    (b'{"x":[{"y":{"a":1,"b":2,"a":3}}]}', "duplicate_key"),
+    (b'{"a":1,"a":2,"n":' + b"9" * 4000 + b"}", "duplicate_key"),
+    (DEEP, "too_deep"),
+    (b'{"a":' + b"[" * 32 + b"]" * 32 + b"}", "too_deep"),
+    (b'{"a":' * 50_000 + b"1" + b"}" * 50_000, "too_deep"),
+]
+ACCEPTED = [
+    (b"{}", {}),
+    (b' {"a":1}\t', {"a": 1}),
+    (b'{"a":1}\r', {"a": 1}),
+    ('{"a":"\u2028\u2029\u0085"}'.encode(), {"a": "\u2028\u2029\u0085"}),
+    (b'{"a":"\\u0000\\u001f"}', {"a": "\x00\x1f"}),
+    (b'{"a":"\\ud83d\\ude00"}', {"a": "\U0001f600"}),
+    (b'{"a":"\\u0022","b":"\\"\\\\u0022"}', {"a": '"', "b": '"\\u0022'}),
+    (b'{"a":{"a":{"a":1}},"b":[{"a":1},{"a":1}]}', {"a": {"a": {"a": 1}}, "b": [{"a": 1}, {"a": 1}]}),
+    (b'{"a":' + b"9" * 400 + b"}", {"a": int("9" * 400)}),
+    (b'{"a":"{{{{{{{{{{{{{{{{{{{{{{{{{{{{{{{{{{{{{{{{{"}', {"a": "{" * 41}),
+    (b'{"a":' * 32 + b"1" + b"}" * 32, None),
+    (b'{"a":[' + b",".join([b"{}"] * 99) + b"]}", {"a": [{}] * 99}),
+]
+
+
+@pytest.mark.parametrize(("line", "reason"), REFUSED)
+@pytest.mark.parametrize("neighbours", [b"", b'{"ok":1}\n'])
+def test_a_bad_line_is_refused_with_its_reason_and_place_and_its_neighbours_are_not(line, reason, neighbours):
+    decoded = decode_lines(neighbours + line + b"\n" + neighbours, 100)
+
+    [item] = decoded.rejects
+    assert (item.reason, item.offset, item.length, item.head) == (reason, 100 + len(neighbours), len(line), line[:KEPT_BYTES])
+    assert item.detail
+    assert decoded.records == [{"ok": 1}] * (2 * bool(neighbours))
+
+
+@pytest.mark.parametrize(("line", "record"), ACCEPTED)
+@pytest.mark.parametrize("neighbours", [b"", b'{"ok":1}\n', b"bad\n"])
+def test_a_good_line_is_accepted_among_good_and_bad_ones(line, record, neighbours):
+    decoded = decode_lines(neighbours + line + b"\n" + neighbours, 100)
+
+    assert 100 + len(neighbours) in decoded.offsets
+    if record is not None:
+        assert record in decoded.records
+
+
+@pytest.mark.parametrize("line", [b"", b" ", b"\t", b"\r", b" \r"])
+def test_a_blank_line_is_ignored_and_counted(line):
+    decoded = decode_lines(b'{"a":1}\n' + line + b'\n{"b":2}\n', 5)
+
+    assert decode_line(line) is None
+    assert (decoded.records, decoded.ignored) == ([{"a": 1}, {"b": 2}], [13])
+    assert decoded.offsets == [5, 14 + len(line)]
+
+
+@pytest.mark.parametrize(
+    "data", [b'{"a":1}{"b":2}\n\n', b'\n{"a":1}{"b":2}\n', b'{"a":\n1}{"b":2}\n', b'{"a":1} {"b":2}\n \n', b'{"a":1}{"b":2}\n{"c":\n3}\n']
+)
+def test_two_objects_on_one_line_do_not_make_up_for_a_line_without_any(data):
+    decoded = decode_lines(data, 9)
+
+    assert decoded.records == []
+    assert len(decoded.rejects) + len(decoded.ignored) == data.count(b"\n")
+
+
+def test_a_byte_order_mark_is_accepted_at_the_start_of_the_file_only():
+    at_start = decode_lines(b'\xef\xbb\xbf{"a":1}\n{"b":2}\n', 0)
+    later = decode_lines(b'\xef\xbb\xbf{"a":1}\n{"b":2}\n', 64)
+
+    assert (at_start.records, at_start.offsets) == ([{"a": 1}, {"b": 2}], [0, 11])
+    assert ([item.offset for item in later.rejects], later.offsets) == ([64], [75])
+
+
+def test_windows_line_ends_are_white_space():
+    decoded = decode_lines(b'{"a":1}\r\n\r\n{"b":2}\r\n', 3)
+
+    assert (decoded.records, decoded.offsets, decoded.ignored) == ([{"a": 1}, {"b": 2}], [3, 14], [12])
+
+
+def test_nothing_is_nothing():
+    decoded = decode_lines(b"", 0)
+
+    assert (decoded.records, decoded.offsets, decoded.rejects, decoded.ignored) == ([], [], [], [])
+
+
+def test_at_most_four_kibibytes_of_a_rejected_line_are_kept():
+    line = b"x" * 100_000
+
+    [item] = decode_lines(line + b"\n", 1).rejects
+    assert (len(item.head), item.length) == (KEPT_BYTES, 100_000)
+
+
+# Documents.
+
+
+def test_a_document_is_one_object_or_an_array_of_them():
+    assert decode_document(b'{"a":1}') == [{"a": 1}]
+    assert decode_document(b'\xef\xbb\xbf[{"a":1},\n {"b":2}]\n') == [{"a": 1}, {"b": 2}]
+    assert decode_document(b"[]") == []
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "malformed_json"),
+        (b"[{", "malformed_json"),
+        (b'[{"a":NaN}]', "malformed_json"),
+        (b"17", "not_an_object"),
+        (b'"x"', "not_an_object"),
+        (b"[" * 50_000 + b"]" * 50_000, "too_deep"),
+    ],
+)
+def test_a_document_that_is_not_complete_json_is_one_reject(data, reason):
+    result = decode_document(data)
+
+    assert isinstance(result, Reject)
+    assert (result.reason, result.offset) == (reason, 0)
+
+
+def test_bad_elements_are_refused_one_by_one_with_their_numbers():
+    result = decode_document(b'[{"a":1},7,{"a":1,"a":2},' + DEEP + b',{"x":[{"b":1,"b":2}]},[{"c":1,"c":2}],{"a":2}]')
+
+    assert [(item.reason, item.offset) if isinstance(item, Reject) else item for item in result] == [
+        {"a": 1},
+        ("not_an_object", 1),
+        ("duplicate_key", 2),
+        ("too_deep", 3),
+        ("duplicate_key", 4),
+        ("not_an_object", 5),
+        {"a": 2},
+    ]
+
+
+def test_a_deep_element_does_not_hide_a_duplicate_key_in_another():
+    deep = b'{"a":' * 900 + b"1" + b"}" * 900
+
+    result = decode_document(b'[{"a":1,"a":2},' + deep + b"]")
+
+    accepted = [] if isinstance(result, Reject) else [item for item in result if not isinstance(item, Reject)]
+    assert accepted == []
+
+
+def test_a_single_object_with_a_duplicate_key_is_refused():
+    [item] = decode_document(b'{"a":1,"a":2}')
+
+    assert item.reason == "duplicate_key"
+
+
+def test_equal_elements_are_encoded_equally_whatever_their_order():
+    assert encode_element({"b": 1, "a": [{"d": 1, "c": 2}]}) == encode_element({"a": [{"c": 2, "d": 1}], "b": 1})
