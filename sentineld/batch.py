@@ -152,7 +152,7 @@ def _combine_one_file(parts: list[Part], key_of: Callable[[int, str], Key]) -> I
     event_types: Counter[str] = Counter()
     for part in parts:
         rows = part.rows
-        observations = zip(  # noqa: B905 (the endless column ends with the others)
+        observations = zip(
             effective_times(part),
             rows.kinds,
             rows.entropies,

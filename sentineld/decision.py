@@ -5,7 +5,17 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 #: Why a tier changed. New words may be added; readers must accept unknown ones.
-CAUSES = ("detected", "rule", "recovered", "pardoned", "pinned", "unpinned", "expired", "identity", "telemetry_gap")
+CAUSES = (
+    "detected",
+    "rule",
+    "recovered",
+    "pardoned",
+    "pinned",
+    "unpinned",
+    "expired",
+    "identity",
+    "telemetry_gap",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -223,8 +223,8 @@ def _mark(pairs: list[tuple[str, object]]) -> object:
 
 
 def _marked(source: bytes) -> Any:  # noqa: ANN401 (JSON)
-    # A second opinion on accepted JSON, with a mark where an object repeats a key. Numbers stay text: the
-    # standard library refuses long ones.
+    # A second opinion on accepted JSON, with a mark where an object repeats a key. Numbers stay text, so that
+    # no limit of the standard library's on their length can end the reading.
     return json.loads(source, object_pairs_hook=_mark, parse_int=str, parse_float=str)
 
 

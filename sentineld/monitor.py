@@ -131,9 +131,7 @@ class BehavioralMonitor:
         self.saturation = self.SATURATION if saturation is None else saturation
         self._validate()
         self.bucket_us = -(-round(self.window_seconds * SECOND_US) // BUCKETS_BEFORE)
-        shares = [
-            min(1.0, math.log1p(n) / math.log1p(self.saturation)) for n in range(self.saturation + 1)
-        ]
+        shares = [min(1.0, math.log1p(n) / math.log1p(self.saturation)) for n in range(self.saturation + 1)]
         self._file_parts = [self.file_weight * share for share in shares]
         self._network_parts = [self.network_weight * share for share in shares]
         self._clock = clock
@@ -166,9 +164,7 @@ class BehavioralMonitor:
                 f"anomalous_threshold ({self.anomalous_threshold!r})"
             )
         if not (math.isfinite(self.window_seconds) and 0.03 <= self.window_seconds <= 31_536_000):
-            raise ValueError(
-                f"window_seconds must be between 0.03 s and a year, not {self.window_seconds!r}"
-            )
+            raise ValueError(f"window_seconds must be between 0.03 s and a year, not {self.window_seconds!r}")
 
     @property
     def version(self) -> str:

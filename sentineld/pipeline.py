@@ -17,7 +17,7 @@ from sentineld.event import Observation, Tick
 from sentineld.explain import decide
 from sentineld.intake import Batch
 from sentineld.roster import Roster
-from sentineld.step import AgentState, Draft, Prior, Wish, step
+from sentineld.step import AgentState, Draft, Prior, Wish, observe, step
 from sentineld.store import Commit, Store
 from sentineld.tail import Source
 
@@ -120,12 +120,13 @@ class Pipeline:
     def _judge(
         self, key: Key, state: AgentState, run: list[Observation], names: list[str] | None
     ) -> list[Draft]:
-        if self._observer is None:
-            return step(state, self.prior, run)[1]
         drafts: list[Draft] = []
+        if self._observer is None:
+            observe(state, self.prior, run, drafts)
+            return drafts
         for part in self._observer.runs(key, run, names):
             peak, state.peak = state.peak, 0.0
-            drafts += step(state, self.prior, part)[1]
+            observe(state, self.prior, part, drafts)
             self._observer.judged(key, state.peak)
             state.peak = max(peak, state.peak)
         return drafts

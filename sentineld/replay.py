@@ -238,5 +238,3 @@ def _pipeline(store: Store, prior: Prior, config: Config, sessions: Sessions) ->
         observer=sessions,
         is_durable=False,
     )
-
-

@@ -40,7 +40,7 @@ class Roster:
         self._admitted.clear()
         self._owner_counts = self._store.owner_counts()
         for row in self._store.agents(warm_only=True):
-            elapse(self._remember(row), self.prior, self.clock_us, [])
+            self._remember(row)
 
     def set_prior(self, prior: Prior) -> None:
         """Judge by other thresholds and rules from here on; what happened before stays as it was judged."""
@@ -71,6 +71,7 @@ class Roster:
                 name = f"{key[1]}#{key[0]}"
             self._names[key] = name
             self._new_names[name] = key
+            self._catch_up(state)
         return state
 
     def name(self, state: AgentState) -> str:
@@ -129,8 +130,15 @@ class Roster:
         key = (row.owner, row.agent_id)
         state = self._states[key] = load_state(row.state)
         self._fit_window(state)
+        self._catch_up(state)
         self._names[key] = row.name
         return state
+
+    def _catch_up(self, state: AgentState) -> None:
+        # Everybody has heard of the latest tick, also who was not in memory then: else the result would
+        # depend on who happened to be, and a restart, after which all are told, would change it. Nothing is
+        # decided here: what that tick decided was committed with it.
+        elapse(state, self.prior, self.clock_us, [])
 
     def _fit_window(self, state: AgentState) -> None:
         if state.profile.window.bucket_us != self.prior.monitor.bucket_us:

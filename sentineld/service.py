@@ -8,7 +8,6 @@ is judged runs on the wall clock, as telemetry does.
 """
 
 import contextlib
-import grp
 import json
 import os
 import sqlite3
@@ -18,23 +17,21 @@ from typing import Any
 import structlog
 
 from sentineld import clock, log, requests
-from sentineld.config import Config, key_file_path, options
-from sentineld.decision import Decision
+from sentineld.config import Config, options
 from sentineld.decode import Reject
 from sentineld.errors import AccessError, ConfigError, SentineldError, StoreError
 from sentineld.explain import printable_path
 from sentineld.instant import SECOND_US
 from sentineld.intake import Batch, Intake
-from sentineld.journal import Journal
 from sentineld.mapping import NativeMapping
 from sentineld.monitor import NEVER_US
+from sentineld.outlet import Outlet
 from sentineld.pipeline import Outcome, Pipeline
-from sentineld.publisher import ObservingPublisher, Publisher
 from sentineld.rejects import Rejects
 from sentineld.sd_notify import Notifier
 from sentineld.settings import recorded_prior
 from sentineld.signals import Signals
-from sentineld.state_file import load_key, remove_leftovers
+from sentineld.state_file import remove_leftovers
 from sentineld.statedir import Paths, resolve_paths
 from sentineld.store import Commit, Store
 from sentineld.tail import Tail, Trouble
@@ -46,8 +43,6 @@ _BACKLOG_BYTES = 1 << 20
 _MAX_WAIT_S = 5.0
 #: Pauses between attempts to reopen a database that failed, seconds: doubling from the first to the last.
 _FIRST_PAUSE_S, _LAST_PAUSE_S = 0.25, 5.0
-#: How often a daemon that could not publish or log tries again.
-_RETRY_US = SECOND_US
 
 
 class Service:
@@ -56,37 +51,33 @@ class Service:
     Raises ``ConfigError`` for a key that cannot be used.
     """
 
-    def __init__(self, config: Config, paths: Paths, env: Mapping[str, str], load: Callable[[], Config]) -> None:
+    def __init__(
+        self, config: Config, paths: Paths, env: Mapping[str, str], load: Callable[[], Config]
+    ) -> None:
         self.config = config
         self.paths = paths
         self._env = env
         self._load = load
         self._log = structlog.get_logger()
         self._reporter = log.Reporter(clock.monotonic_us)
-        self._publisher = self._make_publisher(config)
-        self._journal = Journal(paths.journal)
+        self._outlet = Outlet(config, paths, env, self._reporter)
         self._rejects = Rejects(paths.rejects, config.limits.rejects_bytes)
-        #: What does not work now: its kind (storage, publish, decision_log, rejects).
-        self._faults: set[str] = set()
-        self._was_open = self._is_ready = False
+        self._was_open = False
         self._pause_s = _FIRST_PAUSE_S
         self._signals: Signals
-        self._notifier: Notifier
         self._watch: Watch
         self._store: Store
         self._pipeline: Pipeline
         self._tail: Tail
         self._intake: Intake
         self._is_first_run = self._is_caught_up = False
-        self._epoch = self._seq = self._logged_no = self._told_no = 0
-        self._word = ""
         # On the monotonic clock, but the deadline, which is an instant of effective time.
-        self._next_scan = self._next_tick = self._next_heartbeat = self._next_ping = 0
+        self._next_scan = self._next_tick = self._next_ping = 0
         self._next_deadline = NEVER_US
 
     def run(self) -> None:
         """Run until SIGTERM or SIGINT. Raises ``SentineldError`` for what an operator must mend first."""
-        self._notifier = Notifier(self._env)
+        self._outlet.notifier = Notifier(self._env)
         with Signals() as self._signals:
             while not self._signals.is_stopping:
                 try:
@@ -95,7 +86,7 @@ class Service:
                     if isinstance(error, SentineldError) and not self._was_open:
                         raise
                     # Nothing was committed: everything is read again from the database once it works.
-                    self._fault("storage", "storage_failed", error)
+                    self._outlet.fault("storage", "storage_failed", error)
                     self._signals.wait(self._pause_s)
                     self._pause_s = min(_LAST_PAUSE_S, self._pause_s * 2)
 
@@ -105,8 +96,7 @@ class Service:
         Raises ``AccessError`` where the state file cannot be written, ``StoreError`` where the storage fails;
         what was committed until then stays.
         """
-        self._notifier = Notifier({})
-        self._publisher.valid_for_us = valid_for_us
+        self._outlet.publisher.valid_for_us = valid_for_us
         try:
             with self._open():
                 self._tail.is_final = True
@@ -119,12 +109,13 @@ class Service:
                 self._tick()
                 self._is_caught_up = True
                 self._publish()
-                self._commit_bookkeeping()
+                self._outlet.keep_books(last_scan_us=self._tail.last_scan_us)
         except sqlite3.Error as error:
             raise StoreError(
-                f"the database {self.paths.database} failed: {error}", hint="check the disk, then run it again"
+                f"the database {self.paths.database} failed: {error}",
+                hint="check the disk, then run again",
             ) from error
-        if "publish" in self._faults:
+        if "publish" in self._outlet.faults:
             raise AccessError(
                 f"cannot publish {self.paths.state_file}", hint="check the directory's owner, mode and space"
             )
@@ -140,12 +131,12 @@ class Service:
                 self._scan()
                 self._read_history(self._beat)
                 self._loop()
-                self._notifier.send("STOPPING=1")
+                self._outlet.notifier.send("STOPPING=1")
                 self._publish(status="shutdown")
-                self._commit_bookkeeping()
+                self._outlet.keep_books(last_scan_us=self._tail.last_scan_us)
             finally:
                 self._watch.stop()
-        self._log.info("stopped", seq=self._seq)
+        self._log.info("stopped", seq=self._outlet.seq)
 
     def _loop(self) -> None:
         while not self._signals.is_stopping:
@@ -181,30 +172,36 @@ class Service:
             self._next_tick = now + self._tick_interval_us()
             self._find_deadline()
         # Work was committed: the storage works.
-        self._faults.discard("storage")
+        self._outlet.faults.discard("storage")
         self._pause_s = _FIRST_PAUSE_S
-        if now >= self._next_heartbeat or self._word != self._status():
-            self._tell_log()
+        if now >= self._outlet.next_heartbeat or self._outlet.word != self._status():
+            self._outlet.write_log()
             self._publish()
-        if self._notifier.watchdog_us and now >= self._next_ping and not self._faults & {"storage", "publish"}:
-            self._next_ping = now + self._notifier.watchdog_us // 4
-            self._notifier.send("WATCHDOG=1")
+        self._ping(now)
         return not self._signals.is_stopping
 
+    def _ping(self, now: int) -> None:
+        # A daemon that cannot publish is no living one to systemd: a restart makes its directories anew.
+        notifier = self._outlet.notifier
+        if notifier.watchdog_us and now >= self._next_ping and "publish" not in self._outlet.faults:
+            self._next_ping = now + notifier.watchdog_us // 4
+            notifier.send("WATCHDOG=1")
+
     def _wait_s(self) -> float:
-        due = [self._next_heartbeat, self._next_scan]
+        due = [self._outlet.next_heartbeat, self._next_scan]
         if self._pipeline.roster.warm():
             due.append(self._next_tick)
-        if self._notifier.watchdog_us:
+        if self._outlet.notifier.watchdog_us:
             due.append(self._next_ping)
         sleep_us = min(min(due) - clock.monotonic_us(), self._next_deadline + 1 - clock.now_us())
         return min(_MAX_WAIT_S, sleep_us / SECOND_US)
 
     def _find_deadline(self) -> None:
         """Find when time alone will next change a tier: a pin ends, a quiet time is over."""
-        prior = self._pipeline.prior
-        deadlines = (prior.policy.next_deadline(state.standing) for state in self._pipeline.roster.warm())
-        self._next_deadline = min((at for at in deadlines if at is not None), default=NEVER_US)
+        policy, now = self._pipeline.prior.policy, clock.now_us()
+        deadlines = (policy.next_deadline(state.standing) for state in self._pipeline.roster.warm())
+        # What should be over is left to the next regular tick, lest a clock that was set back keep us awake.
+        self._next_deadline = min((at for at in deadlines if at is not None and at >= now), default=NEVER_US)
 
     def _tick_interval_us(self) -> int:
         prior = self._pipeline.prior
@@ -223,7 +220,11 @@ class Service:
             meta = store.meta()
             self._store = store
             # First by the settings of the last run: what time has done since then, it did under those.
-            prior = recorded_prior(json.loads(meta.settings), self.config) if meta.settings else self.config.prior()
+            prior = (
+                recorded_prior(json.loads(meta.settings), self.config)
+                if meta.settings
+                else self.config.prior()
+            )
             self._pipeline = Pipeline(
                 store, prior, agents_per_owner=self.config.limits.agents_per_owner, clock_us=meta.clock
             )
@@ -239,23 +240,11 @@ class Service:
             )
             tail.restore(store.sources(with_gone=False), meta.last_scan)
             self._intake = Intake(tail, NativeMapping())
-            self._epoch, self._seq, self._logged_no = meta.epoch, meta.seq, meta.logged_no
-            self._told_no = meta.decision_no
             self._is_first_run, self._is_caught_up = meta.has_history, False
-            self._next_tick = self._next_heartbeat = self._next_scan = 0
+            self._next_tick = self._next_scan = 0
             self._next_deadline = NEVER_US
             self._was_open = True
-            self._log.info(
-                "started",
-                mode=self._publisher.mode,
-                state_file=self.paths.state_file,
-                state_dir=self.paths.state_dir,
-                telemetry=[printable_path(path) for path in tail.directories],
-                epoch=self._epoch,
-                is_signed=self._publisher.key is not None,
-            )
-            # What a crash left between commit and log is told now.
-            self._tell_log()
+            self._outlet.open(store)
             yield
         finally:
             if tail is not None:
@@ -275,7 +264,7 @@ class Service:
     def _scan(self) -> None:
         self._tail.scan()
         self._next_scan = clock.monotonic_us() + self.config.telemetry.rescan_interval.us
-        self._publisher.isolation = self._isolation()
+        self._outlet.judge_isolation({source.owner for source in self._tail.sources()})
         if batch := self._intake.torn():
             self._take(batch)
 
@@ -316,20 +305,21 @@ class Service:
             )
         try:
             self._rejects.keep(path, rejects, now)
-            self._faults.discard("rejects")
+            self._outlet.faults.discard("rejects")
         except OSError as error:
-            self._fault("rejects", "rejects_not_kept", error)
+            self._outlet.fault("rejects", "rejects_not_kept", error)
 
     def _after(self, outcome: Outcome) -> None:
         roster = self._pipeline.roster
         for owner in sorted(roster.overflowed):
-            self._reporter.warn("too_many_agents", f"owner {owner}", limit=self.config.limits.agents_per_owner)
+            self._reporter.warn(
+                "too_many_agents", f"owner {owner}", limit=self.config.limits.agents_per_owner
+            )
         roster.overflowed.clear()
         if outcome.decisions:
             self._find_deadline()
-            self._seq += 1
             self._publish(is_numbered=True)
-            self._tell(outcome.decisions)
+            self._outlet.tell(outcome.decisions)
 
     def _obey_requests(self) -> None:
         # Until history has been read, the agents are not what the operator saw.
@@ -355,76 +345,15 @@ class Service:
     def _tick(self) -> None:
         self._after(self._pipeline.tick(clock.now_us()))
 
-    # Publishing and telling.
-
     def _publish(self, *, status: str = "", is_numbered: bool = False) -> None:
-        if not is_numbered:
-            self._store.commit(Commit("publish", clock.now_us(), bumps_seq=True, logged_no=self._logged_no))
-            self._seq += 1
         word = status or self._status()
-        try:
-            self._publisher.publish(self._epoch, self._seq, word, self._pipeline.roster.demoted())
-        except OSError as error:
-            # The old file stays and expires by itself; the next beat tries again.
-            self._fault("publish", "publish_failed", error)
-        else:
-            self._faults.discard("publish")
-            self._tell_systemd(word)
-        self._word = word
-        interval_us = _RETRY_US if self._faults else self._publisher.valid_for_us // 3
-        self._next_heartbeat = clock.monotonic_us() + interval_us
+        self._outlet.publish(word, self._pipeline.roster.demoted(), is_numbered=is_numbered)
 
     def _status(self) -> str:
         # A document that says that it could not be written would be a contradiction.
-        if self._faults - {"publish"}:
+        if self._outlet.faults - {"publish"}:
             return "degraded"
         return "ok" if self._is_caught_up else "catching_up"
-
-    def _tell_systemd(self, word: str) -> None:
-        states = [f"STATUS={word}: {len(self._tail.sources())} files, tiers published as number {self._seq}"]
-        if not self._is_ready:
-            self._is_ready = True
-            states.insert(0, "READY=1")
-        self._notifier.send(*states)
-
-    def _fault(self, kind: str, event: str, error: Exception) -> None:
-        self._faults.add(kind)
-        self._reporter.warn(event, type(error).__name__, error=str(error))
-        if kind in ("storage", "publish"):
-            self._notifier.send(f"STATUS=degraded: {error}")
-
-    def _tell(self, decisions: Sequence[Decision]) -> None:
-        self._told_no = decisions[-1].decision_no
-        self._tell_log()
-        for decision in decisions:
-            self._log.info(
-                _EVENT_NAMES.get(decision.cause, "tier_changed"),
-                decision_id=decision.decision_id,
-                from_tier=decision.from_tier,
-                to_tier=decision.to_tier,
-                score=decision.score,
-                cause=decision.cause,
-                decided_at=decision.decided_at,
-                mode=self._publisher.mode,
-                given={"agent": decision.agent_id, "actor": decision.actor, "reason": decision.note},
-            )
-
-    def _tell_log(self) -> None:
-        """Append to the decision log what it does not hold yet, however often that failed before."""
-        if self._logged_no == self._told_no:
-            return
-        try:
-            self._journal.append(self._store.decisions(after=self._logged_no))
-        except OSError as error:
-            self._fault("decision_log", "decision_log_failed", error)
-        else:
-            self._logged_no = self._told_no
-            self._faults.discard("decision_log")
-
-    def _commit_bookkeeping(self) -> None:
-        self._store.commit(
-            Commit("publish", clock.now_us(), logged_no=self._logged_no, last_scan_us=self._tail.last_scan_us)
-        )
 
     def _trouble(self, trouble: Trouble) -> None:
         path = printable_path(trouble.path)
@@ -439,42 +368,6 @@ class Service:
 
     # Configuration.
 
-    def _make_publisher(self, config: Config) -> Publisher:
-        key = None
-        if config.state.key_file:
-            key = load_key(key_file_path(config, self._env), config.state.key_id)
-        make = ObservingPublisher if config.mode == "observe" else Publisher
-        return make(
-            self.paths.state_file,
-            config.state.valid_for.us,
-            self._isolation_of_directory(),
-            key,
-            self._group(config.state.group),
-        )
-
-    def _group(self, name: str) -> int | None:
-        if not name:
-            return None
-        try:
-            gid = grp.getgrnam(name).gr_gid
-        except KeyError:
-            self._reporter.warn("group_unknown", name, hint="the state file keeps the daemon's own group")
-            return None
-        if os.geteuid() != 0 and gid not in {os.getegid(), *os.getgroups()}:
-            self._reporter.warn("group_not_ours", name, hint="the state file keeps the daemon's own group")
-            return None
-        return gid
-
-    def _isolation_of_directory(self) -> str:
-        return "none" if os.stat(self.paths.state_dir).st_mode & 0o022 else "user"
-
-    def _isolation(self) -> str:
-        # Agents that run as the daemon's user could rewrite state and keys: advice, not enforcement.
-        if self._isolation_of_directory() == "none":
-            return "none"
-        owners = {source.owner for source in self._tail.sources()}
-        return "service" if owners and os.geteuid() not in owners else "user"
-
     def _record_settings(self, recorded: str) -> None:
         settings = self.config.decision_settings()
         text = json.dumps(settings, sort_keys=True)
@@ -483,20 +376,22 @@ class Service:
             self._pipeline.set_prior(self.config.prior())
 
     def _reload(self) -> None:
-        self._notifier.send("RELOADING=1", f"MONOTONIC_USEC={clock.monotonic_us()}")
+        self._outlet.notifier.send("RELOADING=1", f"MONOTONIC_USEC={clock.monotonic_us()}")
         try:
             config = self._load()
             if resolve_paths(config, self._env, os.geteuid()) != self.paths:
-                raise ConfigError(  # noqa: TRY301 (refused like every other fault of the configuration)
+                raise ConfigError(
                     "state_dir and state.file cannot change while the daemon runs", hint="restart it"
                 )
-            publisher = self._make_publisher(config)
+            publisher = self._outlet.make_publisher(config)
         except SentineldError as error:
-            self._log.error("config_reload_failed", error=str(error), hint=error.hint, kept="the old configuration")
-            self._notifier.send("READY=1", "STATUS=the new configuration is faulty; the old one stays")
+            self._log.error(
+                "config_reload_failed", error=str(error), hint=error.hint, kept="the old configuration"
+            )
+            self._outlet.notifier.send("READY=1", "STATUS=the new configuration is faulty; the old one stays")
             return
         changed = sorted(_differences(self.config, config))
-        self.config, self._publisher = config, publisher
+        self.config, self._outlet.publisher = config, publisher
         log.configure(config.log.level, config.log.format)
         self._record_settings(self._store.meta().settings)
         self._pipeline.roster.agents_per_owner = config.limits.agents_per_owner
@@ -509,18 +404,7 @@ class Service:
         self._scan()
         self._next_tick = 0
         self._publish()
-        self._notifier.send("READY=1")
-
-
-_EVENT_NAMES = {
-    "detected": "agent_demoted",
-    "rule": "agent_demoted",
-    "recovered": "agent_recovered",
-    "pardoned": "agent_pardoned",
-    "pinned": "agent_pinned",
-    "unpinned": "agent_unpinned",
-    "expired": "pin_expired",
-}
+        self._outlet.notifier.send("READY=1")
 
 
 def _request_document(request: requests.Request) -> dict[str, Any]:

@@ -67,7 +67,7 @@ def resolve_paths(config: Config, env: Mapping[str, str], uid: int) -> Paths:
 
 
 def check_apart(paths: Paths, directories: list[str]) -> None:
-    """Raise ``ConfigError`` where the daemon would read what it writes, or agents could write what it reads."""
+    """Raise ``ConfigError`` where the daemon would read what it writes, or agents could write that."""
     own = {
         "the state directory": paths.state_dir,
         "the state file": paths.state_file,

@@ -10,7 +10,9 @@ Decisions leave as ``Draft``: numbers, file names and texts are given where deci
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from operator import itemgetter
+from typing import cast
 
 import msgspec
 
@@ -145,21 +147,20 @@ def step(state: AgentState, prior: Prior, inputs: Iterable[Input]) -> tuple[Agen
     and is judged at the latest instant. Cost: O(1) amortised an observation.
     """
     drafts: list[Draft] = []
-    run: list[Observation] = []
-    for item in inputs:
-        if isinstance(item, tuple):
-            run.append(item)
+    for is_run, group in groupby(inputs, key=_is_observation):
+        if is_run:
+            observe(state, prior, cast("list[Observation]", list(group)), drafts)
             continue
-        if run:
-            observe(state, prior, run, drafts)
-            run = []
-        if isinstance(item, Tick):
-            elapse(state, prior, item.at_us, drafts)
-        else:
-            _obey(state, prior, item, drafts)
-    if run:
-        observe(state, prior, run, drafts)
+        for item in group:
+            if isinstance(item, Tick):
+                elapse(state, prior, item.at_us, drafts)
+            else:
+                _obey(state, prior, cast("Wish", item), drafts)
     return state, drafts
+
+
+def _is_observation(item: Input) -> bool:
+    return type(item) is tuple
 
 
 def observe(state: AgentState, prior: Prior, run: Sequence[Observation], drafts: list[Draft]) -> None:
@@ -205,7 +206,7 @@ def _elapse(
     while True:
         deadline = policy.next_deadline(state.standing)
         is_due = deadline is not None and deadline < until_us
-        # A deadline that a change of settings has put into the past acts now.
+        # A deadline in the past (other settings came into force, a pin came too late) acts now.
         at_us = max(deadline, state.clock_us) if deadline is not None and is_due else until_us
         crossing = monitor.elapse(window, state.level, at_us)
         if crossing is not None:
@@ -243,8 +244,7 @@ def _obey(state: AgentState, prior: Prior, wish: Wish, drafts: list[Draft]) -> N
         state.level = 1
         drafts.append(Draft(change, moment, recent, wish.actor, wish.reason, wish.attack))
     elif isinstance(wish, Pin):
-        until_us = None if wish.until_us is None else max(wish.until_us, at_us)
-        change = prior.policy.pin(state.standing, at_us, Tier(wish.tier), until_us)
+        change = prior.policy.pin(state.standing, at_us, Tier(wish.tier), wish.until_us)
         drafts.append(Draft(change, moment, recent, wish.actor, wish.reason))
     elif state.standing.pinned_tier is not None:
         change = prior.policy.unpin(state.standing, at_us)

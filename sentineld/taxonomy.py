@@ -5,7 +5,17 @@ from collections.abc import Mapping
 from functools import lru_cache
 
 _TOOLS: dict[str, tuple[str, ...]] = {
-    "file_read": ("read", "view", "read_file", "read_many_files", "ls", "glob", "grep", "lsp", "list_directory"),
+    "file_read": (
+        "read",
+        "view",
+        "read_file",
+        "read_many_files",
+        "ls",
+        "glob",
+        "grep",
+        "lsp",
+        "list_directory",
+    ),
     "file_write": (
         "write",
         "edit",
@@ -18,7 +28,14 @@ _TOOLS: dict[str, tuple[str, ...]] = {
     ),
     "file_create": ("create_file",),
     "file_delete": ("delete_file",),
-    "network_request": ("webfetch", "web_fetch", "websearch", "web_search", "web_search_call", "google_web_search"),
+    "network_request": (
+        "webfetch",
+        "web_fetch",
+        "websearch",
+        "web_search",
+        "web_search_call",
+        "google_web_search",
+    ),
     "shell_exec": ("bash", "shell", "exec_command", "run_shell_command", "local_shell_call"),
     "agent_spawn": ("task", "spawn_agent"),
     "plan": ("todowrite", "update_plan", "skill"),

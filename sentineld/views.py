@@ -103,7 +103,18 @@ def files_document(sources: list[Source]) -> dict[str, dict[str, Any]]:
         entry = files.setdefault(
             printable_path(source.path),
             dict.fromkeys(
-                ("lines", "accepted", "ignored", "rejects", "duplicates", "offset", "clamped", "id_conflicts", "timeless"), 0
+                (
+                    "lines",
+                    "accepted",
+                    "ignored",
+                    "rejects",
+                    "duplicates",
+                    "offset",
+                    "clamped",
+                    "id_conflicts",
+                    "timeless",
+                ),
+                0,
             ),
         )
         entry["lines"] += source.lines
@@ -162,7 +173,7 @@ def status_document(store: Store, config: Config, report: StateReport, paths: Pa
 
 
 def empty_status_document(config: Config, report: StateReport, paths: Paths) -> dict[str, Any]:
-    """Return the document of ``status --json`` where no daemon has run yet: nothing is known, nothing fresh."""
+    """Return the document of ``status --json`` where no daemon has run yet: nothing is known."""
     with Store.open(":memory:", clock.now_us(), is_durable=False) as store:
         document = status_document(store, config, report, paths)
     document["state"]["fresh"] = False
@@ -193,7 +204,9 @@ def _lifts(state: AgentState, policy: Policy) -> Iterator[str]:
         return
     if standing.pinned_tier is not None:
         until = standing.pinned_until_us
-        yield "sentineld unpin" if until is None else f"the end of the pin at {iso(until)}, or sentineld unpin"
+        yield (
+            "sentineld unpin" if until is None else f"the end of the pin at {iso(until)}, or sentineld unpin"
+        )
         return
     if standing.tier < 3 or not policy.tier3_needs_pardon:
         lower = standing.tier - 1

@@ -54,8 +54,9 @@ class Watch(FileSystemEventHandler):
         """
         if not self._directories:
             return ""
-        observer = self._observer = Observer()
         try:
+            # The limit of inotify instances is met here already.
+            observer = self._observer = Observer()
             self._identities = _identities(self._directories)
             for directory in self._identities:
                 observer.schedule(self, directory, recursive=True, event_filter=_EVENTS)

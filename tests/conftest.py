@@ -50,15 +50,33 @@ class Telemetry:
     def record(self, agent: str, event_type: str, at: float, **data: Any) -> dict[str, Any]:
         return {"type": event_type, "source": agent, "timestamp": round(at, 3), "data": data}
 
-    def normal(self, agent: str, count: int = 40, end: float | None = None, every: float = 6.0) -> list[dict[str, Any]]:
+    def normal(
+        self, agent: str, count: int = 40, end: float | None = None, every: float = 6.0
+    ) -> list[dict[str, Any]]:
         end = time.time() if end is None else end
-        kinds = ("model_call", "plan", "file_read", "model_call", "api_call", "model_call", "model_call", "model_call")
+        kinds = (
+            "model_call",
+            "plan",
+            "file_read",
+            "model_call",
+            "api_call",
+            "model_call",
+            "model_call",
+            "model_call",
+        )
         return [
-            self.record(agent, kinds[n % 8] if n % 16 < 8 else "model_call", end - (count - n) * every, note="reads a report")
+            self.record(
+                agent,
+                kinds[n % 8] if n % 16 < 8 else "model_call",
+                end - (count - n) * every,
+                note="reads a report",
+            )
             for n in range(count)
         ]
 
-    def flood(self, agent: str = FLOODING, count: int = 300, end: float | None = None, every: float = 0.1) -> list[dict[str, Any]]:
+    def flood(
+        self, agent: str = FLOODING, count: int = 300, end: float | None = None, every: float = 0.1
+    ) -> list[dict[str, Any]]:
         end = time.time() if end is None else end
         return [
             self.record(
@@ -148,7 +166,14 @@ class Place:
         if not {"keygen", "init", "--help", "--state-dir"} & set(args):
             argv += ["--state-dir", str(self.state_dir)]
         return subprocess.run(
-            argv, capture_output=True, text=True, env=self.environment(), cwd=self.base, timeout=50, check=False, **more
+            argv,
+            capture_output=True,
+            text=True,
+            env=self.environment(),
+            cwd=self.base,
+            timeout=50,
+            check=False,
+            **more,
         )
 
     def json(self, *args: object, code: int = 0) -> Any:
@@ -170,12 +195,17 @@ class Place:
         if telemetry:
             argv += ["--telemetry", str(self.telemetry.directory)]
         with stderr.open("wb") as err, stdout.open("wb") as out:
-            process = subprocess.Popen(argv, env=self.environment(), cwd=self.base, stderr=err, stdout=out, **more)
+            process = subprocess.Popen(
+                argv, env=self.environment(), cwd=self.base, stderr=err, stdout=out, **more
+            )
         daemon = Daemon(process, stderr, stdout)
         self.daemons.append(daemon)
         if wait:
             wait_for(
-                lambda: daemon.process.poll() is not None or (self.state() or {}).get("status") == "ok" and daemon.logs("started"),
+                lambda: (
+                    daemon.process.poll() is not None
+                    or ((self.state() or {}).get("status") == "ok" and daemon.logs("started"))
+                ),
                 "first publish",
             )
             assert daemon.process.poll() is None, stderr.read_text()
@@ -203,7 +233,7 @@ class Place:
 
 @pytest.fixture
 def telemetry(tmp_path: Path) -> Telemetry:
-    """A telemetry directory of its own."""
+    """Make a telemetry directory."""
     directory = tmp_path / "telemetry"
     directory.mkdir()
     return Telemetry(directory)
@@ -211,7 +241,7 @@ def telemetry(tmp_path: Path) -> Telemetry:
 
 @pytest.fixture
 def place(tmp_path: Path, telemetry: Telemetry) -> Iterator[Place]:
-    """A state directory and a telemetry directory; daemons that a test leaves behind are killed."""
+    """Make a state directory and a telemetry directory; kill daemons that a test leaves behind."""
     here = Place(tmp_path, telemetry)
     yield here
     for daemon in here.daemons:
@@ -243,7 +273,7 @@ class Line:
     """The line from files to the database, without a process around it: for tests of one edge at a time.
 
     ``now_us`` is the clock; it moves when a test moves it. ``counted`` holds the event types of all
-    observations that were committed: tests give every line a type of its own.
+    observations that were committed: tests give every line a type of its own. ``order`` holds them by batch.
     """
 
     def __init__(self, directory: Path, database: Path, **tail_options: Any) -> None:
@@ -252,10 +282,10 @@ class Line:
         self.tail_options = tail_options
         self.now_us = 1_763_858_410_000_000
         self.counted: Counter[str] = Counter()
+        self.order: list[list[str]] = []
         self.troubles: list[Any] = []
         self.rejects: list[Any] = []
         self.agents_per_owner = 10_000
-        self.is_live = True
         self._pending: list[str] = []
         self.open()
 
@@ -265,13 +295,25 @@ class Line:
             self.store,
             Config().prior(),
             agents_per_owner=self.agents_per_owner,
-            on_observations=lambda _key, run, _sessions: self._pending.extend(item[3] for item in run),
+            observer=self,
         )
         self.tail = Tail(
-            [str(self.directory)], self.store.next_source_id, self.troubles.append, lambda: self.now_us, **self.tail_options
+            [str(self.directory)],
+            self.store.next_source_id,
+            self.troubles.append,
+            lambda: self.now_us,
+            **self.tail_options,
         )
         self.tail.restore(self.store.sources(with_gone=False), self.store.meta().last_scan)
         self.intake = Intake(self.tail, NativeMapping())
+
+    def runs(self, _key: Any, run: list[Any], _names: Any) -> list[list[Any]]:
+        """Note what the pipeline judges, in its order; see ``pipeline.Observer``."""
+        self._pending += [item[3] for item in run]
+        return [run]
+
+    def judged(self, _key: Any, _peak: float) -> None:
+        """Nothing to note of scores."""
 
     def close(self) -> None:
         self.tail.close()
@@ -291,6 +333,7 @@ class Line:
         for _, source in batch.sources.values():
             self.tail.accept(source)
         self.counted.update(self._pending)
+        self.order.append(list(self._pending))
 
     def poll(self, *, after_s: float = 1.0, scan: bool = True) -> None:
         """Let time pass, look at everything, and read what is there."""
@@ -311,7 +354,7 @@ class Line:
         return [item for item in self.store.sources() if str(path) in (item.last_path, item.path)][-1]
 
     def check_accounts(self) -> None:
-        """lines = accepted + ignored + rejected + duplicates, of every source."""
+        """Lines = accepted + ignored + rejected + duplicates, of every source."""
         for item in self.store.sources():
             assert item.lines == item.accepted + item.ignored + item.rejected + item.duplicates, item
 

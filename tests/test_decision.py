@@ -30,4 +30,8 @@ def test_unknown_members_are_ignored_and_missing_ones_are_told():
 
 def test_ids_sort_like_numbers_up_to_a_million():
     assert decision_id(193) == "d-000193"
-    assert sorted([decision_id(10), decision_id(9), decision_id(100)]) == [decision_id(9), decision_id(10), decision_id(100)]
+    assert sorted([decision_id(10), decision_id(9), decision_id(100)]) == [
+        decision_id(9),
+        decision_id(10),
+        decision_id(100),
+    ]

@@ -67,7 +67,12 @@ def test_a_bad_line_is_refused_with_its_reason_and_place_and_its_neighbours_are_
     decoded = decode_lines(neighbours + line + b"\n" + neighbours, 100)
 
     [item] = decoded.rejects
-    assert (item.reason, item.offset, item.length, item.head) == (reason, 100 + len(neighbours), len(line), line[:KEPT_BYTES])
+    assert (item.reason, item.offset, item.length, item.head) == (
+        reason,
+        100 + len(neighbours),
+        len(line),
+        line[:KEPT_BYTES],
+    )
     assert item.detail
     assert decoded.records == [{"ok": 1}] * (2 * bool(neighbours))
 
@@ -92,7 +97,14 @@ def test_a_blank_line_is_ignored_and_counted(line):
 
 
 @pytest.mark.parametrize(
-    "data", [b'{"a":1}{"b":2}\n\n', b'\n{"a":1}{"b":2}\n', b'{"a":\n1}{"b":2}\n', b'{"a":1} {"b":2}\n \n', b'{"a":1}{"b":2}\n{"c":\n3}\n']
+    "data",
+    [
+        b'{"a":1}{"b":2}\n\n',
+        b'\n{"a":1}{"b":2}\n',
+        b'{"a":\n1}{"b":2}\n',
+        b'{"a":1} {"b":2}\n \n',
+        b'{"a":1}{"b":2}\n{"c":\n3}\n',
+    ],
 )
 def test_two_objects_on_one_line_do_not_make_up_for_a_line_without_any(data):
     decoded = decode_lines(data, 9)
@@ -156,7 +168,9 @@ def test_a_document_that_is_not_complete_json_is_one_reject(data, reason):
 
 
 def test_bad_elements_are_refused_one_by_one_with_their_numbers():
-    result = decode_document(b'[{"a":1},7,{"a":1,"a":2},' + DEEP + b',{"x":[{"b":1,"b":2}]},[{"c":1,"c":2}],{"a":2}]')
+    result = decode_document(
+        b'[{"a":1},7,{"a":1,"a":2},' + DEEP + b',{"x":[{"b":1,"b":2}]},[{"c":1,"c":2}],{"a":2}]'
+    )
 
     assert [(item.reason, item.offset) if isinstance(item, Reject) else item for item in result] == [
         {"a": 1},
@@ -185,4 +199,6 @@ def test_a_single_object_with_a_duplicate_key_is_refused():
 
 
 def test_equal_elements_are_encoded_equally_whatever_their_order():
-    assert encode_element({"b": 1, "a": [{"d": 1, "c": 2}]}) == encode_element({"a": [{"c": 2, "d": 1}], "b": 1})
+    assert encode_element({"b": 1, "a": [{"d": 1, "c": 2}]}) == encode_element(
+        {"a": [{"c": 2, "d": 1}], "b": 1}
+    )

@@ -13,7 +13,14 @@ NOISE = random.Random(2).randbytes(20_000)
 
 @pytest.mark.parametrize(
     ("payload", "entropy"),
-    [(b"", 0.0), (b"a", 0.0), (b"a" * 9999, 0.0), (b"ab", 1 / 8), (bytes(range(256)), 1.0), (bytes(range(256)) * 20, 1.0)],
+    [
+        (b"", 0.0),
+        (b"a", 0.0),
+        (b"a" * 9999, 0.0),
+        (b"ab", 1 / 8),
+        (bytes(range(256)), 1.0),
+        (bytes(range(256)) * 20, 1.0),
+    ],
 )
 def test_known_entropies(payload, entropy):
     assert byte_entropy(payload) == pytest.approx(entropy, abs=1e-9)

@@ -7,7 +7,15 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from sentineld import BehavioralEvent
-from sentineld.event import EVENT_CLASSES, FILE, FILE_OPERATIONS, NETWORK, NETWORK_OPERATIONS, OPERATION_KIND, event_class
+from sentineld.event import (
+    EVENT_CLASSES,
+    FILE,
+    FILE_OPERATIONS,
+    NETWORK,
+    NETWORK_OPERATIONS,
+    OPERATION_KIND,
+    event_class,
+)
 from sentineld.instant import parse_iso
 
 
@@ -34,8 +42,12 @@ def test_events_without_metadata_have_no_entropy():
 
 
 def test_base64_has_more_entropy_than_text():
-    text = BehavioralEvent("e1", "a", "x", metadata={"text": "the quick brown fox jumps over the lazy dog " * 9})
-    noise = BehavioralEvent("e2", "a", "x", metadata={"blob": base64.b64encode(random.Random(1).randbytes(4000)).decode()})
+    text = BehavioralEvent(
+        "e1", "a", "x", metadata={"text": "the quick brown fox jumps over the lazy dog " * 9}
+    )
+    noise = BehavioralEvent(
+        "e2", "a", "x", metadata={"blob": base64.b64encode(random.Random(1).randbytes(4000)).decode()}
+    )
 
     assert 0.4 < text.calculate_entropy() < 0.62
     assert 0.7 < noise.calculate_entropy() < 0.8

@@ -50,6 +50,7 @@ FLOORS = {
     "roster": 3,
     "intake": 3,
     "publisher": 3,
+    "outlet": 3,
     "pipeline": 3,
     "archive": 3,
     "replay": 3,
@@ -60,12 +61,28 @@ FLOORS = {
     "__main__": 4,
 }
 #: What the router, which starts inside of other people's processes, may import of ours.
-ISLANDS = {"router": {"", "version", "errors", "tier", "instant", "event", "decision", "proposal", "state_file", "clock"}}
+ISLANDS = {
+    "router": {
+        "",
+        "version",
+        "errors",
+        "tier",
+        "instant",
+        "event",
+        "decision",
+        "proposal",
+        "state_file",
+        "clock",
+    }
+}
 
 #: Imports that break a rule, each with its reason.
 EXCEPTIONS = {
     ("event", "sentineld.clock"): "an event made without a timestamp happened now",
-    ("event", "sentineld.entropy"): "BehavioralEvent.calculate_entropy; imported late, so that a router needs no numpy",
+    (
+        "event",
+        "sentineld.entropy",
+    ): "BehavioralEvent.calculate_entropy; imported late, so that a router needs no numpy",
     ("proposal", "sentineld.clock"): "a proposal made without a time was made now",
     ("profile", "sentineld.clock"): "a profile made without times begins now",
     ("monitor", "sentineld.clock"): "record_event without a time, and no clock given, means now",
@@ -109,14 +126,18 @@ def imports_of(module):
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{module}: relative import"
             if node.module == "sentineld":
-                found |= {f"sentineld.{a.name}" if source_of(a.name).exists() else "sentineld" for a in node.names}
+                found |= {
+                    f"sentineld.{a.name}" if source_of(a.name).exists() else "sentineld" for a in node.names
+                }
             else:
                 found.add(node.module)
     return found
 
 
 def forbidden_imports(module, is_allowed):
-    return sorted(name for name in imports_of(module) if not is_allowed(name) and (module, name) not in EXCEPTIONS)
+    return sorted(
+        name for name in imports_of(module) if not is_allowed(name) and (module, name) not in EXCEPTIONS
+    )
 
 
 def is_ours(name):
@@ -134,8 +155,10 @@ def test_every_module_has_a_floor():
 @pytest.mark.parametrize("module", [module for module in MODULES if floor_of(module) is not None])
 def test_a_module_imports_from_its_own_floor_and_from_lower_ones_only(module):
     def is_allowed(name):
-        return not is_ours(name) or (inside(name) in ISLANDS and floor_of(module) >= 3) or (
-            floor_of(inside(name)) is not None and floor_of(inside(name)) <= floor_of(module)
+        return (
+            not is_ours(name)
+            or (inside(name) in ISLANDS and floor_of(module) >= 3)
+            or (floor_of(inside(name)) is not None and floor_of(inside(name)) <= floor_of(module))
         )
 
     assert forbidden_imports(module, is_allowed) == []
@@ -153,7 +176,10 @@ def test_vocabulary_and_core_call_nothing_that_reads_the_world(module):
     tree = ast.parse(source_of(module).read_text())
     called = {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
 
-    assert called & {"open", "print", "input", "datetime.now", "datetime.today", "datetime.utcnow", "__import__"} == set()
+    assert (
+        called & {"open", "print", "input", "datetime.now", "datetime.today", "datetime.utcnow", "__import__"}
+        == set()
+    )
 
 
 @pytest.mark.parametrize(("island", "neighbours"), ISLANDS.items())
@@ -172,7 +198,9 @@ def test_every_exception_is_still_needed():
 
 def test_core_modules_do_not_import_each_other_in_a_circle():
     graph = {
-        module: {inside(name) for name in imports_of(module) if is_ours(name) and (module, name) not in EXCEPTIONS}
+        module: {
+            inside(name) for name in imports_of(module) if is_ours(name) and (module, name) not in EXCEPTIONS
+        }
         for module in MODULES
         if floor_of(module) in (0, 1)
     }

@@ -53,7 +53,9 @@ def test_iso_text_is_read_as_utc_and_shown_with_z(text, shown):
     assert iso(parse_iso(text)) == shown
 
 
-@pytest.mark.parametrize("text", ["", "yesterday", "1763858410", "2025-13-01", "2025-11-23T25:00:00", "\ud800", "٢٠٢٥"])
+@pytest.mark.parametrize(
+    "text", ["", "yesterday", "1763858410", "2025-13-01", "2025-11-23T25:00:00", "\ud800", "٢٠٢٥"]
+)
 def test_text_that_is_no_date_is_a_value_error(text):
     with pytest.raises(ValueError):
         parse_iso(text)

@@ -26,17 +26,15 @@ def write(path: Path, records: list[Any]) -> Path:
 
 def read_history(one) -> list[list[str]]:
     """Commit all of history; return the event types of each batch, in the order in which they count."""
-    batches: list[list[str]] = []
-    one.pipeline.on_observations = lambda _key, run, _sessions: batches[-1].extend(item[3] for item in run)
+    one.order.clear()
     for batch in one.intake.history():
-        batches.append([])
         one.commit(batch)
-    return batches
+    return list(one.order)
 
 
 @pytest.fixture
 def small_reads(monkeypatch) -> None:
-    """Reads and batches so small that every boundary is met."""
+    """Make reads and batches so small that every boundary is met."""
     monkeypatch.setattr(intake_module, "CHUNK_BYTES", 1024)
     monkeypatch.setattr(intake_module, "HISTORY_ROWS", 20)
 
@@ -78,12 +76,11 @@ def test_history_keeps_the_order_of_each_file_where_its_times_go_back(line, tele
 def test_a_run_that_dies_between_batches_goes_on_where_it_was(line, telemetry, small_reads, kill_after):
     names = scattered(telemetry.directory, 300)
     one = line()
-    order: list[str] = []
     one.tail.scan()
     history = one.intake.history()
-    one.pipeline.on_observations = lambda _key, run, _sessions: order.extend(item[3] for item in run)
     for _ in range(kill_after):
         one.commit(next(history))
+    order = [name for batch in one.order for name in batch]
     next(history)  # read, and lost with the process
     one.restart()
     one.tail.scan()
@@ -111,11 +108,10 @@ def test_positions_never_run_ahead_of_what_was_taken(line, telemetry, small_read
 def test_blank_and_rejected_lines_of_history_are_counted_where_they_stand(line, telemetry, small_reads):
     rng = random.Random(3)
     for name in "abc":
-        lines = []
-        for n in range(200):
-            lines.append(
-                rng.choice(["", "garbage", "[]", json.dumps(record(f"{name}{n}", START + n + rng.random()))])
-            )
+        lines = [
+            rng.choice(["", "garbage", "[]", json.dumps(record(f"{name}{n}", START + n + rng.random()))])
+            for n in range(200)
+        ]
         (telemetry.directory / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
     one = line()
     one.tail.scan()

@@ -17,9 +17,23 @@ from sentineld.log import Reporter, visible
 ROOT = Path(__file__).parent.parent
 
 HOSTILE = [
-    "\x1b[2J\x1b]0;title\x07", "line\nline", "cr\rover", "tab\tbed", "\x9b31mred", "\u202egnp.exe", "\u2028\u2029\x85", "\ud800",
-    "\x00nul", "\x7f", "\u200b\ufeff", "k=v event=forged", '{"event": "forged"}', "\\x1b", "x" * 1_000_000, "%s %d {0}",
-]  # fmt: skip
+    "\x1b[2J\x1b]0;title\x07",
+    "line\nline",
+    "cr\rover",
+    "tab\tbed",
+    "\x9b31mred",
+    "\u202egnp.exe",
+    "\u2028\u2029\x85",
+    "\ud800",
+    "\x00nul",
+    "\x7f",
+    "\u200b\ufeff",
+    "k=v event=forged",
+    '{"event": "forged"}',
+    "\\x1b",
+    "x" * 1_000_000,
+    "%s %d {0}",
+]
 
 
 @pytest.fixture(autouse=True)
@@ -65,7 +79,7 @@ def test_a_traceback_stays_on_one_line():
     stream = io.StringIO()
     log.configure("debug", "json", stream)
     try:
-        raise ValueError("\x1b[31m")
+        int("\x1b[31m")
     except ValueError:
         structlog.get_logger().exception("failed")
 
@@ -110,21 +124,20 @@ def test_a_closed_stderr_does_not_stop_the_process():
 
 
 def test_a_reader_that_does_not_read_does_not_hold_up_the_process_and_is_told_of_the_loss():
-    program = _PROGRAM.replace('x" * 100', 'x" * 300').replace(
-        'print("alive")', 'print("alive", flush=True); sys.stdin.read(1); structlog.get_logger().info("last")'
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-c", program.replace("range(1000)", "range(250)")],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == b"alive\n"
-    _, errors = process.communicate(b"x", timeout=30)
-    lines = errors.splitlines()
-    records = [json.loads(line) for line in lines if line.endswith(b"}") and line.startswith(b"{")]
-    kept = sum(record["event"] == "an_event" for record in records)
+    program = _PROGRAM.replace("range(1000)", "range(250)").replace('"x" * 100', '"x" * 300')
+    program = program.replace('print("alive")', 'print("alive", flush=True); sys.stdin.read(1)')
+    program += 'structlog.get_logger().info("last")'
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with subprocess.Popen([sys.executable, "-c", program], **pipes) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == b"alive\n"
+        os.set_blocking(process.stderr.fileno(), False)
+        errors = process.stderr.read()
+        os.set_blocking(process.stderr.fileno(), True)
+        errors += process.communicate(b"x", timeout=30)[1]
+    records = [json.loads(line) for line in errors.splitlines()]
+    kept = len(records) - 1
 
     assert 100 < kept < 250
     assert records[-1]["event"] == "last"
@@ -197,7 +210,7 @@ def test_the_table_lists_exactly_the_events_that_the_source_writes():
     calls = re.findall(
         r"(?:_log|_reporter)\.(?:debug|info|warning|warn|error|exception)\(\s*\"([a-z_]+)\"", code
     )
-    calls += re.findall(r"_fault\(\s*\"[a-z_]+\",\s*\"([a-z_]+)\"", code)
+    calls += re.findall(r"fault\(\s*\"[a-z_]+\",\s*\"([a-z_]+)\"", code)
     (names,) = re.findall(r"_EVENT_NAMES = \{(.*?)\}", code, re.DOTALL)
     calls += re.findall(r": \"([a-z_]+)\"", names)
     calls += re.findall(r"_EVENT_NAMES\.get\([^)]*, \"([a-z_]+)\"\)", code)

@@ -14,24 +14,35 @@ TEXT = {"note": "reads the quarterly report and writes a summary of it for the t
 
 def record(monitor, event_type, count, agent="a", at=NOW, now=NOW, metadata=None):
     for number in range(count):
-        monitor.record_event(agent, event_type, {**TEXT, "n": number} if metadata is None else metadata, at, now=now)
+        monitor.record_event(
+            agent, event_type, {**TEXT, "n": number} if metadata is None else metadata, at, now=now
+        )
 
 
 # The formula.
 
 
 @pytest.mark.parametrize(
-    ("file_ops", "network_ops", "entropy"), [(0, 0, 0.0), (1, 0, 0.0), (12, 8, 0.55), (100, 100, 1.0), (5000, 5000, 1.0)]
+    ("file_ops", "network_ops", "entropy"),
+    [(0, 0, 0.0), (1, 0, 0.0), (12, 8, 0.55), (100, 100, 1.0), (5000, 5000, 1.0)],
 )
-def test_the_score_is_the_weighted_sum_of_saturated_logarithms_and_mean_entropy(file_ops, network_ops, entropy):
-    profile = AgentBehavioralProfile("a", file_ops_count=file_ops, network_ops_count=network_ops, entropy_score=entropy)
+def test_the_score_is_the_weighted_sum_of_saturated_logarithms_and_mean_entropy(
+    file_ops, network_ops, entropy
+):
+    profile = AgentBehavioralProfile(
+        "a", file_ops_count=file_ops, network_ops_count=network_ops, entropy_score=entropy
+    )
 
     score = BehavioralMonitor().calculate_anomaly_score(profile)
 
     def part(count):
         return min(1.0, math.log1p(count) / math.log1p(100))
 
-    assert score == profile.anomaly_score == pytest.approx(0.4 * part(file_ops) + 0.3 * part(network_ops) + 0.3 * entropy)
+    assert (
+        score
+        == profile.anomaly_score
+        == pytest.approx(0.4 * part(file_ops) + 0.3 * part(network_ops) + 0.3 * entropy)
+    )
 
 
 def test_twelve_file_and_eight_network_operations_with_ordinary_text_pass_the_suspicious_threshold():
@@ -91,9 +102,17 @@ NAN, INF = float("nan"), float("inf")
 @pytest.mark.parametrize(
     ("argument", "value"),
     [
-        *[(name, value) for name in ("file_weight", "network_weight", "entropy_weight") for value in (-0.1, NAN, INF, "x", True, 0.9)],
+        *[
+            (name, value)
+            for name in ("file_weight", "network_weight", "entropy_weight")
+            for value in (-0.1, NAN, INF, "x", True, 0.9)
+        ],
         *[("saturation", value) for value in (0, -1, 2.5, 10**7, True, "x", NAN)],
-        *[(name, value) for name in ("suspicious_threshold", "anomalous_threshold") for value in (-0.1, 1.1, NAN, "x", False)],
+        *[
+            (name, value)
+            for name in ("suspicious_threshold", "anomalous_threshold")
+            for value in (-0.1, 1.1, NAN, "x", False)
+        ],
         ("suspicious_threshold", 0.8),
         ("anomalous_threshold", 0.4),
         *[("window_seconds", value) for value in (0, -1, NAN, INF, 0.001, "300", True)],
@@ -113,7 +132,10 @@ def test_the_window_covers_at_least_the_seconds_asked_for_and_at_most_a_thirtiet
 
 
 def test_equal_settings_have_equal_names_and_others_have_not():
-    names = {BehavioralMonitor(**arguments).version for arguments in ({}, {"saturation": 99}, {"window_seconds": 60}, {"anomalous_threshold": 0.8})}
+    names = {
+        BehavioralMonitor(**arguments).version
+        for arguments in ({}, {"saturation": 99}, {"window_seconds": 60}, {"anomalous_threshold": 0.8})
+    }
 
     assert BehavioralMonitor().version == BehavioralMonitor(saturation=100).version
     assert len(names) == 4
@@ -140,7 +162,12 @@ def test_recording_gives_the_event_and_makes_the_profile():
 
     profile = monitor.get_profile("a", now=NOW)
     assert isinstance(event, BehavioralEvent)
-    assert (event.agent_id, event.event_type, event.metadata, event.timestamp) == ("a", "file_write", TEXT, iso((NOW - 5) * 10**6))
+    assert (event.agent_id, event.event_type, event.metadata, event.timestamp) == (
+        "a",
+        "file_write",
+        TEXT,
+        iso((NOW - 5) * 10**6),
+    )
     assert event.entropy == pytest.approx(profile.entropy_score, abs=1e-9)
     assert event.entropy > 0.4
     assert profile.file_ops_count == 1
@@ -159,7 +186,17 @@ def test_the_metadata_of_an_event_are_its_own():
 
 def test_only_file_and_network_operations_are_counted_as_such():
     monitor = BehavioralMonitor()
-    for kind in ("file_read", "file_write", "file_create", "file_delete", "network_request", "network_response", "api_call", "shell_exec", "odd"):
+    for kind in (
+        "file_read",
+        "file_write",
+        "file_create",
+        "file_delete",
+        "network_request",
+        "network_response",
+        "api_call",
+        "shell_exec",
+        "odd",
+    ):
         record(monitor, kind, 1)
 
     profile = monitor.get_profile("a", now=NOW)
@@ -204,7 +241,10 @@ def test_a_time_that_cannot_be_read_is_a_value_error_and_nothing_is_recorded(tim
     assert monitor.get_profile("a", now=NOW).window.events == 0
 
 
-@pytest.mark.parametrize(("agent_id", "event_type", "named"), [("", "x", "agent_id"), (None, "x", "agent_id"), ("a", "", "event_type"), ("a", 7, "event_type")])
+@pytest.mark.parametrize(
+    ("agent_id", "event_type", "named"),
+    [("", "x", "agent_id"), (None, "x", "agent_id"), ("a", "", "event_type"), ("a", 7, "event_type")],
+)
 def test_an_event_needs_an_agent_and_a_type(agent_id, event_type, named):
     with pytest.raises(ValueError, match=named):
         BehavioralMonitor().record_event(agent_id, event_type)
@@ -271,7 +311,9 @@ def test_a_batch_of_events_equals_one_by_one():
     alone, batched = BehavioralMonitor(), BehavioralMonitor()
     events = [
         alone.record_event(agent, kind, {"n": number}, NOW - number, now=NOW)
-        for number, (agent, kind) in enumerate([("a", "file_write"), ("b", "api_call"), ("a", "odd"), ("a", "api_call")])
+        for number, (agent, kind) in enumerate(
+            [("a", "file_write"), ("b", "api_call"), ("a", "odd"), ("a", "api_call")]
+        )
     ]
     batched.record_events(events, now=NOW)
 

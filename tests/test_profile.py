@@ -10,11 +10,19 @@ from sentineld import AgentBehavioralProfile, BehavioralMonitor
 
 def test_a_profile_can_be_made_from_counts():
     profile = AgentBehavioralProfile(
-        agent_id="a", file_ops_count=12, network_ops_count=8, entropy_score=0.55, last_activity="2026-11-23T00:00:00Z"
+        agent_id="a",
+        file_ops_count=12,
+        network_ops_count=8,
+        entropy_score=0.55,
+        last_activity="2026-11-23T00:00:00Z",
     )
 
     assert (profile.agent_id, profile.file_ops_count, profile.network_ops_count) == ("a", 12, 8)
-    assert (profile.entropy_score, profile.anomaly_score, profile.last_activity) == (0.55, 0.0, "2026-11-23T00:00:00Z")
+    assert (profile.entropy_score, profile.anomaly_score, profile.last_activity) == (
+        0.55,
+        0.0,
+        "2026-11-23T00:00:00Z",
+    )
 
 
 def test_times_default_to_now():

@@ -191,7 +191,10 @@ def test_an_unreadable_file_is_warned_of(tmp_path, as_mortal):
     (tmp_path / "a.jsonl").write_text(line("one"))
     (tmp_path / "b.jsonl").write_text(line("two"))
     (tmp_path / "a.jsonl").chmod(0)
-    program = f"from sentineld import WordPressSentinel as S; print([e.event_type for e in S({str(tmp_path)!r}).scan_telemetry()])"
+    program = f"""
+from sentineld import WordPressSentinel
+print([event.event_type for event in WordPressSentinel({str(tmp_path)!r}).scan_telemetry()])
+"""
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=50, **as_mortal
     )

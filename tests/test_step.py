@@ -22,14 +22,19 @@ def burst(at_us, count=60, kinds=(FILE, NETWORK), entropy=950_000_000):
 
 
 def changes(drafts):
-    return [(draft.change.cause, draft.change.from_tier, draft.change.to_tier, draft.change.at_us - T0) for draft in drafts]
+    return [
+        (draft.change.cause, draft.change.from_tier, draft.change.to_tier, draft.change.at_us - T0)
+        for draft in drafts
+    ]
 
 
 def test_a_flood_demotes_at_the_event_that_passes_the_threshold():
     state, drafts = step(fresh(), PRIOR, burst(T0))
 
     assert changes(drafts) == [("detected", 1, 2, 0), ("detected", 2, 3, 0)]
-    assert [draft.crossing.score > threshold for draft, threshold in zip(drafts, (0.5, 0.7), strict=True)] == [True, True]
+    assert [
+        draft.crossing.score > threshold for draft, threshold in zip(drafts, (0.5, 0.7), strict=True)
+    ] == [True, True]
     assert drafts[0].crossing.events < drafts[1].crossing.events < 60
     assert (state.standing.tier, state.level, state.events) == (3, 3, 60)
 
@@ -50,7 +55,7 @@ def test_a_single_late_tick_does_not_lose_a_recovery_that_lies_between_two_chang
     # Noise beside a file flood: when the flood leaves the window the score falls, when the calm events leave
     # after it the mean entropy rises and the score with it.
     prior = Prior(
-        BehavioralMonitor(file_weight=0.3, network_weight=0.0, entropy_weight=0.7, suspicious_threshold=0.5),
+        BehavioralMonitor(file_weight=0.3, network_weight=0.0, entropy_weight=0.7, anomalous_threshold=0.9),
         Policy(quiet_us=60 * S),
     )
     items = [
@@ -69,8 +74,12 @@ def test_a_single_late_tick_does_not_lose_a_recovery_that_lies_between_two_chang
 def test_a_deadline_acts_after_input_of_the_same_instant():
     expiry = T0 + 50 * S
 
-    _, [_, unpinned] = step(fresh(), PRIOR, [Pin(T0, "op", "why", 3, expiry), Tick(expiry), Unpin(expiry, "op", "why")])
-    _, [_, expired] = step(fresh(), PRIOR, [Pin(T0, "op", "why", 3, expiry), Tick(expiry + 1), Unpin(expiry + 1, "op", "why")])
+    _, [_, unpinned] = step(
+        fresh(), PRIOR, [Pin(T0, "op", "why", 3, expiry), Tick(expiry), Unpin(expiry, "op", "why")]
+    )
+    _, [_, expired] = step(
+        fresh(), PRIOR, [Pin(T0, "op", "why", 3, expiry), Tick(expiry + 1), Unpin(expiry + 1, "op", "why")]
+    )
 
     assert (unpinned.change.cause, unpinned.change.at_us) == ("unpinned", expiry)
     assert (expired.change.cause, expired.change.at_us) == ("expired", expiry)
@@ -109,7 +118,11 @@ def test_a_pardon_empties_window_and_evidence():
 
 
 def test_grace_holds_back_what_comes_after_the_pardon_until_it_ends():
-    _, drafts = step(fresh(), PRIOR, [*burst(T0), Pardon(T0 + S, "ann", "x", 100 * S), *burst(T0 + 2 * S), Tick(T0 + 200 * S)])
+    _, drafts = step(
+        fresh(),
+        PRIOR,
+        [*burst(T0), Pardon(T0 + S, "ann", "x", 100 * S), *burst(T0 + 2 * S), Tick(T0 + 200 * S)],
+    )
 
     assert changes(drafts)[2:] == [("pardoned", 3, 1, S), ("detected", 1, 3, 101 * S)]
 
@@ -121,7 +134,9 @@ def test_without_grace_new_events_demote_again():
 
 
 def test_a_pin_hides_a_demotion_and_its_expiry_reveals_it():
-    _, drafts = step(fresh(), PRIOR, [Pin(T0, "op", "why", 1, T0 + 60 * S), *burst(T0 + S), Tick(T0 + 61 * S)])
+    _, drafts = step(
+        fresh(), PRIOR, [Pin(T0, "op", "why", 1, T0 + 60 * S), *burst(T0 + S), Tick(T0 + 61 * S)]
+    )
 
     assert changes(drafts) == [("pinned", 1, 1, 0), ("expired", 1, 3, 60 * S)]
 
@@ -139,14 +154,18 @@ def test_unpinning_what_is_not_pinned_says_nothing():
 def test_tier_3_waits_for_a_pardon_where_the_policy_says_so():
     prior = Prior(BehavioralMonitor(), Policy(tier3_needs_pardon=True))
 
-    _, drafts = step(fresh(prior), prior, [*burst(T0), Tick(T0 + 10**6 * S), Pardon(T0 + 10**6 * S, "ann", "x", 0)])
+    _, drafts = step(
+        fresh(prior), prior, [*burst(T0), Tick(T0 + 10**6 * S), Pardon(T0 + 10**6 * S, "ann", "x", 0)]
+    )
 
     assert changes(drafts)[2:] == [("pardoned", 3, 1, 10**6 * S)]
 
 
 def test_milder_settings_take_effect_at_the_next_tick_though_no_event_comes():
     state, _ = step(fresh(), PRIOR, burst(T0))
-    milder = Prior(BehavioralMonitor(suspicious_threshold=0.99, anomalous_threshold=1.0), Policy(quiet_us=60 * S))
+    milder = Prior(
+        BehavioralMonitor(suspicious_threshold=0.99, anomalous_threshold=1.0), Policy(quiet_us=60 * S)
+    )
 
     state, drafts = step(state, milder, [Tick(T0 + 200 * S)])
 
@@ -219,7 +238,12 @@ def test_an_agent_is_cold_when_time_can_change_nothing():
 
 
 def test_the_name_of_a_prior_tells_settings_apart():
-    priors = [PRIOR, Prior(BehavioralMonitor(saturation=50), Policy()), Prior(BehavioralMonitor(), Policy(quiet_us=S)), Prior(BehavioralMonitor(), Policy(tier3_needs_pardon=True))]
+    priors = [
+        PRIOR,
+        Prior(BehavioralMonitor(saturation=50), Policy()),
+        Prior(BehavioralMonitor(), Policy(quiet_us=S)),
+        Prior(BehavioralMonitor(), Policy(tier3_needs_pardon=True)),
+    ]
 
     assert len({prior.version for prior in priors}) == 4
     assert Prior(BehavioralMonitor(), Policy()).version == PRIOR.version

@@ -41,21 +41,43 @@ def agent(name: str = "a", owner: int = 1000, *, is_cold: bool = False) -> Agent
 
 def decision(number: int, name: str = "a") -> Decision:
     return Decision(
-        decision_no=number, decision_id=f"d-{number:06}", agent_id=name, from_tier=1, to_tier=3, score=0.9,
-        decided_at="2025-11-23T00:40:10Z", cause="detected", prior_version="v",
-        reasons=[Reason("activity", "file_ops", 100.0, 10.0, None)], evidence=[Evidence("/t/a", 1, "1-1", "s")],
-        actor="", note="", attack=False,
-    )  # fmt: skip
+        decision_no=number,
+        decision_id=f"d-{number:06}",
+        agent_id=name,
+        from_tier=1,
+        to_tier=3,
+        score=0.9,
+        decided_at="2025-11-23T00:40:10Z",
+        cause="detected",
+        prior_version="v",
+        reasons=[Reason("activity", "file_ops", 100.0, 10.0, None)],
+        evidence=[Evidence("/t/a", 1, "1-1", "s")],
+        actor="",
+        note="",
+        attack=False,
+    )
 
 
 def whole(number: int = 1) -> Commit:
-    """A commit that touches every table."""
+    """Make a commit that touches every table."""
     return Commit(
-        "read", NOW, sources=[(0, source(pos=10))], agents=[agent()], decisions=[decision(number)],
-        parts=[Part(1, 1000, 0, 10, 1, 2, 3, is_history=True, skip=1)], event_types={"file_read": 2}, events=2,
-        tool_calls=1, seen=[(1000, b"id", b"content")], request_id="r1", document={"k": "v"}, clock_us=NOW,
-        last_scan_us=NOW, bumps_seq=True, settings="{}",
-    )  # fmt: skip
+        "read",
+        NOW,
+        sources=[(0, source(pos=10))],
+        agents=[agent()],
+        decisions=[decision(number)],
+        parts=[Part(1, 1000, 0, 10, 1, 2, 3, is_history=True, skip=1)],
+        event_types={"file_read": 2},
+        events=2,
+        tool_calls=1,
+        seen=[(1000, b"id", b"content")],
+        request_id="r1",
+        document={"k": "v"},
+        clock_us=NOW,
+        last_scan_us=NOW,
+        bumps_seq=True,
+        settings="{}",
+    )
 
 
 def dump(path: str) -> list[str]:
@@ -75,9 +97,23 @@ def test_what_was_committed_is_read_back_equal(path):
         assert store.seen(1000, b"id") == [b"content"]
         assert store.has_request("r1")
         meta = store.meta()
-        assert (meta.seq, meta.decision_no, meta.events, meta.tool_calls, meta.clock, meta.last_scan, meta.settings) == (
-            1, 1, 2, 1, NOW, NOW, "{}",
-        )  # fmt: skip
+        assert (
+            meta.seq,
+            meta.decision_no,
+            meta.events,
+            meta.tool_calls,
+            meta.clock,
+            meta.last_scan,
+            meta.settings,
+        ) == (
+            1,
+            1,
+            2,
+            1,
+            NOW,
+            NOW,
+            "{}",
+        )
         assert store.next_source_id() == 2
 
 

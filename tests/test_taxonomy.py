@@ -107,7 +107,9 @@ def test_prose_samples_and_public_keys_are_not_credentials(path):
     assert classify("Read", {"file_path": path}) == "file_read"
 
 
-@pytest.mark.parametrize("arguments", [None, "x", 7, [], {}, {"path": None}, {"path": ["/etc/shadow"]}, {"text": "/etc/shadow"}])
+@pytest.mark.parametrize(
+    "arguments", [None, "x", 7, [], {}, {"path": None}, {"path": ["/etc/shadow"]}, {"text": "/etc/shadow"}]
+)
 def test_arguments_of_any_shape_leave_the_class_to_the_tool(arguments):
     assert classify("Write", arguments) == "file_write"
 

@@ -149,8 +149,8 @@ from sentineld.watch import Watch
 directories = sys.argv[1:]
 watch = Watch(directories, lambda: None)
 soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+highest = max(map(int, os.listdir("/proc/self/fd")))
 for spare in range(4):
-    highest = max(map(int, os.listdir("/proc/self/fd")))
     resource.setrlimit(resource.RLIMIT_NOFILE, (highest + spare, hard))
     reason = watch.start()
     assert "max_user_instances" in reason, reason

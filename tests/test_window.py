@@ -55,7 +55,13 @@ def test_a_leap_of_a_century_empties_the_window_at_once():
         window.add(bucket, 1, 1, 5)
     window.advance(10**9)
 
-    assert (window.events, window.file_ops, window.network_ops, window.entropy_units, window.buckets) == (0, 0, 0, 0, {})
+    assert (window.events, window.file_ops, window.network_ops, window.entropy_units, window.buckets) == (
+        0,
+        0,
+        0,
+        0,
+        {},
+    )
 
 
 def test_the_next_expiry_is_that_of_the_oldest_bucket_held():

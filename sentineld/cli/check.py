@@ -48,7 +48,9 @@ def _problems(config: Config) -> list[dict[str, Any]]:
         found.append(_problem("warning", "no telemetry directory is configured", "set telemetry.directories"))
     for path in config.telemetry.directories:
         if not os.path.isdir(path):
-            found.append(_problem("warning", f"telemetry directory {path} does not exist (yet)", f"mkdir -p {path}"))
+            found.append(
+                _problem("warning", f"telemetry directory {path} does not exist (yet)", f"mkdir -p {path}")
+            )
         elif not os.access(path, os.R_OK | os.X_OK):
             found.append(_problem("warning", f"telemetry directory {path} is not readable", f"ls -ld {path}"))
     try:

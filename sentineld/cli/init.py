@@ -11,7 +11,9 @@ from sentineld.paths import default_config_file
 
 
 @click.command(epilog="Example: sentineld init --config ./sentineld.toml --telemetry ./telemetry")
-@click.option("--telemetry", "directories", metavar="DIR", multiple=True, help="Telemetry directory; repeatable.")
+@click.option(
+    "--telemetry", "directories", metavar="DIR", multiple=True, help="Telemetry directory; repeatable."
+)
 @click.option("--print", "only_print", is_flag=True, help="Print the file instead of writing it.")
 @click.option("--force", is_flag=True, help="Overwrite an existing file.")
 @common
@@ -41,7 +43,9 @@ def init(
         with open(path, "w", encoding="utf-8") as file:
             file.write(text)
     except OSError as error:
-        raise AccessError(f"cannot write {path}: {error.strerror}", hint="sentineld init --config FILE") from error
+        raise AccessError(
+            f"cannot write {path}: {error.strerror}", hint="sentineld init --config FILE"
+        ) from error
     if as_json:
         print_json({**answer, "written": path})
         return

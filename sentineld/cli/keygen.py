@@ -18,7 +18,9 @@ def keygen(file: str, config_path: str | None, state_dir: str | None, as_json: b
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except FileExistsError as error:
-        raise UsageError(f"{path} exists", hint="give another name; a key in use must not be replaced") from error
+        raise UsageError(
+            f"{path} exists", hint="give another name; a key in use must not be replaced"
+        ) from error
     except OSError as error:
         raise AccessError(f"cannot write {path}: {error.strerror}", hint="sentineld keygen OTHER") from error
     with os.fdopen(fd, "w", encoding="ascii") as output:

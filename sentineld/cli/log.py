@@ -10,7 +10,9 @@ from sentineld.views import DECISION_HEADING, decision_line
 
 @click.command(name="log", epilog="Example: sentineld log scraper --limit 10")
 @click.argument("agent", required=False)
-@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="How many of the newest decisions.")
+@click.option(
+    "--limit", type=click.IntRange(1), default=50, show_default=True, help="How many of the newest decisions."
+)
 @common
 def log(agent: str | None, limit: int, config_path: str | None, state_dir: str | None, as_json: bool) -> None:
     """List decisions in the order in which they were made."""

@@ -12,8 +12,19 @@ from sentineld.requests import Request
 @click.command(epilog='Example: sentineld pardon scraper --reason "month-end export, agreed with ops"')
 @click.argument("agent")
 @click.option("--reason", required=True, help="Why; it goes on record.")
-@click.option("--for", "grace", default="1h", show_default=True, metavar="TIME", help="Grace: detection does not demote for this long.")
-@click.option("--attack", is_flag=True, help="The evidence was an attack: confirm it, so that nothing is learned from it.")
+@click.option(
+    "--for",
+    "grace",
+    default="1h",
+    show_default=True,
+    metavar="TIME",
+    help="Grace: detection does not demote for this long.",
+)
+@click.option(
+    "--attack",
+    is_flag=True,
+    help="The evidence was an attack: confirm it, so that nothing is learned from it.",
+)
 @common
 def pardon(
     agent: str,

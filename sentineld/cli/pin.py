@@ -15,7 +15,11 @@ from sentineld.requests import Request
 @click.argument("agent")
 @click.argument("tier", type=click.IntRange(1, 3))
 @click.option("--reason", required=True, help="Why; it goes on record.")
-@click.option("--until", metavar="TIME", help="End of the pin: ISO 8601, or a duration from now (2h). Default: until unpinned.")
+@click.option(
+    "--until",
+    metavar="TIME",
+    help="End of the pin: ISO 8601, or a duration from now (2h). Default: until unpinned.",
+)
 @common
 def pin(
     agent: str,

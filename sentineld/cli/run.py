@@ -19,9 +19,13 @@ from sentineld.views import look_at_state, status_document
 
 
 @click.command(epilog="Example: sentineld run --telemetry /var/log/agents --state-dir ./state")
-@click.option("--telemetry", "directories", metavar="DIR", multiple=True, help="Telemetry directory; repeatable.")
+@click.option(
+    "--telemetry", "directories", metavar="DIR", multiple=True, help="Telemetry directory; repeatable."
+)
 @click.option("--state-file", metavar="FILE", help="Where routers find the state file.")
-@click.option("--mode", type=click.Choice(["enforce", "observe"]), help="observe publishes no tier, only what would be.")
+@click.option(
+    "--mode", type=click.Choice(["enforce", "observe"]), help="observe publishes no tier, only what would be."
+)
 @click.option("--format", "format_name", metavar="NAME", help="Format of the telemetry.")
 @click.option(
     "--judge-history",
@@ -29,7 +33,9 @@ from sentineld.views import look_at_state, status_document
     help="Let telemetry that is there at the first start demote. (In activity mode it always does.)",
 )
 @click.option("--once", is_flag=True, help="Process what is there, publish, and exit.")
-@click.option("--valid-for", metavar="TIME", help="With --once: how long readers may rely on the result (default 1h).")
+@click.option(
+    "--valid-for", metavar="TIME", help="With --once: how long readers may rely on the result (default 1h)."
+)
 @click.option("--daemonize", is_flag=True, help="Detach from the terminal; not needed under systemd.")
 @common
 def run(
@@ -86,13 +92,19 @@ def run(
                 service.run()
     if as_json and not daemonize:
         with Store.open_readonly(paths.database) as store:
-            print_json(status_document(store, service.config, look_at_state(service.config, paths, os.environ), paths))
+            print_json(
+                status_document(
+                    store, service.config, look_at_state(service.config, paths, os.environ), paths
+                )
+            )
 
 
 def _settled(config: Config, base: str) -> Config:
-    """Return a configuration that says where telemetry is, by absolute paths, outside the daemon's own places."""
+    """Return a configuration that says where telemetry is, by absolute paths, apart from our own places."""
     if not config.telemetry.directories:
-        raise ConfigError("no telemetry directory is configured", hint="sentineld run --telemetry DIR, or sentineld init")
+        raise ConfigError(
+            "no telemetry directory is configured", hint="sentineld run --telemetry DIR, or sentineld init"
+        )
     directories = [os.path.abspath(os.path.join(base, path)) for path in config.telemetry.directories]
     state = msgspec.structs.replace(
         config.state, file=_absolute(config.state.file, base), key_file=_absolute(config.state.key_file, base)
@@ -129,9 +141,13 @@ def _detached(paths: Paths, lock: int, config: Config) -> Iterator[None]:
     from daemon import DaemonContext
 
     try:
-        fd = os.open(paths.output, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
+        fd = os.open(
+            paths.output, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640
+        )
     except OSError as error:
-        raise AccessError(f"cannot open {paths.output}: {error.strerror}", hint="check owner and mode") from error
+        raise AccessError(
+            f"cannot open {paths.output}: {error.strerror}", hint="check owner and mode"
+        ) from error
     # The context opens before any thread or observer exists: it closes descriptors and forks.
     with os.fdopen(fd, "a", encoding="utf-8") as output:
         context = DaemonContext(

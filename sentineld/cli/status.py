@@ -22,7 +22,7 @@ _NAME_WIDTH = 22
 @click.argument("agent", required=False)
 @common
 def status(agent: str | None, config_path: str | None, state_dir: str | None, as_json: bool) -> int:
-    """Show every agent's tier and score, and how the daemon is. Exit 3 where the state is missing or stale."""
+    """Show every agent's tier and score, and how the daemon is. Exit 3: state missing or stale."""
     config = configuration(config_path, state_dir)
     paths = daemon_paths(config)
     report = look_at_state(config, paths, os.environ)
@@ -55,7 +55,9 @@ def _print(document: dict[str, Any]) -> None:
         f"{totals['events']} events in {totals['files']} files; {totals['rejects']} lines rejected, "
         f"{totals['duplicates']} duplicates; {totals['decisions']} decisions"
     )
-    agents = sorted(document["agents"].items(), key=lambda item: (-item[1]["would"], -item[1]["score"], item[0]))
+    agents = sorted(
+        document["agents"].items(), key=lambda item: (-item[1]["would"], -item[1]["score"], item[0])
+    )
     click.echo()
     if not agents:
         click.echo("no agent has been seen yet")

@@ -45,7 +45,9 @@ def _print(document: dict[str, Any]) -> None:
     parts = " + ".join(f"{part} {value:.2f}" for part, value in document["contributions"].items())
     click.echo(f"{name}: tier {tier} ({Tier(tier).label})")
     if would != tier:
-        click.echo(f"It would be at tier {would} ({Tier(would).label}): the daemon observes and restricts nobody.")
+        click.echo(
+            f"It would be at tier {would} ({Tier(would).label}): the daemon observes and restricts nobody."
+        )
     click.echo(f"score now {document['score']:.2f} = {parts}; highest ever {document['max_score']:.2f}")
     decision, demotion = document["decision"], document["demotion"]
     if decision is None:
@@ -94,7 +96,9 @@ def _print_records(evidence: list[dict[str, Any]]) -> None:
             click.echo(f"    at {item['offset']:>9}  {visible(item['summary'])}")
     last = evidence[-1]
     if last["path"].isprintable() and not last["path"].endswith(".json"):
-        click.echo(f"  read the last one: tail -c +{last['offset'] + 1} {shlex.quote(last['path'])} | head -n 1")
+        click.echo(
+            f"  read the last one: tail -c +{last['offset'] + 1} {shlex.quote(last['path'])} | head -n 1"
+        )
 
 
 def _number(value: float) -> str:

@@ -35,11 +35,15 @@ def ask(request: Request, config_path: str | None, state_dir: str | None, *, as_
         except OSError as error:
             raise AccessError(
                 f"cannot write a request to {paths.requests}: {error.strerror}",
-                hint="operators are those who may write that directory; run this as root or as the daemon's user",
+                hint="operators are who may write that directory; be root or the daemon's user",
             ) from error
         file = request_path(paths.requests, request_id)
         status = _wait_for(store, request_id, file) if is_locked(paths) else "pending"
-        made = [d for d in store.decisions(name=request.agent, after=last_no) if d.actor and d.note == request.reason]
+        made = [
+            d
+            for d in store.decisions(name=request.agent, after=last_no)
+            if d.actor and d.note == request.reason
+        ]
     decision = made[-1] if made and status == "applied" else None
     if status == "applied" and decision is None:
         status = "unchanged"

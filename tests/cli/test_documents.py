@@ -13,12 +13,14 @@ SCHEMAS = Path(__file__).parents[2] / "sentineld" / "schemas"
 
 @cache
 def registry():
-    resources = [Resource.from_contents(json.loads(path.read_text())) for path in SCHEMAS.glob("*.schema.json")]
+    resources = [
+        Resource.from_contents(json.loads(path.read_text())) for path in SCHEMAS.glob("*.schema.json")
+    ]
     return Registry().with_resources((resource.id(), resource) for resource in resources)
 
 
 def closed(schema):
-    """The schema with no member allowed that it does not name: what we print must be documented."""
+    """Allow no member that the schema does not name: what we print must be documented."""
     if isinstance(schema, dict):
         closing = {"additionalProperties": False} if "properties" in schema else {}
         return {**{key: closed(value) for key, value in schema.items()}, **closing}
@@ -27,7 +29,9 @@ def closed(schema):
 
 def check(name, document):
     schema = closed(registry().contents(f"urn:sentineld:schema:{name}"))
-    Draft202012Validator(schema, registry=registry(), format_checker=Draft202012Validator.FORMAT_CHECKER).validate(document)
+    Draft202012Validator(
+        schema, registry=registry(), format_checker=Draft202012Validator.FORMAT_CHECKER
+    ).validate(document)
 
 
 @pytest.mark.parametrize("path", sorted(SCHEMAS.glob("*.json")), ids=lambda path: path.name)

@@ -29,7 +29,7 @@ key_id = "k1"
 
 
 def rounds(telemetry, count):
-    """What is written, round by round: two honest agents, and one that starts to flood half-way."""
+    """Yield what is written, round by round: two honest agents, and one that floods from half-way on."""
     now = time.time()
     for number in range(count):
         batch = {
@@ -102,7 +102,12 @@ class Reader(threading.Thread):
         while not self.is_done:
             try:
                 view = read_state(
-                    self.path, keys=[self.key], now_us=now_us(), boottime_ms=boottime_ms(), boot_id=boot_id(), floor=self.highest
+                    self.path,
+                    keys=[self.key],
+                    now_us=now_us(),
+                    boottime_ms=boottime_ms(),
+                    boot_id=boot_id(),
+                    floor=self.highest,
                 )
             except StateFileError as error:
                 if "missing" not in str(error) or self.highest is not None:
@@ -119,7 +124,10 @@ def summary(place):
     return {
         "events": {name: entry["events"] for name, entry in status["agents"].items()},
         "tiers": {name: entry["tier"] for name, entry in status["agents"].items()},
-        "totals": {key: totals[key] for key in ("events", "accepted", "ignored", "rejects", "duplicates", "bytes", "by_type")},
+        "totals": {
+            key: totals[key]
+            for key in ("events", "accepted", "ignored", "rejects", "duplicates", "bytes", "by_type")
+        },
         "decisions": [(d["agent_id"], d["from_tier"], d["to_tier"], d["cause"]) for d in place.decisions()],
     }
 

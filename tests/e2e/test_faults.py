@@ -29,13 +29,16 @@ def test_a_state_directory_that_cannot_be_made_is_no_permission(place):
 
 
 @pytest.mark.parametrize(
-    ("telemetry", "state_dir"), [("t", "t/state"), ("t", "t"), (".", "state"), ("state/rejects", "state"), ("link", "t/s")]
+    ("telemetry", "state_dir"),
+    [("t", "t/state"), ("t", "t"), (".", "state"), ("state/rejects", "state"), ("link", "t/s")],
 )
 def test_telemetry_and_state_must_lie_apart(place, telemetry, state_dir):
     (place.base / "t").mkdir()
     (place.base / "link").symlink_to(place.base / "t")
 
-    done = place.command("run", "--once", "--telemetry", place.base / telemetry, "--state-dir", place.base / state_dir)
+    done = place.command(
+        "run", "--once", "--telemetry", place.base / telemetry, "--state-dir", place.base / state_dir
+    )
 
     assert done.returncode == 78
     assert "inside" in done.stderr
@@ -75,7 +78,12 @@ def test_publishing_that_fails_ends_a_single_run_with_an_error(place):
     (place.base / "public" / "state.json").mkdir(parents=True)
 
     done = place.command(
-        "run", "--once", "--telemetry", place.telemetry.directory, "--state-file", place.base / "public" / "state.json"
+        "run",
+        "--once",
+        "--telemetry",
+        place.telemetry.directory,
+        "--state-file",
+        place.base / "public" / "state.json",
     )
 
     assert done.returncode == 77

@@ -92,7 +92,10 @@ def test_every_line_is_accounted_for(place):
     status = json.loads(place.once("--json").stdout)
 
     files = {os.path.relpath(path, t.directory): entry for path, entry in status["files"].items()}
-    assert {name: (f["lines"], f["accepted"], f["ignored"], f["rejects"], f["duplicates"]) for name, f in files.items()} == {
+    assert {
+        name: (f["lines"], f["accepted"], f["ignored"], f["rejects"], f["duplicates"])
+        for name, f in files.items()
+    } == {
         "a.jsonl": (13, 7, 2, 3, 1),
         "sub/deep/b.jsonl": (3, 3, 0, 0, 0),
         "one.json": (1, 1, 0, 0, 0),
@@ -104,7 +107,9 @@ def test_every_line_is_accounted_for(place):
     assert totals["events"] == totals["accepted"] == sum(f["accepted"] for f in files.values()) == 15
     assert (totals["ignored"], totals["rejects"], totals["duplicates"]) == (2, 5, 1)
     assert sum(totals["by_type"].values()) == 15
-    assert files["a.jsonl"]["offset"] == (t.directory / "a.jsonl").stat().st_size - len(b'{"type": "plan", "sou')
+    assert files["a.jsonl"]["offset"] == (t.directory / "a.jsonl").stat().st_size - len(
+        b'{"type": "plan", "sou'
+    )
 
 
 def test_rejected_lines_are_told_with_path_and_offset_and_kept(place):
@@ -116,7 +121,9 @@ def test_rejected_lines_are_told_with_path_and_offset_and_kept(place):
 
     rejected = [json.loads(line) for line in done.stderr.splitlines() if "line_rejected" in line]
     assert [(item["given"]["path"], item["given"]["offset"]) for item in rejected] == [(str(path), offset)]
-    kept = [json.loads(line) for line in (place.state_dir / "rejects" / "rejects.jsonl").read_text().splitlines()]
+    kept = [
+        json.loads(line) for line in (place.state_dir / "rejects" / "rejects.jsonl").read_text().splitlines()
+    ]
     assert [(item["path"], item["offset"], item["head"]) for item in kept] == [(str(path), offset, "{broken")]
     assert json.loads(done.stdout)["agents"]["biller"]["events"] == 3
 

@@ -40,7 +40,10 @@ def test_as_observed_gives_exactly_the_live_decisions(place, wait_for):
     wait_for(lambda: place.tier(FLOODING) == 3, "demotion after the kill")
 
     # Operators: a pardon with grace, a pin that ends, one that is lifted.
-    assert place.json("pardon", FLOODING, "--reason", "mistake", "--for", "2s")["decision"]["cause"] == "pardoned"
+    assert (
+        place.json("pardon", FLOODING, "--reason", "mistake", "--for", "2s")["decision"]["cause"]
+        == "pardoned"
+    )
     t.append("scraper-a.jsonl", *t.flood(count=100, every=0.01))
     place.json("pin", "biller", 2, "--reason", "watch it", "--until", "1s")
     wait_for(lambda: any(d["cause"] == "expired" for d in place.decisions()), "end of the pin")
@@ -62,7 +65,14 @@ def test_as_observed_gives_exactly_the_live_decisions(place, wait_for):
     assert daemon.stop() == 0
 
     live = place.decisions()
-    assert {d["cause"] for d in live} == {"detected", "recovered", "pardoned", "pinned", "unpinned", "expired"}
+    assert {d["cause"] for d in live} == {
+        "detected",
+        "recovered",
+        "pardoned",
+        "pinned",
+        "unpinned",
+        "expired",
+    }
     again = place.json("replay", "--as-observed", t.directory)
     assert again["missing"] == []
     assert again["decisions"] == live
@@ -122,8 +132,14 @@ def test_plain_replay_gives_the_same_demotions_and_publishes_nothing(place, wait
     replayed = place.json("replay", place.telemetry.directory)
 
     key = ("agent_id", "from_tier", "to_tier", "cause")
-    assert [[d[k] for k in key] for d in replayed["decisions"]] == [[d[k] for k in key] for d in place.decisions()]
-    written = {path for path in place.base.rglob("*") if path.is_file() and before.get(path) != path.stat().st_mtime_ns}
+    assert [[d[k] for k in key] for d in replayed["decisions"]] == [
+        [d[k] for k in key] for d in place.decisions()
+    ]
+    written = {
+        path
+        for path in place.base.rglob("*")
+        if path.is_file() and before.get(path) != path.stat().st_mtime_ns
+    }
     assert {path.suffix for path in written} <= {".db-shm", ".db-wal"}
 
 

@@ -104,7 +104,13 @@ def test_a_wish_waits_for_the_next_start_and_comes_before_new_input(place, wait_
     place.once()
 
     assert place.tier(FLOODING) == 3
-    assert [d["cause"] for d in place.decisions()] == ["detected", "detected", "pardoned", "detected", "detected"]
+    assert [d["cause"] for d in place.decisions()] == [
+        "detected",
+        "detected",
+        "pardoned",
+        "detected",
+        "detected",
+    ]
     assert list((place.state_dir / "requests").iterdir()) == []
 
 

@@ -11,7 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sentineld.batch import Part, combine, effective_times, merge_keys, split_rows
-from sentineld.entropy import batch_entropy_units, byte_entropy, canonical_json, entropy_units, metadata_entropy
+from sentineld.entropy import (
+    batch_entropy_units,
+    byte_entropy,
+    canonical_json,
+    entropy_units,
+    metadata_entropy,
+)
 from sentineld.event import FILE, NETWORK, OTHER, Tick
 from sentineld.explain import decide
 from sentineld.mapping import Rows
@@ -33,7 +39,9 @@ JSON = st.recursive(
         st.floats(-1e6, 1e6).map(lambda x: round(x, 3)),
         st.text(max_size=20),
     ),
-    lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(st.text(max_size=6), inner, max_size=4)),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=4), st.dictionaries(st.text(max_size=6), inner, max_size=4)
+    ),
     max_leaves=12,
 )
 METADATA = st.dictionaries(st.text(max_size=8), JSON, min_size=1, max_size=6)
@@ -54,10 +62,15 @@ def test_entropy_is_that_of_the_compact_sorted_utf8_json(metadata):
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.one_of(st.binary(max_size=300), st.text(max_size=100).map(str.encode)), max_size=40), st.data())
+@given(
+    st.lists(st.one_of(st.binary(max_size=300), st.text(max_size=100).map(str.encode)), max_size=40),
+    st.data(),
+)
 def test_a_batch_of_payloads_has_the_entropies_of_its_members_to_the_last_bit(payloads, data):
     if data.draw(st.booleans()):
-        payloads.insert(data.draw(st.integers(0, len(payloads))), bytes(range(256)) * data.draw(st.integers(15, 40)))
+        payloads.insert(
+            data.draw(st.integers(0, len(payloads))), bytes(range(256)) * data.draw(st.integers(15, 40))
+        )
 
     assert batch_entropy_units(payloads) == [entropy_units(byte_entropy(item)) for item in payloads]
 
@@ -65,7 +78,8 @@ def test_a_batch_of_payloads_has_the_entropies_of_its_members_to_the_last_bit(pa
 # Window.
 
 EVENTS = st.lists(
-    st.tuples(st.integers(0, 900), st.sampled_from([OTHER, FILE, NETWORK]), st.integers(0, 10**9)), max_size=60
+    st.tuples(st.integers(0, 900), st.sampled_from([OTHER, FILE, NETWORK]), st.integers(0, 10**9)),
+    max_size=60,
 )
 
 
@@ -106,7 +120,11 @@ def test_a_window_holds_exactly_the_events_of_its_buckets(events, later_s):
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 299), st.sampled_from([OTHER, FILE, NETWORK]), st.integers(0, 9)), max_size=5))
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 299), st.sampled_from([OTHER, FILE, NETWORK]), st.integers(0, 9)), max_size=5
+    )
+)
 def test_the_order_of_events_makes_no_difference_while_all_are_inside(events):
     assert len({repr(sorted(content(filled(order, 300))[0].items())) for order in permutations(events)}) == 1
 
@@ -152,7 +170,9 @@ def plain_levels(monitor, items):
 
     for position, item in enumerate(items):
         if clock is not None and item[0] > clock:
-            for bucket in range(clock // monitor.bucket_us + 1, min(item[0], clock + 400 * S) // monitor.bucket_us + 1):
+            for bucket in range(
+                clock // monitor.bucket_us + 1, min(item[0], clock + 400 * S) // monitor.bucket_us + 1
+            ):
                 judge(bucket * monitor.bucket_us, position)
         clock = item[0] if clock is None else max(clock, item[0])
         if item[0] // monitor.bucket_us >= clock // monitor.bucket_us - 30:
@@ -192,7 +212,12 @@ WISHES = st.one_of(
 BURST = st.tuples(st.integers(1, 8), st.sampled_from([FILE, NETWORK]))
 STEPS = st.lists(st.tuples(GAPS, st.one_of(MOMENTS, BURST, BURST, WISHES)), min_size=1, max_size=14)
 POLICIES = st.sampled_from(
-    [Policy(), Policy(quiet_us=30 * S), Policy(quiet_us=120 * S), Policy(quiet_us=200 * S, tier3_needs_pardon=True)]
+    [
+        Policy(),
+        Policy(quiet_us=30 * S),
+        Policy(quiet_us=120 * S),
+        Policy(quiet_us=200 * S, tier3_needs_pardon=True),
+    ]
 )
 
 
@@ -294,7 +319,9 @@ def test_forgiven_events_never_demote_again(steps, grace_s):
     end = max(time_of(item) for item in [*items, Tick(T0)]) + S
 
     _, before = run(prior, items)
-    _, after = run(prior, [*items, Pardon(end, "op", "why", grace_s * S), *(Tick(end + n * 50 * S) for n in range(200))])
+    _, after = run(
+        prior, [*items, Pardon(end, "op", "why", grace_s * S), *(Tick(end + n * 50 * S) for n in range(200))]
+    )
 
     assert [draft.change.cause for draft in after if draft.change.at_us >= end][:1] == ["pardoned"]
     assert all(draft.change.cause != "detected" for draft in after if draft.change.at_us > end)
@@ -318,7 +345,11 @@ def test_what_was_expected_would_have_kept_the_tier_and_a_little_more_would_not(
         decision = decide(number, "a", state, draft, prior, str, {})
         crossing, change = draft.crossing, draft.change
         mean = crossing.entropy_units / (crossing.events * 10**9) if crossing.events else 0.0
-        observed = {"file_operations": crossing.file_ops, "network_operations": crossing.network_ops, "mean_entropy": mean}
+        observed = {
+            "file_operations": crossing.file_ops,
+            "network_operations": crossing.network_ops,
+            "mean_entropy": mean,
+        }
         if change.cause not in ("detected", "recovered"):
             assert all(reason.expected is None for reason in decision.reasons)
             continue
@@ -328,12 +359,14 @@ def test_what_was_expected_would_have_kept_the_tier_and_a_little_more_would_not(
             assert reason.observed == pytest.approx(observed[reason.feature], abs=1e-6)
             is_share = reason.feature == "mean_entropy"
 
-            def calls_for(value, feature=reason.feature):
-                return monitor.level(monitor.score(*{**observed, feature: value}.values()).value)
+            def calls_for(value, feature=reason.feature, others=observed):
+                return monitor.level(monitor.score(*{**others, feature: value}.values()).value)
 
             if reason.expected is None:
                 # No amount of this feature alone would have led anywhere else.
-                assert (calls_for(0) <= lower) == (calls_for(1.0 if is_share else monitor.saturation) <= lower)
+                assert (calls_for(0) <= lower) == (
+                    calls_for(1.0 if is_share else monitor.saturation) <= lower
+                )
             else:
                 assert calls_for(reason.expected if is_share else int(reason.expected)) <= lower
                 assert calls_for(reason.expected + 1e-6 if is_share else int(reason.expected) + 1) > lower
@@ -342,11 +375,22 @@ def test_what_was_expected_would_have_kept_the_tier_and_a_little_more_would_not(
 # Batches.
 
 ROWS = st.lists(
-    st.tuples(st.one_of(st.none(), st.integers(0, 50)), st.sampled_from("abc"), st.sampled_from(["", "", "s1", "s2"])),
+    st.tuples(
+        st.one_of(st.none(), st.integers(0, 50)),
+        st.sampled_from("abc"),
+        st.sampled_from(["", "", "s1", "s2"]),
+    ),
     max_size=8,
 )
 PARTS = st.lists(
-    st.tuples(st.sampled_from([1, 2, 3]), ROWS, st.integers(0, 30), st.integers(30, 50), st.booleans(), st.sets(st.integers(0, 7))),
+    st.tuples(
+        st.sampled_from([1, 2, 3]),
+        ROWS,
+        st.integers(0, 30),
+        st.integers(30, 50),
+        st.booleans(),
+        st.sets(st.integers(0, 7)),
+    ),
     max_size=5,
 )
 
@@ -363,7 +407,15 @@ def part_of(source_id, rows, lo, hi, is_history, duplicates):
         tool_calls=[number for number, (_, agent, _) in enumerate(rows) if agent == "a"],
     )
     return Part(
-        source_id, source_id % 2, 0, 0, lo, hi, 40, is_history, columns,
+        source_id,
+        source_id % 2,
+        0,
+        0,
+        lo,
+        hi,
+        40,
+        is_history,
+        columns,
         duplicates={number for number in duplicates if number < len(rows)},
     )
 
@@ -389,7 +441,9 @@ def test_a_batch_is_the_stable_merge_of_its_files_by_their_running_maximum(speci
     for _, order, number, counts_at in expected:
         rows = parts[order].rows
         key = key_of(parts[order].owner, rows.agent_ids[number])
-        by_key.setdefault(key, []).append((counts_at, FILE, 5, rows.event_types[number], parts[order].source_id, number * 10))
+        by_key.setdefault(key, []).append(
+            (counts_at, FILE, 5, rows.event_types[number], parts[order].source_id, number * 10)
+        )
         names.setdefault(key, []).append(rows.sessions.get(number, ""))
 
     inputs = combine(parts, key_of)

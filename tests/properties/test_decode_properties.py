@@ -12,7 +12,9 @@ from sentineld.decode import Reject, decode_document, decode_line, decode_lines
 # Pieces from which both good and bad JSON grows: every escape and every spelling of a quotation mark.
 FRAGMENTS = st.sampled_from(
     [
-        *(b'{ } [ ] , : " a b \\ 1 null "a" "b" "" \\" \\\\ \\u0022 \\u0061 "\\u0061" "\\u0022" {} [] "{" "}"').split(),
+        *(
+            b'{ } [ ] , : " a b \\ 1 null "a" "b" "" \\" \\\\ \\u0022 \\u0061 "\\u0061" "\\u0022" {} "{" "}"'
+        ).split(),
         b'"a":1',
         b'"a":{}',
         b'{"a":1}',
@@ -44,7 +46,20 @@ def _render(pairs):
 
 
 VALUES = st.recursive(
-    st.sampled_from(["1", "1.5", "null", '""', '"\\""', '"\\u0022"', '"}"', '"{\\"a\\":1}"', '"é"', "12345678901234567890123"]),
+    st.sampled_from(
+        [
+            "1",
+            "1.5",
+            "null",
+            '""',
+            '"\\""',
+            '"\\u0022"',
+            '"}"',
+            '"{\\"a\\":1}"',
+            '"é"',
+            "12345678901234567890123",
+        ]
+    ),
     lambda inner: st.one_of(
         st.lists(inner, max_size=2).map(lambda items: "[" + ",".join(items) + "]"),
         st.lists(st.tuples(KEYS, inner), max_size=3).map(lambda pairs: _render(pairs).decode()),
@@ -54,32 +69,46 @@ VALUES = st.recursive(
 OBJECTS = st.lists(st.tuples(KEYS, VALUES), max_size=4).map(_render)
 GOOD = st.dictionaries(
     st.text(max_size=4),
-    st.one_of(st.text(max_size=6), st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.none()),
+    st.one_of(
+        st.text(max_size=6), st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.none()
+    ),
     max_size=4,
 ).map(lambda record: json.dumps(record, ensure_ascii=False).encode())
 #: Two halves of a record, and two records on a line: line ends and values do not fall together.
 TORN = st.sampled_from(
-    [b'{"a":', b"1}", b'{"a":1}{"b":2}', b'{"a":[{}', b'{}]}', b'{"a":{}', b'"b":{}}', b'{"a":"}', b'{"}', b"", b"  "]
+    [
+        b'{"a":',
+        b"1}",
+        b'{"a":1}{"b":2}',
+        b'{"a":[{}',
+        b"{}]}",
+        b'{"a":{}',
+        b'"b":{}}',
+        b'{"a":"}',
+        b'{"}',
+        b"",
+        b"  ",
+    ]
 )
 LINES = st.lists(st.one_of(GOOD, OBJECTS, SOUP, TORN), max_size=6).map(
     lambda lines: [line.replace(b"\n", b" ") for line in lines]
 )
 
 
-class _Twice(Exception):
+class _TwiceError(Exception):
     pass
 
 
 def _refuse(pairs):
     if len(dict(pairs)) != len(pairs):
-        raise _Twice
+        raise _TwiceError
     return dict(pairs)
 
 
 def has_duplicate_keys(line):
     try:
         json.loads(line, object_pairs_hook=_refuse)
-    except _Twice:
+    except _TwiceError:
         return True
     return False
 
@@ -119,7 +148,9 @@ def test_good_lines_take_the_fast_way_and_come_out_as_json_reads_them(lines, end
 
     assert decode._decode_whole(data, data.split(b"\n")[:-1]) is not None or b"\\u0022" in data
     assert decoded.records == [json.loads(line) for line in lines]
-    assert [data[offset - 7 :][: len(line)] for offset, line in zip(decoded.offsets, lines, strict=True)] == lines
+    assert [
+        data[offset - 7 :][: len(line)] for offset, line in zip(decoded.offsets, lines, strict=True)
+    ] == lines
 
 
 @settings(max_examples=350, deadline=None)

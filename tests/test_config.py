@@ -1,0 +1,244 @@
+"""Configuration: every option declared once, valid by default, read by something, refused when wrong."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sentineld.config import (
+    Config,
+    Duration,
+    Option,
+    duration_text,
+    key_file_path,
+    load_config,
+    options,
+    parse_duration,
+    starter,
+)
+from sentineld.errors import AccessError, ConfigError
+
+ROOT = Path(__file__).parent.parent
+OPTIONS = list(options())
+WRONG = {"text": "5", "whole number": '"many"', "number": '"much"', "duration": '"soon"', "list of text": "5"}
+
+
+def value_of(config: Config, key: str) -> object:
+    value: object = config
+    for name in key.split("."):
+        value = getattr(value, name)
+    return value
+
+
+def toml(option: Option, value: str) -> str:
+    section, _, name = option.key.rpartition(".")
+    return (f"[{section}]\n" if section else "") + f"{name} = {value}\n"
+
+
+def example(option: Option) -> str:
+    text = option.example
+    if isinstance(text, list):
+        return "[" + ", ".join(f'"{item}"' for item in text) + "]"
+    return f'"{text}"' if isinstance(text, str) else str(text)
+
+
+@pytest.fixture
+def write(tmp_path):
+    def make(text: str) -> str:
+        path = tmp_path / "sentineld.toml"
+        path.write_text(text)
+        return str(path)
+
+    return make
+
+
+def test_the_defaults_are_valid_and_no_file_is_needed():
+    assert load_config(None, {}) == Config()
+
+
+@pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.key)
+def test_every_option_has_a_sentence_and_an_example_that_is_accepted(option, write):
+    assert option.description.endswith(".")
+    load_config(write(toml(option, example(option))), {})
+
+
+@pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.key)
+def test_every_option_refuses_a_wrong_type_and_names_file_and_key(option, write):
+    path = write(toml(option, WRONG.get(option.type_name, "5")))
+    with pytest.raises(ConfigError) as caught:
+        load_config(path, {})
+
+    assert str(caught.value).startswith(f"{path}: {option.key}: ")
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.key)
+def test_every_option_refuses_a_misspelt_name_and_tells_the_right_one(option, write):
+    section, _, name = option.key.rpartition(".")
+    path = write((f"[{section}]\n" if section else "") + f"{name}x = 1\n")
+    with pytest.raises(ConfigError) as caught:
+        load_config(path, {})
+
+    assert f"{path}: unknown option {option.key}x" in str(caught.value)
+    assert caught.value.hint == f"did you mean {option.key}?"
+
+
+@pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.key)
+def test_the_environment_overrides_the_file_and_flags_override_that(option, write):
+    values = option.example if isinstance(option.example, list) else [str(option.example)]
+    by_environment = load_config(write(""), {option.variable: os.pathsep.join(values)})
+    by_file = load_config(write(toml(option, example(option))), {})
+    assert value_of(by_environment, option.key) == value_of(by_file, option.key)
+
+    by_flag = load_config(write(""), {option.variable: os.pathsep.join(values)}, {option.key: option.default})
+    assert value_of(by_flag, option.key) == option.default
+
+
+@pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.key)
+def test_every_option_is_read_by_something(option):
+    name = option.key.rpartition(".")[2]
+    code = "\n".join(path.read_text() for path in (ROOT / "sentineld").rglob("*.py"))
+    used = re.findall(rf"(?:config|detection|state|telemetry|recovery|limits|log|self)\.{name}\b", code)
+
+    assert used, option.key
+
+
+@pytest.mark.parametrize(
+    ("env", "name"),
+    [
+        ({"SENTINELD_MODE": "maybe"}, "SENTINELD_MODE"),
+        ({"SENTINELD_LIMITS_FILES": "many"}, "SENTINELD_LIMITS_FILES"),
+    ],
+)
+def test_an_error_in_the_environment_names_the_variable(write, env, name):
+    with pytest.raises(ConfigError, match=f"^{name}"):
+        load_config(write(""), env)
+
+
+def test_an_error_in_a_list_names_the_element(write):
+    with pytest.raises(ConfigError, match=r"telemetry\.directories\[1\]"):
+        load_config(write('[telemetry]\ndirectories = ["/a", 5]'), {})
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[detection]\nfile_weight = 0.9", "detection"),
+        ("[detection]\nfile_weight = nan", "detection"),
+        ("[detection]\nsuspicious_threshold = 0.9", "detection"),
+        ("[detection]\nwindow = '-5s'", "detection.window"),
+        ("[recovery]\nquiet_time = 0", "recovery.quiet_time"),
+        ("[recovery]\nquiet_time = inf", "recovery.quiet_time"),
+        ("[recovery]\nquiet_time = true", "recovery.quiet_time"),
+        ("[state]\nvalid_for = '500ms'", "state.valid_for"),
+        ("[state]\nkey_id = 'a b'", "state.key_id"),
+        ("[limits]\nline_bytes = 10", "limits.line_bytes"),
+        ("[telemetry]\nformat = 'wordpres'", "telemetry.format"),
+        ("telemetry = 5", "must be a table"),
+        ("[nonsense]\nx = 1", "unknown option nonsense"),
+        ("mode = \nx = 1", "line 1"),
+        ("mode = 'observe'\nmode = 'enforce'\n\n", "line 2"),
+    ],
+)
+def test_values_that_make_no_sense_are_refused_with_their_place(write, text, words):
+    path = write(text)
+    with pytest.raises(ConfigError) as caught:
+        load_config(path, {})
+
+    assert words in str(caught.value)
+    assert path in str(caught.value) or words == "detection"
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("250ms", 0.25), ("30s", 30), ("15m", 900), ("1.5h", 5400), ("2d", 172_800), (" 1w ", 604_800)],
+)
+def test_durations_are_read(text, seconds):
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "5", "s", "5 parsecs", "-5s", "1e3s", "5s5m", "infs"])
+def test_what_is_no_duration_is_refused(text):
+    with pytest.raises(ValueError, match="expected a duration"):
+        parse_duration(text)
+
+
+def test_a_number_is_a_duration_in_seconds(write):
+    config = load_config(write("[state]\nvalid_for = 45"), {})
+
+    assert config.state.valid_for == Duration(45)
+    assert config.state.valid_for.us == 45_000_000
+
+
+@pytest.mark.parametrize("seconds", [0.25, 1, 30, 90, 900, 3600, 5400, 86_400, 604_800])
+def test_durations_are_written_as_they_are_read(seconds):
+    assert parse_duration(duration_text(seconds)) == seconds
+
+
+def test_the_starter_file_says_nothing_but_the_defaults_and_observes(write):
+    config = load_config(write(starter(["/var/log/agents"])), {})
+
+    assert config.mode == "observe"
+    assert config.telemetry.directories == ["/var/log/agents"]
+    assert [item for item in OPTIONS if value_of(config, item.key) != item.default] == [
+        item for item in OPTIONS if item.key in ("mode", "telemetry.directories")
+    ]
+
+
+def test_the_commented_lines_of_the_starter_file_are_the_defaults(write):
+    text = re.sub(r"^#([a-z0-9_]+ = )", r"\1", starter([]), flags=re.MULTILINE)
+    config = load_config(write(text.replace('mode = "observe"', "", 1)), {})
+
+    assert config == Config()
+    assert all(f"\n{item.key.rpartition('.')[2]} = " in text for item in OPTIONS)
+
+
+def test_the_system_service_configuration_is_valid():
+    config = load_config(str(ROOT / "etc" / "sentineld.toml"), {})
+
+    assert config.telemetry.directories == ["/var/log/agents"]
+    text = (ROOT / "etc" / "sentineld.toml").read_text()
+    keys = re.findall(r"^(?:# )?([a-z_]+) = ", text, re.MULTILINE)
+    assert set(keys) <= {item.key.rpartition(".")[2] for item in OPTIONS}
+
+
+def test_a_missing_file_is_told_with_a_next_step(tmp_path):
+    with pytest.raises(ConfigError, match="there is no configuration file"):
+        load_config(str(tmp_path / "none.toml"), {})
+
+
+def test_a_file_that_everybody_may_write_is_refused(write):
+    path = write("")
+    os.chmod(path, 0o666)
+    with pytest.raises(ConfigError, match="written by everybody"):
+        load_config(path, {})
+
+
+def test_a_file_that_may_not_be_read_is_an_access_error(write, as_mortal):
+    path = write("")
+    os.chmod(path, 0)
+    program = f"""
+from sentineld.config import load_config
+from sentineld.errors import AccessError
+try:
+    load_config({path!r}, {{}})
+except AccessError as error:
+    print("refused", error)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=50, **as_mortal
+    )
+
+    assert done.stdout.startswith("refused"), done.stderr
+    assert AccessError.exit_code == 77
+
+
+def test_the_credentials_directory_is_filled_in_or_asked_for():
+    config = load_config(None, {}, {"state.key_file": "${CREDENTIALS_DIRECTORY}/signing.key"})
+
+    assert key_file_path(config, {"CREDENTIALS_DIRECTORY": "/run/c"}) == "/run/c/signing.key"
+    with pytest.raises(ConfigError, match="CREDENTIALS_DIRECTORY"):
+        key_file_path(config, {})

@@ -1,0 +1,57 @@
+"""Publisher: what the document says, in enforce and in observe mode, and when there is too much to say."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from sentineld import publisher as publisher_module
+from sentineld.config import Config
+from sentineld.publisher import ObservingPublisher, Publisher
+from sentineld.step import AgentState, Pin, new_state, step
+
+NOW = 1_763_858_410_000_000
+PRIOR = Config().prior()
+
+
+def demoted(name: str, until_us: int | None = None) -> tuple[str, AgentState]:
+    state = new_state(1000, name, PRIOR, NOW)
+    step(state, PRIOR, [Pin(NOW, "me", "why", 3, until_us)])
+    return name, state
+
+
+@pytest.fixture(params=[Publisher, ObservingPublisher])
+def publisher(request, tmp_path) -> Publisher:
+    return request.param(str(tmp_path / "state.json"), 30_000_000, "service")
+
+
+def document(publisher: Publisher) -> dict:
+    return json.loads(Path(publisher.path).read_bytes())
+
+
+def test_enforcing_names_tiers_and_observing_says_what_would_have_been(publisher):
+    publisher.publish(7, 8, "ok", [demoted("a", NOW + 1_000_000)])
+    found = document(publisher)
+    listed, empty = ("agents", "would") if found["mode"] == "enforce" else ("would", "agents")
+
+    assert (found["epoch"], found["seq"], found["status"], found["isolation"]) == (7, 8, "ok", "service")
+    assert found["unlisted_tier"] == 1
+    assert found[empty] == {}
+    assert found[listed]["a"]["tier"] == 3
+    assert found[listed]["a"]["until"] == "2025-11-23T00:40:11.000Z"
+    assert found["valid_for_ms"] == 30_000
+
+
+def test_too_many_agents_to_name_restrict_everybody_but_never_in_observe_mode(publisher, monkeypatch):
+    monkeypatch.setattr(publisher_module, "MAX_BYTES", 5000)
+    publisher.publish(7, 8, "ok", [demoted(f"agent-{n}") for n in range(100)])
+    found = document(publisher)
+
+    assert (found["agents"], found["would"], found["status"]) == ({}, {}, "degraded")
+    assert found["unlisted_tier"] == (3 if found["mode"] == "enforce" else 1)
+    assert Path(publisher.path).stat().st_size < 5000
+
+
+def test_a_directory_that_is_gone_raises_and_leaves_nothing(tmp_path):
+    with pytest.raises(OSError, match="No such file"):
+        Publisher(str(tmp_path / "none" / "state.json"), 30_000_000, "user").publish(1, 1, "ok", [])

@@ -1,0 +1,137 @@
+"""Roster: who keeps a published id, what a quota does, and agents that leave memory and come back."""
+
+import pytest
+
+from sentineld.config import Config
+from sentineld.event import Tick
+from sentineld.roster import OVERFLOW_ID, Roster
+from sentineld.step import Pin, dump_state, step
+from sentineld.store import Commit, Store
+
+NOW = 1_763_858_410_000_000
+PRIOR = Config().prior()
+
+
+@pytest.fixture
+def store(tmp_path):
+    with Store.open(str(tmp_path / "db"), NOW) as one:
+        yield one
+
+
+def roster(store: Store, quota: int = 100) -> Roster:
+    return Roster(store, PRIOR, quota)
+
+
+def meet(one: Roster, store: Store, owner: int, agent_id: str, *, at: int = NOW, kind: int = 1) -> str:
+    """Let an agent act, commit it as the pipeline does, and return its published id."""
+    key = one.key_of(owner, agent_id)
+    state, _ = step(one.get(key, at), PRIOR, [(at, kind, 0, "file_write", 1, 0)])
+    name = one.name(state)
+    store.commit(Commit("read", at, agents=[one.row(state)]))
+    one.settle()
+    return name
+
+
+def test_the_first_owner_keeps_the_id_and_others_are_published_with_their_uid(store):
+    one = roster(store)
+    assert meet(one, store, 1000, "a") == "a"
+    before = store.agent((1000, "a"))
+    assert meet(one, store, 2000, "a") == "a#2000"
+    assert meet(one, store, 3000, "a") == "a#3000"
+
+    assert store.agent((1000, "a")) == before
+    assert store.agent_names() == ["a", "a#2000", "a#3000"]
+
+
+def test_two_owners_that_claim_one_new_id_in_one_batch_are_two_agents(store):
+    one = roster(store)
+    first, second = (one.get(one.key_of(owner, "a"), NOW) for owner in (1000, 2000))
+
+    assert first is not second
+    assert [one.name(first), one.name(second)] == ["a", "a#2000"]
+
+
+def test_names_stay_after_a_restart(store):
+    one = roster(store)
+    for owner in (1000, 2000):
+        meet(one, store, owner, "a")
+    again = roster(store)
+
+    assert meet(again, store, 2000, "a") == "a#2000"
+    assert meet(again, store, 1000, "a") == "a"
+
+
+def test_ids_beyond_the_quota_count_under_other_for_each_owner(store):
+    one = roster(store, quota=3)
+    names = [meet(one, store, 1000, f"a{n}") for n in range(6)]
+    assert names == ["a0", "a1", "a2", OVERFLOW_ID, OVERFLOW_ID, OVERFLOW_ID]
+    assert one.overflowed == {1000}
+    assert meet(one, store, 2000, "b") == "b"
+    assert meet(one, store, 1000, "a1") == "a1"
+    for n in range(4):
+        meet(one, store, 2000, f"b{n}")
+
+    assert OVERFLOW_ID + "#2000" in store.agent_names()
+
+
+def test_the_quota_holds_after_a_restart(store):
+    one = roster(store, quota=3)
+    for n in range(3):
+        meet(one, store, 1000, f"a{n}")
+    again = roster(store, quota=3)
+
+    assert meet(again, store, 1000, "new") == OVERFLOW_ID
+    assert meet(again, store, 1000, "a2") == "a2"
+
+
+def test_the_quota_holds_within_one_batch(store):
+    one = roster(store, quota=3)
+
+    assert [one.key_of(1000, f"a{n}")[1] for n in range(5)] == ["a0", "a1", "a2", OVERFLOW_ID, OVERFLOW_ID]
+
+
+def test_a_cold_agent_leaves_memory_and_comes_back_equal(store):
+    one = roster(store)
+    meet(one, store, 1000, "a")
+    state = one.get((1000, "a"), NOW)
+    assert one.warm() == [state]
+    step(state, PRIOR, [])
+    step(state, PRIOR, [Tick(NOW + 3600 * 1_000_000)])
+    assert state.is_cold
+    before = dump_state(state)
+    store.commit(Commit("tick", NOW, agents=[one.row(state)]))
+    expected = dump_state(state)
+    one.settle()
+    assert one.warm() == []
+    again = one.get((1000, "a"), NOW)
+
+    assert again is not state
+    assert dump_state(again) == expected
+    assert again.events == 1
+    assert before.startswith(b"1:")
+
+
+def test_a_demoted_agent_never_leaves_memory_and_is_listed(store):
+    one = roster(store)
+    for name in ("b", "a"):
+        meet(one, store, 1000, name)
+        step(one.get((1000, name), NOW), PRIOR, [Pin(NOW, "me", "why", 3, None)])
+    one.settle()
+
+    assert [name for name, _ in one.demoted()] == ["a", "b"]
+
+
+def test_reloading_forgets_what_was_not_committed(store):
+    one = roster(store)
+    meet(one, store, 1000, "a")
+    committed = dump_state(one.get((1000, "a"), NOW))
+    step(one.get((1000, "a"), NOW), PRIOR, [(NOW + 1, 1, 0, "file_write", 1, 0)] * 50)
+    one.get(one.key_of(1000, "never"), NOW)
+    one.reload()
+
+    assert dump_state(one.get((1000, "a"), NOW)) == committed
+    assert [state.agent_id for state in one.warm()] == ["a"]
+
+
+def test_an_unknown_name_has_no_state(store):
+    assert roster(store).by_name("nobody") is None
