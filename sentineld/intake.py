@@ -294,7 +294,8 @@ class _Merge:
 
     def _read_lines(self, head: _Head) -> bool:
         # What is appended from here on is not history.
-        chunk = self._tail.read(head.ahead, self._limit) if head.ahead.pos < head.end else None
+        left = head.end - head.ahead.pos
+        chunk = self._tail.read(head.ahead, min(self._limit, left)) if left > 0 else None
         if chunk is None:
             return False
         part, decoded = self._intake.begin(chunk, is_history=True)

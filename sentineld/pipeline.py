@@ -115,7 +115,8 @@ class Pipeline:
     def flush(self) -> None:
         """Write every agent that only memory holds; nothing to do on a durable line."""
         if not self._is_durable:
-            self.store.commit(Commit("publish", 0, agents=[self.roster.row(state) for state in self.roster.all()]))
+            rows = [self.roster.row(state) for state in self.roster.all()]
+            self.store.commit(Commit("publish", 0, agents=rows))
 
     def _judge(
         self, key: Key, state: AgentState, run: list[Observation], names: list[str] | None

@@ -4,7 +4,7 @@ In observe mode the publisher cannot publish a tier: what would have been stands
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sentineld import clock
@@ -30,15 +30,24 @@ class Publisher:
     mode = "enforce"
     #: Tier of everybody where there are too many agents to name them.
     _tier_for_all = 3
+    #: What was said of an agent after which decision: only a decision changes it.
+    _entries: dict[str, tuple[int, dict[str, Any]]] = field(default_factory=dict)
 
     def publish(self, epoch: int, seq: int, status: str, agents: Iterable[tuple[str, AgentState]]) -> None:
         """Write the state file atomically. Raises ``OSError``; the old file then stays."""
-        listed = {name: entry(state) for name, state in agents}
+        listed = {name: self._entry(name, state) for name, state in agents}
+        self._entries = {name: self._entries[name] for name in listed}
         data = encode_state(self._document(epoch, seq, status, listed), self.key)
         if len(data) > MAX_BYTES:
             document = self._document(epoch, seq, "degraded", {}) | {"unlisted_tier": self._tier_for_all}
             data = encode_state(document, self.key)
         publish(self.path, data, group=self.group)
+
+    def _entry(self, name: str, state: AgentState) -> dict[str, Any]:
+        known = self._entries.get(name)
+        if known is None or known[0] != state.decision_no:
+            known = self._entries[name] = (state.decision_no, entry(state))
+        return known[1]
 
     def _document(self, epoch: int, seq: int, status: str, listed: dict[str, Any]) -> dict[str, Any]:
         now = clock.now_us()

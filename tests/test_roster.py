@@ -90,6 +90,13 @@ def test_the_quota_holds_within_one_batch(store):
     assert [one.key_of(1000, f"a{n}")[1] for n in range(5)] == ["a0", "a1", "a2", OVERFLOW_ID, OVERFLOW_ID]
 
 
+def test_an_id_that_acts_often_in_one_batch_takes_one_place(store):
+    one = roster(store, quota=2)
+
+    assert [one.key_of(1000, "a")[1] for _ in range(5)] == ["a"] * 5
+    assert one.key_of(1000, "b")[1] == "b"
+
+
 def test_a_cold_agent_leaves_memory_and_comes_back_equal(store):
     one = roster(store)
     meet(one, store, 1000, "a")

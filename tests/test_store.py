@@ -310,6 +310,24 @@ def test_the_memory_of_record_ids_is_bounded_per_owner_and_its_expiry_counted(pa
         assert store.seen(2, b"other") == [b"c"]
 
 
+def test_record_ids_of_failed_commits_are_not_counted(path, monkeypatch):
+    monkeypatch.setattr(store_module, "MAX_SEEN", 10)
+    with Store.open(path, NOW) as store:
+        db = sqlite3.connect(path)
+        db.execute("CREATE TRIGGER fault BEFORE UPDATE ON meta BEGIN SELECT RAISE(ABORT, 'injected'); END")
+        db.commit()
+        for _ in range(3):
+            with pytest.raises(sqlite3.IntegrityError):
+                store.commit(Commit("read", NOW, seen=[(1, b"%d" % n, b"c") for n in range(8)]))
+        db.execute("DROP TRIGGER fault")
+        db.commit()
+        db.close()
+        store.commit(Commit("read", NOW, seen=[(1, b"%d" % n, b"c") for n in range(8)]))
+
+        assert all(store.seen(1, b"%d" % n) for n in range(8))
+        assert store.meta().seen_expired == 0
+
+
 def test_event_types_beyond_the_limit_count_as_other(path, monkeypatch):
     monkeypatch.setattr(store_module, "MAX_EVENT_TYPES", 3)
     with Store.open(path, NOW) as store:

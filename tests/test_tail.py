@@ -372,6 +372,20 @@ def test_a_copy_that_is_seen_before_the_original_is_truncated_counts_nothing_twi
     assert one.counted == {"one": 1, "two": 1}
 
 
+@pytest.mark.parametrize("is_running", [True, False])
+def test_a_copy_is_known_although_another_file_took_its_originals_name(line, a, is_running):
+    one = line()
+    append(a, record("one"))
+    one.poll()
+    if not is_running:
+        one.restart()
+    a.with_name("a.jsonl.1").write_bytes(a.read_bytes())
+    append(a.with_name("new"), record("two")).rename(a)
+    one.poll()
+
+    assert one.counted == {"one": 1, "two": 1}
+
+
 def test_a_copy_under_another_name_is_known_by_its_whole_content(line, telemetry, a):
     one = line()
     names = [f"event{n}" for n in range(100)]

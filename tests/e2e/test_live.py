@@ -119,3 +119,18 @@ def test_an_idle_daemon_sleeps(place, wait_for):
     wait_for(lambda: time.monotonic() - began > 3, "three seconds")
     share = (cpu_ticks() - busy) / os.sysconf("SC_CLK_TCK") / 3
     assert share < 0.05, f"{share:.0%} of a core while nothing happens"
+
+
+def test_history_is_judged_by_its_own_times_however_much_there_is(place, wait_for):
+    end = time.time() - 3600
+    place.telemetry.append("biller.jsonl", *place.telemetry.normal("biller", 40_000, end=end, every=0.01))
+    place.telemetry.append("scraper.jsonl", *place.telemetry.flood(end=end + 60))
+    place.start()
+
+    keys = ("agent_id", "from_tier", "to_tier", "cause", "decided_at")
+    live = [tuple(decision[key] for key in keys) for decision in place.decisions()]
+
+    assert ("scraper", 2, 3, "detected") in [decision[:4] for decision in live]
+    replayed = place.json("replay", place.telemetry.directory)["decisions"]
+    demotions = [tuple(d[key] for key in keys) for d in replayed if d["cause"] == "detected"]
+    assert sorted(d for d in live if d[3] == "detected") == sorted(demotions)

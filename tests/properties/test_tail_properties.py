@@ -1,8 +1,8 @@
 """Tail against a model: whatever happens to files, what was there at a poll is counted exactly once.
 
 A model appends, tears, completes, rotates, copies, truncates, deletes and restarts at random. Every line has
-A model appends, tears, completes, rotates, copies, truncates, deletes and restarts at random. Every line has
-counted once, all others at most once.
+an event type of its own. The model knows which lines were complete in a file at the moment of a poll: these
+are counted once, all others at most once.
 """
 
 import json
