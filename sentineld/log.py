@@ -17,11 +17,12 @@ from typing import Any, TextIO
 
 import structlog
 
+from sentineld.visible import visible
+
 #: One record a cause and this many seconds.
 RATE_S = 60.0
 #: Records of one event name within that time, over all causes.
 _MAX_RECORDS = 60
-_MAX_TEXT = 400
 #: Longest traceback; the most recent calls stand at its end.
 _MAX_TRACEBACK = 3000
 _MAX_DEPTH = 4
@@ -79,17 +80,6 @@ class _Lines:
         self._file.write(text + "\n")
 
     debug = info = warning = error = critical = msg
-
-
-def visible(text: str, limit: int = _MAX_TEXT) -> str:
-    """Return text with everything but printable characters escaped, cut to ``limit`` characters."""
-    cut = text if len(text) <= limit else text[:limit] + "..."
-    if cut.isprintable():
-        return cut
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode("ascii")
-        for char in cut
-    )
 
 
 def _escape(_logger: object, _name: str, record: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -13,7 +13,6 @@ from sentineld.decision import Decision
 from sentineld.errors import ConfigError, StateFileError
 from sentineld.explain import printable_path
 from sentineld.instant import SECOND_US, iso
-from sentineld.log import visible
 from sentineld.policy import Policy
 from sentineld.settings import recorded_prior
 from sentineld.state_file import StateView, load_key, parse_state, read_document
@@ -21,6 +20,7 @@ from sentineld.statedir import Paths
 from sentineld.step import AgentState, Prior, load_state
 from sentineld.store import AgentRow, Store
 from sentineld.tail import DOCUMENT, Source
+from sentineld.visible import visible
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ FLOORS = {
     "step": 1,
     "batch": 1,
     "explain": 1,
+    "visible": 1,
     "clock": 2,
     "identity": 2,
     "watch": 2,

@@ -12,7 +12,8 @@ import pytest
 import structlog
 
 from sentineld import log
-from sentineld.log import Reporter, visible
+from sentineld.log import Reporter
+from sentineld.visible import visible
 
 ROOT = Path(__file__).parent.parent
 

@@ -3,8 +3,8 @@
 import difflib
 
 from sentineld.errors import UsageError
-from sentineld.log import visible
 from sentineld.store import Store
+from sentineld.visible import visible
 
 
 def nearest(store: Store, name: str) -> UsageError:

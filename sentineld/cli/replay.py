@@ -6,12 +6,12 @@ import click
 
 from sentineld.cli.app import common, configuration, daemon_paths, print_json, spare_the_collector
 from sentineld.explain import printable_path
-from sentineld.log import visible
 from sentineld.replay import Replayed, replay_as_observed
 from sentineld.replay import replay as run_replay
 from sentineld.step import load_state
 from sentineld.store import Store
 from sentineld.views import decision_line, files_document, totals_document
+from sentineld.visible import visible
 
 
 @click.command(epilog="Example: sentineld replay /var/log/agents")

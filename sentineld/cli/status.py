@@ -9,10 +9,10 @@ from sentineld.cli.app import common, configuration, daemon_paths, print_json
 from sentineld.cli.names import nearest
 from sentineld.clock import now_us
 from sentineld.instant import SECOND_US, parse_iso
-from sentineld.log import visible
 from sentineld.store import Store
 from sentineld.tier import Tier
 from sentineld.views import empty_status_document, look_at_state, status_document
+from sentineld.visible import visible
 
 #: Characters of an agent's id in the table: what 80 columns leave.
 _NAME_WIDTH = 22

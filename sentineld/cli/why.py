@@ -9,10 +9,10 @@ import click
 
 from sentineld.cli.app import common, configuration, daemon_paths, print_json
 from sentineld.cli.names import nearest
-from sentineld.log import visible
 from sentineld.store import Store
 from sentineld.tier import Tier
 from sentineld.views import look_at_state, why_document
+from sentineld.visible import visible
 
 _FEATURES = {
     "file_operations": "file operations",

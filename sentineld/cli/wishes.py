@@ -9,10 +9,10 @@ from sentineld.cli.app import configuration, daemon_paths, print_json
 from sentineld.cli.names import nearest
 from sentineld.decision import Decision
 from sentineld.errors import AccessError, UsageError
-from sentineld.log import visible
 from sentineld.requests import Request, request_path, submit
 from sentineld.statedir import is_locked
 from sentineld.store import Store
+from sentineld.visible import visible
 
 #: How long a command waits for a running daemon, and how often it looks, seconds.
 _PATIENCE_S = 5.0

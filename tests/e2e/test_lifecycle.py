@@ -5,8 +5,6 @@ import os
 import signal
 import socket
 import stat
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -113,23 +111,6 @@ def test_a_lock_file_left_behind_locks_nothing(place):
     place.start()
 
     assert (place.state_dir / "lock").read_text() == f"{place.daemons[0].pid}\n"
-
-
-def test_commands_never_keep_a_daemon_from_starting(place):
-    place.telemetry.fill()
-    place.once()
-    probe = (
-        "import sys\nfrom sentineld.statedir import Paths, is_locked\n"
-        f"paths = Paths({str(place.state_dir)!r}, {str(place.state_file)!r})\n"
-        "print('on', flush=True)\nwhile True: is_locked(paths)\n"
-    )
-    with subprocess.Popen([sys.executable, "-c", probe], stdout=subprocess.PIPE) as prober:
-        prober.stdout.readline()
-        try:
-            for _ in range(5):
-                place.once()
-        finally:
-            prober.kill()
 
 
 def test_run_with_json_prints_the_status_at_its_end(place, wait_for):

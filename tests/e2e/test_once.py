@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 
 import pytest
 
@@ -195,3 +196,26 @@ def test_a_signed_file_is_believed_with_the_right_key_only(place):
     assert parse_state(data, [key]).verified
     with pytest.raises(StateFileError):
         parse_state(place.state_file.read_bytes(), [key])
+
+
+def test_a_shorter_quiet_time_promotes_by_decisions_and_not_in_silence(place):
+    place.telemetry.append("scraper.jsonl", *place.telemetry.flood(end=time.time() - 400))
+    place.once()
+    assert place.tier(FLOODING) == 3
+
+    place.once("--config", place.config('[recovery]\nquiet_time = "1s"\n'))
+
+    assert place.tier(FLOODING) == 2
+    assert [(d["from_tier"], d["to_tier"]) for d in place.decisions()] == [(1, 2), (2, 3), (3, 2)]
+
+
+def test_a_loose_umask_opens_nothing_to_others(place):
+    umask = os.umask(0)
+    try:
+        place.once("--state-dir", place.base / "some" / "where" / "state")
+    finally:
+        os.umask(umask)
+
+    made = [place.base / "some", *(place.base / "some").rglob("*")]
+    assert len(made) > 6
+    assert {path.name: oct(path.stat().st_mode) for path in made if path.stat().st_mode & 0o022} == {}

@@ -75,7 +75,7 @@ def test_a_pin_holds_until_its_end(place, wait_for):
     assert place.tier("biller") == 3
     assert place.state()["agents"]["biller"]["until"] is not None
     assert place.json("status")["agents"]["biller"]["pinned"] is True
-    wait_for(lambda: place.tier("biller") == 1, "end of the pin")
+    wait_for(lambda: place.tier("biller") == 1, "end of the pin", deadline_s=6)
     assert place.decisions()[-1]["cause"] == "expired"
 
 
