@@ -53,7 +53,10 @@ def demo() -> int:
 def show(*command: object, quiet: bool = False) -> None:
     """Print a command as one would type it, and run it."""
     words = [str(word) for word in command]
-    typed = ["python" if word == str(PYTHON) else word.removeprefix(f"{ROOT}/").removeprefix(".venv/bin/") for word in words]
+    typed = [
+        "python" if word == str(PYTHON) else word.removeprefix(f"{ROOT}/").removeprefix(".venv/bin/")
+        for word in words
+    ]
     print(f"\n$ {' '.join(typed)}", flush=True)
     subprocess.run(words, check=True, stderr=subprocess.DEVNULL if quiet else None)
 

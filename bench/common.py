@@ -45,7 +45,16 @@ def write_events(path: Path, events: int, agents: int, span_s: int, seed: int = 
 @contextmanager
 def daemon(telemetry: Path, state: Path, *more: str):
     """Run ``sentineld run`` until the block ends."""
-    command = [sys.executable, "-m", "sentineld", "run", "--telemetry", str(telemetry), "--state-dir", str(state)]
+    command = [
+        sys.executable,
+        "-m",
+        "sentineld",
+        "run",
+        "--telemetry",
+        str(telemetry),
+        "--state-dir",
+        str(state),
+    ]
     with (state.parent / "daemon.log").open("w") as log:
         process = subprocess.Popen([*command, *more], stderr=log)
     try:
@@ -101,8 +110,14 @@ def report(name: str, rows: list[tuple[str, object, str]], data: dict) -> None:
     """Print a table and write ``results/NAME.json``."""
     width = max(len(row[0]) for row in rows)
     for label, value, unit in rows:
-        shown = f"{value:,.2f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else value
+        shown = (
+            f"{value:,.2f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else value
+        )
         print(f"{label:<{width}}  {shown:>14} {unit}")
     RESULTS.mkdir(exist_ok=True)
-    data |= {"machine": platform.processor() or platform.machine(), "cores": os.cpu_count(), "python": sys.version}
+    data |= {
+        "machine": platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "python": sys.version,
+    }
     (RESULTS / f"{name}.json").write_text(json.dumps(data, indent=1))

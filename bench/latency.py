@@ -24,7 +24,9 @@ def main() -> None:
         root = Path(directory)
         telemetry, state = root / "telemetry", root / "state"
         telemetry.mkdir()
-        files = [(telemetry / f"{number:03d}.jsonl").open("ab", buffering=0) for number in range(options.files)]
+        files = [
+            (telemetry / f"{number:03d}.jsonl").open("ab", buffering=0) for number in range(options.files)
+        ]
         home = {name: files[number % len(files)] for number, name in enumerate(names)}
         now = time.time()
         for name in names:
@@ -70,7 +72,9 @@ def _is_caught_up(state: Path, events: int) -> bool:
 
 
 def _demote(file, name: str, state_file: Path, rng: random.Random) -> float:
-    lines = "\n".join(record(time.time(), name, rng, kind) for kind in ("file_write", "api_call", "api_call", "api_call"))
+    lines = "\n".join(
+        record(time.time(), name, rng, kind) for kind in ("file_write", "api_call", "api_call", "api_call")
+    )
     needle = json.dumps(name).encode()
     start = time.perf_counter()
     file.write(lines.encode() + b"\n")

@@ -37,7 +37,8 @@ def configuration() -> str:
             default = duration_text(default)
         shown = f"`{default}`" if default not in ("", []) else ""
         rows.append(
-            f"| `{option.key}` | {option.type_name} | {shown} | {option.description} | `{option.variable}` |\n"
+            f"| `{option.key}` | {option.type_name} | {shown} "
+            f"| {option.description} | `{option.variable}` |\n"
         )
     return _CONFIGURATION + "".join(rows)
 

@@ -15,9 +15,15 @@ from pathlib import Path
 
 #: Who works, how often (seconds between events), and on what.
 AGENTS = {
-    "researcher": (6, [("network_request", "GET https://example.org/papers"), ("model_call", "summarise a paper")]),
+    "researcher": (
+        6,
+        [("network_request", "GET https://example.org/papers"), ("model_call", "summarise a paper")],
+    ),
     "biller": (10, [("file_read", "invoices/2026-11.csv"), ("model_call", "check the totals")]),
-    "coder": (5, [("file_read", "src/app.py"), ("model_call", "plan the change"), ("shell_exec", "pytest -q")]),
+    "coder": (
+        5,
+        [("file_read", "src/app.py"), ("model_call", "plan the change"), ("shell_exec", "pytest -q")],
+    ),
     "planner": (15, [("plan", "next steps for the week"), ("model_call", "order the backlog")]),
     "mailer": (12, [("model_call", "draft an answer"), ("api_call", "POST /messages")]),
 }
@@ -27,7 +33,7 @@ ATTACK_S = 60
 
 def write(directory: Path, now: float, seed: int = 7) -> int:
     """Write one ``.jsonl`` file an agent; returns the number of events."""
-    rng = random.Random(seed)  # noqa: S311 (a sample, not a secret)
+    rng = random.Random(seed)
     directory.mkdir(parents=True, exist_ok=True)
     events = 0
     for agent, (interval, work) in AGENTS.items():

@@ -8,7 +8,7 @@
       LockedError               another daemon holds the state directory       exit 75
       AccessError               no permission for a path                       exit 77
       StoreError                the database cannot be used                    exit 78
-      StateFileError            the state file fails a reader's check          (tier 3, never raised to callers)
+      StateFileError            the state file fails a reader's check          (becomes tier 3)
 
 Rejected input is not an exception: it is a value, ``sentineld.decode.Reject``.
 """

@@ -1,7 +1,7 @@
 """Kill -9 at random moments: the result equals that of a run that nobody disturbed.
 
-The writer appends, rotates by rename and deletes what was consumed: a rotated file goes as soon as `status`
-has counted every event that was written until then.
+The writer appends, rotates by rename and deletes what was consumed: a rotated file goes as soon as the
+database has its last byte.
 """
 
 import json
@@ -33,7 +33,10 @@ def rounds(telemetry, count):
     now = time.time()
     for number in range(count):
         batch = {
-            agent: [telemetry.record(agent, "model_call", now - n, note="reads a report") for n in range(20)]
+            agent: [
+                telemetry.record(agent, "model_call", now - n, note="reads a report", turn=number)
+                for n in range(20)
+            ]
             for agent in AGENTS[:2]
         }
         is_flooding = number >= count // 2
@@ -50,15 +53,23 @@ class Writer(threading.Thread):
         self.written = 0
         self.error = None
 
-    def consumed(self):
+    def ask(self, query, *values):
         try:
             db = sqlite3.connect(f"file:{self.database}?mode=ro", uri=True)
             try:
-                return db.execute("SELECT events FROM meta").fetchone()[0]
+                return db.execute(query, values).fetchone()[0]
             finally:
                 db.close()
         except sqlite3.OperationalError:
             return 0
+
+    def consumed(self):
+        return self.ask("SELECT events FROM meta")
+
+    def is_consumed(self, path):
+        status = path.stat()
+        query = "SELECT count(*) FROM source WHERE ino = ? AND pos = ? AND is_gone = 0"
+        return self.ask(query, str(status.st_ino), status.st_size)
 
     def run(self):
         try:
@@ -81,13 +92,11 @@ class Writer(threading.Thread):
                 path = self.telemetry.directory / f"{agent}.jsonl"
                 rotated = path.with_name(f"{agent}.jsonl.{number}")
                 path.rename(rotated)
-                waiting.append((self.written, rotated))
-            consumed = self.consumed()
-            for entry in [entry for entry in waiting if entry[0] <= consumed]:
-                entry[1].unlink()
-                waiting.remove(entry)
+                waiting.append(rotated)
+            for path in [path for path in waiting if self.is_consumed(path)]:
+                path.unlink()
+                waiting.remove(path)
             time.sleep(self.pace_s)  # the pace of the agents; nothing is awaited by it
-        self.left = [path for _, path in waiting]
 
 
 class Reader(threading.Thread):
