@@ -8,9 +8,9 @@ python3 dev.py bench    print the speed, latency and memory tables
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
-import tempfile
 import tomllib
 import venv
 from pathlib import Path
@@ -38,15 +38,17 @@ def install(*groups: str) -> None:
 
 
 def demo() -> int:
-    """Run the main job on the sample, in a directory of its own that is kept for a look around."""
+    """Run the main job on the sample, in the directory sentineld-demo, which stays for a look around."""
     install()
-    place = Path(tempfile.mkdtemp(prefix="sentineld-demo-"))
+    place = Path("sentineld-demo")
+    shutil.rmtree(place, ignore_errors=True)
     telemetry, state = place / "telemetry", place / "state"
     show(PYTHON, ROOT / "examples" / "write_sample.py", telemetry)
     show(SENTINELD, "run", "--once", "--telemetry", telemetry, "--state-dir", state, quiet=True)
     show(SENTINELD, "status", "--state-dir", state)
     show(SENTINELD, "why", "mailer", "--state-dir", state)
     show(PYTHON, ROOT / "examples" / "route_change.py", state / "state.json")
+    print("\nThe commands are in .venv/bin; the demo's files are in sentineld-demo.")
     return 0
 
 

@@ -18,9 +18,10 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 def iso(at_us: int) -> str:
-    """Format an instant as ISO 8601 UTC with ``Z``; fractions appear only where there are any."""
+    """Format an instant as ISO 8601 UTC with ``Z``; no decimals, three or six, as few as are exact."""
     at = _EPOCH + timedelta(microseconds=min(max(at_us, MIN_US), MAX_US))
-    return at.replace(tzinfo=None).isoformat() + "Z"
+    digits = "auto" if at.microsecond % 1000 or not at.microsecond else "milliseconds"
+    return at.replace(tzinfo=None).isoformat(timespec=digits) + "Z"
 
 
 def iso_ms(at_us: int) -> str:

@@ -50,7 +50,6 @@ class Writer(threading.Thread):
     def __init__(self, telemetry, batches, database, pace_s):
         super().__init__(daemon=True)
         self.telemetry, self.batches, self.database, self.pace_s = telemetry, batches, database, pace_s
-        self.written = 0
         self.error = None
 
     def ask(self, query, *values):
@@ -86,7 +85,6 @@ class Writer(threading.Thread):
                 data = b"".join(json.dumps(record).encode() + b"\n" for record in records)
                 for piece in (data[:777], data[777:]):
                     self.telemetry.append(f"{agent}.jsonl", piece)
-                self.written += len(records)
             if number % 4 == 3:
                 agent = AGENTS[number // 4 % len(AGENTS)]
                 path = self.telemetry.directory / f"{agent}.jsonl"
