@@ -41,8 +41,10 @@ _INCOMPLETE_US = 2_000_000
 _MAX_DIRECTORY_DEPTH = 32
 #: Files out of reach that are remembered, so that they resume when they come back; the oldest go first.
 _MAX_AWAY = 10_000
-#: Files that ended, or lost their name to another file, whose copies are still recognised.
-_MAX_FORMER = 256
+#: Files that were cut in place whose copies are still recognised.
+_MAX_CUT = 256
+#: How long a file that begins like a whole one is left alone, in case that one is about to be cut, microseconds.
+_COPYING_US = 2_000_000
 #: A copy that is not named after its original must share this many bytes with it. Short beginnings are alike
 #: by nature: many logs start with the same line.
 _MIN_COPY_BYTES = 1024
@@ -129,6 +131,12 @@ def kind_of(name: str) -> str | None:
     return LINES if _LINES_NAME.search(name) else None
 
 
+def _base_name(path: str) -> str:
+    """Return the name that a rotated file had before; empty for one that was not rotated."""
+    name = _LINES_NAME.search(path)
+    return path[: name.start("rotation")] if name is not None and name["rotation"] else ""
+
+
 def walk(directory: str, on_trouble: Callable[[Trouble], None]) -> Iterator[os.DirEntry[str]]:
     """Yield the entries below a directory that are no directories; links are not followed."""
     stack = [(directory, 0)]
@@ -176,8 +184,10 @@ class Tail:
     _inode_of: dict[str, Inode] = field(default_factory=dict)
     #: Which document has a signature: a renamed one is recognised by it.
     _path_of: dict[str, str] = field(default_factory=dict)
-    #: Sources of which a copy may turn up, and whether they were cut or rewritten.
-    _former: deque[tuple[Source, bool]] = field(default_factory=lambda: deque(maxlen=_MAX_FORMER))
+    #: Sources that were cut in place, and the scan after which no copy of them can turn up any more.
+    _cut: deque[tuple[Source, int]] = field(default_factory=lambda: deque(maxlen=_MAX_CUT))
+    #: When files were met that may be copies of whole ones.
+    _suspects: dict[Inode, int] = field(default_factory=dict)
     _changed: dict[int, Source] = field(default_factory=dict)
     _scans: int = 0
 
@@ -218,6 +228,10 @@ class Tail:
                 file.gone_us = None
             elif self._measure(file) or file.gone_us is None:
                 file.gone_us = now_us
+        horizon_us = now_us - 2 * _COPYING_US
+        self._suspects = {key: met_us for key, met_us in self._suspects.items() if met_us > horizon_us}
+        while self._cut and self._cut[0][1] <= self._scans:
+            self._cut.popleft()
         if is_complete:
             # What turns up in a directory that was not there may be older than this scan.
             self.last_scan_us = now_us
@@ -621,21 +635,50 @@ class Tail:
         original = source or self._original(path, fd, status)
         if original is not None:
             new = self._begin_behind(new, original)
+        elif self._may_become_copy(path, fd, status):
+            return None
         return self._adopt(key, _File(new), fd, status, path)
 
     def _original(self, path: str, fd: int, status: os.stat_result) -> Source | None:
-        """Return the source of which a new file is a copy, made to be truncated afterwards."""
-        name = _LINES_NAME.search(path)
-        base = path[: name.start("rotation")] if name is not None and name["rotation"] else ""
-        key = self._inode_of.get(base, (0, 0))
-        candidates = [(source, True) for source in self._known_at(key)]
-        for former, was_cut in reversed(self._former):
-            source = self.current(former)
-            candidates.append((source, source.path == base or (was_cut and source.pos >= _MIN_COPY_BYTES)))
-        for source, is_likely in candidates:
-            if is_likely and source.pos and identity.begins_with(fd, status.st_size, source):
+        """Return the source of which a new file is a copy, made before that one was cut (copytruncate).
+
+        A file that begins like one that is still whole is a file of its own: agents repeat themselves.
+        """
+        base = _base_name(path)
+        candidates = [source for source, is_whole in self._named(base) if not is_whole]
+        for source, _ in reversed(self._cut):
+            if source.path == base or source.pos >= _MIN_COPY_BYTES:
+                candidates.append(self.current(source))
+        for source in candidates:
+            if source.pos and identity.begins_with(fd, status.st_size, source):
                 return source
         return None
+
+    def _may_become_copy(self, path: str, fd: int, status: os.stat_result) -> bool:
+        # Between the copying and the cutting both files are whole; a moment later it is plain what they are.
+        key, now_us = (status.st_dev, status.st_ino), self.clock()
+        is_suspect = not self.is_final and any(
+            source.pos and identity.begins_with(fd, status.st_size, source)
+            for source, is_whole in self._named(_base_name(path))
+            if is_whole
+        )
+        if is_suspect and 0 <= now_us - self._suspects.setdefault(key, now_us) < _COPYING_US:
+            return True
+        self._suspects.pop(key, None)
+        return False
+
+    def _named(self, base: str) -> list[tuple[Source, bool]]:
+        """Return what is known of the file that has a name now, and whether it is as long as what was read."""
+        key = self._inode_of.get(base)
+        if key is None:
+            return []
+        try:
+            status = os.lstat(base)
+        except OSError:
+            return []
+        if (status.st_dev, status.st_ino) != key:
+            return []
+        return [(source, status.st_size >= source.pos) for source in self._known_at(key)]
 
     def _known_at(self, key: Inode) -> list[Source]:
         followed = self._files.get(key)
@@ -659,8 +702,9 @@ class Tail:
 
     def _end(self, source: Source, verdict: str = "", path: str = "") -> None:
         self._changed[source.id] = replace(source, is_gone=True)
-        if source.kind == LINES:
-            self._former.append((source, verdict in _VERDICTS))
+        if verdict in ("truncated", "rewritten"):
+            # Its copy was made before: the next whole scan meets it.
+            self._cut.append((source, self._scans + 1))
         if verdict in _VERDICTS:
             self.on_trouble(Trouble(verdict, path, _VERDICTS[verdict]))
 
@@ -690,9 +734,6 @@ class Tail:
         former = file.source.last_path
         if former != path and self._inode_of.get(former) == key:
             del self._inode_of[former]
-        displaced = self._inode_of.get(path, key)
-        if displaced != key:
-            self._former.extend((source, False) for source in self._known_at(displaced))
         self._inode_of[path] = key
         file.source.last_path = path
 

@@ -373,17 +373,30 @@ def test_a_copy_that_is_seen_before_the_original_is_truncated_counts_nothing_twi
 
 
 @pytest.mark.parametrize("is_running", [True, False])
-def test_a_copy_is_known_although_another_file_took_its_originals_name(line, a, is_running):
+def test_files_with_the_same_lines_are_files_of_their_own(line, a, is_running):
+    one = line()
+    append(a, *[record("same")] * 100)
+    one.poll()
+    a.rename(a.with_name("a.jsonl.1"))
+    append(a.with_name("a.jsonl.2"), *[record("same")] * 200)
+    append(a, record("same"))
+    if not is_running:
+        one.restart()
+    one.poll()
+
+    assert one.counted == {"same": 301}
+
+
+def test_a_whole_file_that_was_copied_and_not_cut_is_counted_with_its_copy(line, a):
     one = line()
     append(a, record("one"))
     one.poll()
-    if not is_running:
-        one.restart()
     a.with_name("a.jsonl.1").write_bytes(a.read_bytes())
-    append(a.with_name("new"), record("two")).rename(a)
     one.poll()
+    assert one.counted == {"one": 1}
+    one.poll(after_s=3)
 
-    assert one.counted == {"one": 1, "two": 1}
+    assert one.counted == {"one": 2}
 
 
 def test_a_copy_under_another_name_is_known_by_its_whole_content(line, telemetry, a):
