@@ -237,7 +237,11 @@ class Config(Struct, forbid_unknown_fields=True, frozen=True):
     def decision_settings(self) -> dict[str, Any]:
         """Return the options that decisions depend on, as plain data."""
         plain = msgspec.to_builtins(self, enc_hook=float)
-        return {"detection": plain["detection"], "recovery": plain["recovery"]}
+        return {
+            "detection": plain["detection"],
+            "recovery": plain["recovery"],
+            "agents_per_owner": self.limits.agents_per_owner,
+        }
 
 
 @dataclass(frozen=True, slots=True)

@@ -198,6 +198,7 @@ def replay_as_observed(paths: Sequence[str], recorded: Store, config: Config) ->
         for number, (kind, at_us, document, parts) in enumerate(recorded.inputs()):
             if kind == "settings":
                 pipeline.set_prior(recorded_prior(document, config))
+                pipeline.roster.agents_per_owner = document["agents_per_owner"]
                 sessions.monitor = pipeline.prior.monitor
             elif kind == "tick":
                 decisions += pipeline.tick(at_us).decisions

@@ -43,7 +43,7 @@ _MAX_DIRECTORY_DEPTH = 32
 _MAX_AWAY = 10_000
 #: Files that were cut in place whose copies are still recognised.
 _MAX_CUT = 256
-#: How long a file that begins like a whole one is left alone, in case that one is about to be cut, microseconds.
+#: How long a file that begins like a whole one is left alone, microseconds: that one may be about to be cut.
 _COPYING_US = 2_000_000
 #: A copy that is not named after its original must share this many bytes with it. Short beginnings are alike
 #: by nature: many logs start with the same line.
@@ -668,7 +668,7 @@ class Tail:
         return False
 
     def _named(self, base: str) -> list[tuple[Source, bool]]:
-        """Return what is known of the file that has a name now, and whether it is as long as what was read."""
+        """Return what is known of the file of that name, and whether it is as long as what was read."""
         key = self._inode_of.get(base)
         if key is None:
             return []

@@ -28,9 +28,11 @@ MAX_CONFIG_BYTES = 1024 * 1024
 _HELP_HINT = "sentineld tier --help"
 
 _EPILOG = """\
-Exit status: 0 if the tier is at most N, 1 if it is higher, 2 if the command line is wrong.
+Exit status: 0 if the tier is at most N, 1 if it is higher, 2 for a usage error.
 A state file that is missing, stale or forged is tier 3 for every agent.
-Where AGENT comes from somebody else, write: sentineld tier [options] -- "$AGENT"
+Where AGENT comes from somebody else, put -- before it.
+
+Example: sentineld tier --max-tier 2 -- "$AGENT" && git merge --ff-only proposal
 """
 
 
@@ -89,7 +91,7 @@ def _parser() -> _Parser:
     """Return the parser; ``--help`` is an option like any other, so that it goes through `_write`."""
     parser = _Parser(
         prog="sentineld tier",
-        description="Print the tier that a router would use for an agent: "
+        description="Print the tier that a router would use for an agent:\n"
         "1 normal, 2 suspicious, 3 anomalous (a human must review).",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
