@@ -71,6 +71,8 @@ class Service:
         self._tail: Tail
         self._intake: Intake
         self._is_first_run = self._is_caught_up = False
+        #: Who writes telemetry (uids), as far as the last scan and what was read since tell.
+        self._owners: set[int] = set()
         # On the monotonic clock, but the deadline, which is an instant of effective time.
         self._next_scan = self._next_tick = self._next_ping = 0
         self._next_deadline = NEVER_US
@@ -264,7 +266,8 @@ class Service:
     def _scan(self) -> None:
         self._tail.scan()
         self._next_scan = clock.monotonic_us() + self.config.telemetry.rescan_interval.us
-        self._outlet.judge_isolation({source.owner for source in self._tail.sources()})
+        self._owners = {source.owner for source in self._tail.sources()}
+        self._outlet.judge_isolation(self._owners)
         if batch := self._intake.torn():
             self._take(batch)
 
@@ -290,6 +293,10 @@ class Service:
         for part in batch.parts:
             if part.rejects:
                 self._keep_rejects(batch.sources[part.source_id][1].path, part.rejects, now)
+        owners = self._owners.union(part.owner for part in batch.parts)
+        if owners != self._owners:
+            self._owners = owners
+            self._outlet.judge_isolation(owners)
         outcome = self._pipeline.read(batch, now, last_scan_us=self._tail.last_scan_us)
         for _, source in batch.sources.values():
             self._tail.accept(source)

@@ -88,7 +88,11 @@ def check_apart(paths: Paths, directories: list[str]) -> None:
 
 
 def prepare(paths: Paths) -> None:
-    """Create the directories that are missing. Raises ``AccessError``."""
+    """Create the directories that are missing.
+
+    Raises ``AccessError`` where that fails, and for root in another user's state directory: what root leaves
+    there would lock that user's daemon out.
+    """
     # The state file must be reachable for readers; everything secret inside has its own mode.
     is_shared = os.path.dirname(paths.state_file) == paths.state_dir
     try:
@@ -100,6 +104,12 @@ def prepare(paths: Paths) -> None:
         raise AccessError(
             f"cannot create {error.filename}: {error.strerror}", hint="choose another place with --state-dir"
         ) from error
+    owner = os.stat(paths.state_dir).st_uid
+    if os.geteuid() == 0 and owner != 0:
+        raise AccessError(
+            f"the state directory {paths.state_dir} belongs to uid {owner}, and this is root",
+            hint=f"run it as that user: sudo -u '#{owner}' sentineld run ...",
+        )
 
 
 @contextlib.contextmanager
@@ -129,8 +139,10 @@ def hold_lock(paths: Paths) -> Iterator[int]:
 def is_locked(paths: Paths) -> bool:
     """Say whether a daemon runs on this state directory; where nobody may ask, it is taken to run."""
     try:
-        fd = _open_lock(paths)
-    except AccessError:
+        fd = os.open(paths.lock, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    except OSError:
         return True
     try:
         return not _try_lock(fd)

@@ -124,3 +124,9 @@ def test_names_that_are_no_ids_are_refused_and_can_be_discarded(directory, name)
     requests.discard(directory, request_id)
 
     assert requests.pending(directory) == []
+
+
+def test_a_daemon_of_another_user_can_read_what_root_asks(tmp_path):
+    request_id = requests.submit(str(tmp_path), Request("unpin", "a", "done"))
+
+    assert (tmp_path / f"{request_id}.json").stat().st_mode & 0o777 == 0o644

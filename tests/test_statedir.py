@@ -99,3 +99,18 @@ def test_telemetry_and_the_daemons_own_places_lie_apart(telemetry, is_apart):
     else:
         with pytest.raises(ConfigError):
             check_apart(paths, [telemetry])
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
+def test_root_does_not_run_in_another_users_state_directory(tmp_path):
+    os.chown(tmp_path, 65534, 65534)
+
+    with pytest.raises(AccessError, match="belongs to uid 65534"):
+        prepare(Paths(str(tmp_path), str(tmp_path / "state.json")))
+
+
+def test_asking_whether_a_daemon_runs_leaves_no_lock_behind(tmp_path):
+    paths = Paths(str(tmp_path), str(tmp_path / "state.json"))
+
+    assert not is_locked(paths)
+    assert not os.path.exists(paths.lock)

@@ -272,7 +272,8 @@ def test_the_unit_runs_as_what_sysusers_makes():
 
     lines = TMPFILES.read_text(encoding="utf-8").splitlines()
     owners = {tuple(line.split()[3:5]) for line in lines if line and not line.startswith("#")}
-    assert owners == {("root", "sentineld"), ("root", "agent-telemetry")}
+    assert owners == {("root", "sentineld-readers"), ("root", "agent-telemetry")}
+    assert {group for _, group in owners} <= memberships
 
 
 def test_only_the_daemon_enters_the_state_directory_and_readers_pass_to_the_state_file():
@@ -284,6 +285,16 @@ def test_only_the_daemon_enters_the_state_directory_and_readers_pass_to_the_stat
 def test_the_user_unit_keeps_state_out_of_the_configuration_directory():
     """StateDirectory= of a user unit is ~/.config before systemd 254, and may be linked to it afterwards."""
     assert values(USER_UNIT, "StateDirectory") == []
+
+
+def test_the_user_unit_names_its_configuration():
+    """A host's own configuration comes first where none is named, and it may not even be readable."""
+    start, check = values(USER_UNIT, "ExecStart")[0], values(USER_UNIT, "ExecReload")[0]
+    named = "--config %E/sentineld/sentineld.toml"
+
+    assert start.endswith(f"/sentineld run {named}")
+    assert check.endswith(f"/sentineld check {named}")
+    assert "init --config ~/.config/sentineld/sentineld.toml" in INSTALL.read_text(encoding="utf-8")
 
 
 # --- the example configuration and the guide ---
@@ -302,12 +313,32 @@ def test_the_example_is_toml_with_each_optional_line_too():
         assert value in [table.get(name) for table in tables]
 
 
-def test_the_example_leaves_the_directories_to_the_unit():
-    """A state_dir in the example would pull state.json into it, where no reader can go."""
+def test_the_example_tells_every_reader_where_the_unit_publishes():
+    """Without the line, the commands of a user who is not root look among that user's own files."""
     example = tomllib.loads(EXAMPLE.read_text(encoding="utf-8"))
+    (directory,) = values(SYSTEM_UNIT, "RuntimeDirectory")
 
     assert "state_dir" not in example
-    assert "file" not in example["state"]
+    assert example["state"]["file"] == f"/run/{directory}/state.json"
+
+
+def test_readers_of_the_state_file_may_read_the_configuration():
+    """A reader that cannot read it does not know whether to ask for a signature: strictest tier for all."""
+    example = tomllib.loads(EXAMPLE.read_text(encoding="utf-8"))
+    group = example["state"]["group"]
+    lines = [line.split() for line in TMPFILES.read_text(encoding="utf-8").splitlines()]
+    modes = {line[1]: line[2:5] for line in lines if line and line[0] in {"d", "z"}}
+
+    assert modes["/etc/sentineld"] == ["0750", "root", group]
+    assert modes["/etc/sentineld/sentineld.toml"] == ["0640", "root", group]
+    assert f"-g {group} etc/sentineld.toml" in INSTALL.read_text(encoding="utf-8")
+
+
+def test_the_check_of_a_reload_finds_the_credentials():
+    """On systemd 252 a reload's commands do not see them; the daemon's own view of /run has them."""
+    check, _ = values(SYSTEM_UNIT, "ExecReload")
+
+    assert " CREDENTIALS_DIRECTORY=/proc/${MAINPID}/root/run/credentials/%n /opt/sentineld/" in check
 
 
 def test_the_service_is_set_up_in_at_most_five_commands():
