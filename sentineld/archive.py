@@ -63,7 +63,8 @@ class Archive:
         batch = Batch()
         for part in parts:
             before = batch.latest(self._reached[part.source_id])
-            batch.put(before, replace(before, pos=part.end))
+            length = part.end - part.start if before.kind != DOCUMENT else 0
+            batch.put(before, replace(before, pos=part.end, bytes_read=before.bytes_read + length))
             batch.parts.append(part)
             source = self._sources[part.source_id]
             if source.kind == DOCUMENT:

@@ -32,6 +32,9 @@ MAX_DEPTH = 32
 #: Bytes of a rejected line that are kept for inspection.
 KEPT_BYTES = 4096
 
+#: What the decoder says where input ends too early.
+_TRUNCATED = "Input data was truncated"
+
 BOM = b"\xef\xbb\xbf"
 
 #: White space of JSON, less the LF that ends a line.
@@ -129,7 +132,7 @@ def decode_line(line: bytes, offset: int = 0) -> Record | Reject | None:
 def decode_document(data: bytes) -> list[Record | Reject] | Reject:
     """Decode a whole ``.json`` file: one object or one array of objects, each element by itself.
 
-    A file that is not complete JSON is one ``Reject``.
+    A file that is no JSON is one ``Reject``; its reason is ``incomplete_json`` where only the end is missing.
     """
     body = data.removeprefix(BOM)
     try:
@@ -137,7 +140,8 @@ def decode_document(data: bytes) -> list[Record | Reject] | Reject:
     except RecursionError:
         return reject("too_deep", f"nested deeper than {MAX_DEPTH} levels", 0, data)
     except (msgspec.DecodeError, ValueError) as error:
-        return reject("malformed_json", str(error), 0, data)
+        reason = "incomplete_json" if str(error) == _TRUNCATED else "malformed_json"
+        return reject(reason, str(error), 0, data)
     if type(document) is dict:
         return [_check(document, body, 0) or document]
     if type(document) is not list:

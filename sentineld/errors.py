@@ -8,6 +8,7 @@
       LockedError               another daemon holds the state directory       exit 75
       AccessError               no permission for a path                       exit 77
       StoreError                the database cannot be used                    exit 78
+        NoDatabaseError         there is no database yet                       exit 3
       StateFileError            the state file fails a reader's check          (becomes tier 3)
 
 Rejected input is not an exception: it is a value, ``sentineld.decode.Reject``.
@@ -56,6 +57,12 @@ class StoreError(SentineldError):
     """Raised when the database is corrupt, newer than this program, or not ours."""
 
     exit_code = 78
+
+
+class NoDatabaseError(StoreError):
+    """Raised by a command that only reads, where no daemon has run yet."""
+
+    exit_code = 3
 
 
 class StateFileError(SentineldError):

@@ -4,6 +4,7 @@
 ``Observation``: a plain tuple, because millions of them pass between stages.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -78,3 +79,12 @@ class BehavioralEvent:
 
         self.entropy = metadata_entropy(self.metadata)
         return self.entropy
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data, from which ``from_dict`` makes an equal event."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "BehavioralEvent":
+        """Read what ``to_dict`` gave; unknown members are ignored, the first three are required."""
+        return cls(**{name: data[name] for name in cls.__slots__ if name in data})

@@ -189,8 +189,12 @@ class Intake:
         )
         elements = document.reject or _elements(document.data)
         if isinstance(elements, Reject):
+            if elements.reason == "incomplete_json":
+                # It is being written, or its writer died: it counts when it is complete.
+                self.tail.postpone(source, until_it_changes=True)
+                return None
             if elements.reason == "malformed_json" and not document.is_settled:
-                # Perhaps it is being written: look again until it is complete or has not changed for a while.
+                # Perhaps it is being overwritten: look again when it has not changed for a while.
                 self.tail.postpone(source)
                 return None
             part = _part(source, source.pos, source.pos, document, is_history=is_history)

@@ -400,7 +400,8 @@ class BehavioralMonitor:
     def record_events(self, events: Iterable[BehavioralEvent], *, now: When | None = None) -> None:
         """Record many events, in order; each counts at its own timestamp, no later than now.
 
-        Their ``entropy`` counts as it is: see ``BehavioralEvent.calculate_entropy``.
+        Of history, ask with its own time as ``now``: the window never slides back. The events' ``entropy``
+        counts as it is: see ``BehavioralEvent.calculate_entropy``.
         """
         present = self._now(now)
         by_agent: dict[str, list[Observation]] = {}
@@ -419,8 +420,10 @@ class BehavioralMonitor:
             elif parse_iso(latest) > parse_iso(profile.last_activity):
                 profile.last_activity = latest
             self._add(profile, observations)
-            self._refresh(profile, present)
-            self._remember(profile, present)
+            # As of its own latest event: history may be recorded long after it happened.
+            latest_us = max(item[0] for item in observations)
+            self._refresh(profile, latest_us)
+            self._remember(profile, latest_us)
 
     def get_profile(self, agent_id: str, *, now: When | None = None) -> AgentBehavioralProfile:
         """Return the agent's profile as of now; an unknown agent gets a fresh one, which is not kept."""

@@ -6,6 +6,7 @@ work: it is a fault, told, tried again every second, and made up for when it wor
 
 import grp
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 import structlog
@@ -54,6 +55,8 @@ class Outlet:
         self.word = ""
         self.next_heartbeat = 0
         self.seq = 0
+        #: Paths that could not be read as they should since the start, each with the kind of trouble.
+        self.troubles: set[tuple[str, str]] = set()
         self._store: Store
         self._epoch = self._logged_no = self._told_no = 0
         self._is_ready = False
@@ -133,6 +136,7 @@ class Outlet:
                 bumps_seq=bumps_seq,
                 logged_no=self._logged_no,
                 last_scan_us=last_scan_us,
+                troubles=dict(Counter(kind for kind, _ in self.troubles)),
             )
         )
         self.seq += bumps_seq

@@ -54,7 +54,7 @@ def submit(directory: str, request: Request) -> str:
     temporary = os.path.join(directory, f".{request_id}.tmp")
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
-        # The daemon may be another user than the operator and must read it; nobody else gets into the directory.
+        # The daemon may be another user than the operator, and must read it; nobody else gets here.
         os.fchmod(fd, 0o644)
         os.write(fd, msgspec.json.encode(request))
         os.fsync(fd)

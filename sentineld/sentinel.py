@@ -126,7 +126,9 @@ class WordPressSentinel:
         """Return the events behind a position, and the position behind them."""
         status = os.fstat(file.fileno())
         if kind_of(path) == DOCUMENT:
-            return self._document(path, file, status), PROCESSED
+            found = self._document(path, file, status)
+            # What is not complete yet is not processed: it stays to be read.
+            return ([], 0) if found is None else (found, PROCESSED)
         events: list[BehavioralEvent] = []
         for offset, data, length in _whole_lines(file, position):
             if data:
@@ -137,7 +139,7 @@ class WordPressSentinel:
             position = offset + length
         return events, position
 
-    def _document(self, path: str, file: BinaryIO, status: os.stat_result) -> list[BehavioralEvent]:
+    def _document(self, path: str, file: BinaryIO, status: os.stat_result) -> list[BehavioralEvent] | None:
         if status.st_size > MAX_DOCUMENT_BYTES:
             detail = f"larger than {MAX_DOCUMENT_BYTES} bytes: write JSON lines instead"
             self._warn_reject(path, Reject("document_too_large", detail, 0, status.st_size, b""))
@@ -145,7 +147,7 @@ class WordPressSentinel:
         elements = decode_document(file.read(MAX_DOCUMENT_BYTES))
         if isinstance(elements, Reject):
             self._warn_reject(path, elements)
-            return []
+            return None if elements.reason == "incomplete_json" else []
         decoded = Decoded([], [], [], [])
         for number, element in enumerate(elements):
             if isinstance(element, Reject):

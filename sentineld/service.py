@@ -37,6 +37,8 @@ from sentineld.store import Commit, Store
 from sentineld.tail import Tail, Trouble
 from sentineld.watch import Watch
 
+#: Paths in trouble that are counted.
+_MAX_TROUBLES = 10_000
 #: A backlog above this is told as ``catching_up``.
 _BACKLOG_BYTES = 1 << 20
 #: Longest sleep, seconds; nothing waits for it, for everything that is due ends a sleep before.
@@ -364,6 +366,8 @@ class Service:
 
     def _trouble(self, trouble: Trouble) -> None:
         path = printable_path(trouble.path)
+        if len(self._outlet.troubles) < _MAX_TROUBLES:
+            self._outlet.troubles.add((trouble.kind, path))
         self._reporter.warn(
             "telemetry_trouble", f"{trouble.kind} {path}", given={"path": path, "detail": trouble.detail}
         )

@@ -17,7 +17,7 @@ from typing import Any
 
 from sentineld.batch import Key, Part
 from sentineld.decision import Decision
-from sentineld.errors import AccessError, StoreError
+from sentineld.errors import AccessError, NoDatabaseError, StoreError
 from sentineld.tail import Source
 
 #: ``PRAGMA application_id``: "SNTL".
@@ -37,7 +37,7 @@ CREATE TABLE meta(
   epoch INTEGER NOT NULL, seq INTEGER NOT NULL, decision_no INTEGER NOT NULL, logged_no INTEGER NOT NULL,
   clock INTEGER NOT NULL, last_scan INTEGER NOT NULL, has_history INTEGER NOT NULL,
   events INTEGER NOT NULL, tool_calls INTEGER NOT NULL, seen_expired INTEGER NOT NULL,
-  inputs_pruned INTEGER NOT NULL, settings TEXT NOT NULL
+  inputs_pruned INTEGER NOT NULL, settings TEXT NOT NULL, troubles TEXT NOT NULL
 ) STRICT;
 CREATE TABLE source(
   id INTEGER PRIMARY KEY, path BLOB NOT NULL, last_path BLOB NOT NULL, kind TEXT NOT NULL,
@@ -127,6 +127,8 @@ class Commit:
     logged_no: int = 0
     bumps_seq: bool = False
     settings: str = ""
+    #: Paths in trouble since the start, by kind; None leaves what is recorded.
+    troubles: dict[str, int] | None = None
 
 
 @dataclass(slots=True)
@@ -147,6 +149,7 @@ class Meta:
     seen_expired: int
     inputs_pruned: int
     settings: str
+    troubles: str
 
 
 class Store:
@@ -196,7 +199,7 @@ class Store:
     def open_readonly(cls, path: str) -> "Store":
         """Open an existing database for reading only. Raises as ``open`` does."""
         if not os.path.exists(path):
-            raise StoreError(
+            raise NoDatabaseError(
                 f"there is no database at {path}", hint="sentineld run --telemetry DIR --state-dir DIR"
             )
         connection: sqlite3.Connection | None = None
@@ -269,7 +272,8 @@ class Store:
                 "UPDATE meta SET seq = seq + ?, decision_no = max(decision_no, ?), "
                 "logged_no = max(logged_no, ?), clock = max(clock, ?), last_scan = max(last_scan, ?), "
                 "has_history = has_history AND NOT ?, events = events + ?, "
-                "tool_calls = tool_calls + ?, settings = CASE WHEN ? = '' THEN settings ELSE ? END",
+                "tool_calls = tool_calls + ?, settings = CASE WHEN ? = '' THEN settings ELSE ? END, "
+                "troubles = coalesce(?, troubles)",
                 (
                     int(commit.bumps_seq),
                     commit.decisions[-1].decision_no if commit.decisions else 0,
@@ -281,6 +285,7 @@ class Store:
                     commit.tool_calls,
                     commit.settings,
                     commit.settings,
+                    None if commit.troubles is None else json.dumps(commit.troubles, sort_keys=True),
                 ),
             )
 
@@ -507,7 +512,7 @@ def _migrate(db: sqlite3.Connection, path: str, now_us: int, epoch_floor: int) -
         if statement.strip():
             db.execute(statement)
     db.execute(
-        "INSERT INTO meta VALUES (1, ?, ?, ?, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, '')",
+        "INSERT INTO meta VALUES (1, ?, ?, ?, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, '', '{}')",
         (uuid.uuid4().hex, now_us, max(epoch_floor + 1, now_us // 1_000_000)),
     )
     db.execute(f"PRAGMA application_id={APPLICATION_ID}")

@@ -38,6 +38,7 @@ MAX_DOCUMENT_BYTES = 16 << 20
 _LINGER_US = 60_000_000
 #: How long an incomplete ``.json`` file may stay unchanged before it is rejected, microseconds.
 _INCOMPLETE_US = 2_000_000
+_NEVER_US = 1 << 62
 _MAX_DIRECTORY_DEPTH = 32
 #: Files out of reach that are remembered, so that they resume when they come back; the oldest go first.
 _MAX_AWAY = 10_000
@@ -338,11 +339,15 @@ class Tail:
             document.reject = Reject("document_too_large", detail, 0, status.st_size, data[:KEPT_BYTES])
         return document
 
-    def postpone(self, source: Source) -> None:
-        """Leave an incomplete document alone until it changes, or has not changed for a while."""
+    def postpone(self, source: Source, *, until_it_changes: bool = False) -> None:
+        """Leave a document alone until it changes, or (unless told so) has not changed for a while."""
         file = self._documents.get(source.last_path)
-        if file is not None:
-            file.postponed_until_us = file.changed_us + _INCOMPLETE_US
+        if file is None:
+            return
+        file.postponed_until_us = file.changed_us + _INCOMPLETE_US
+        if until_it_changes:
+            file.postponed_until_us = _NEVER_US
+            self.on_trouble(Trouble("incomplete_document", source.last_path, "read once it is complete JSON"))
 
     def tell_rewritten(self, source: Source) -> None:
         """Report that what was read of a source has changed."""

@@ -149,6 +149,7 @@ def totals_document(store: Store) -> dict[str, Any]:
         **{name: counts[name] for name in ("accepted", "ignored", "rejects", "duplicates", "bytes")},
         "files": len({source.path for source in sources}),
         "decisions": meta.decision_no,
+        "troubles": json.loads(meta.troubles),
     }
 
 

@@ -152,9 +152,10 @@ def test_a_document_is_one_object_or_an_array_of_them():
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (b"", "malformed_json"),
-        (b"[{", "malformed_json"),
+        (b"", "incomplete_json"),
+        (b"[{", "incomplete_json"),
         (b'[{"a":NaN}]', "malformed_json"),
+        (b"[{]", "malformed_json"),
         (b"17", "not_an_object"),
         (b'"x"', "not_an_object"),
         (b"[" * 50_000 + b"]" * 50_000, "too_deep"),

@@ -70,3 +70,10 @@ def test_operations_are_counted_by_kind_and_unknown_types_are_other():
 
 def test_the_default_timestamp_reads_back():
     assert parse_iso(BehavioralEvent("e1", "a", "x").timestamp) > 0
+
+
+def test_an_event_survives_plain_data_and_back():
+    event = BehavioralEvent("e1", "a", "file_read", metadata={"path": "x"})
+    event.calculate_entropy()
+
+    assert BehavioralEvent.from_dict({**event.to_dict(), "unknown": 1}) == event

@@ -339,3 +339,12 @@ def test_a_reset_empties_one_window_or_all():
     monitor.reset_window("nobody")
     record(monitor, "file_write", 1)
     assert monitor.get_profile("a").file_ops_count == 1
+
+
+def test_history_counts_when_it_is_asked_for_as_of_then():
+    monitor = BehavioralMonitor()
+    for second in range(20):
+        monitor.record_event("a", "file_write", {"n": second}, timestamp=1_700_000_000 + second)
+
+    assert monitor.get_profile("a", now=1_700_000_020).file_ops_count == 20
+    assert monitor.get_profile("a").file_ops_count == 0

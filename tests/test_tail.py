@@ -898,7 +898,10 @@ def test_an_incomplete_document_waits_until_it_is_complete(line, doc):
     one.poll(after_s=1)
     append(doc, data[50:80])
     one.poll(after_s=1.5)
+    for _ in range(5):
+        one.poll(after_s=60)
     assert not one.rejects
+    assert "incomplete_document" in {trouble.kind for trouble in one.troubles}
     append(doc, data[80:])
     one.poll()
 
@@ -908,7 +911,7 @@ def test_an_incomplete_document_waits_until_it_is_complete(line, doc):
 
 def test_a_document_that_stays_malformed_is_rejected_once_and_read_when_it_is_mended(line, doc):
     one = line()
-    doc.write_bytes(b'[{"type": ')
+    doc.write_bytes(b'[{"type": }]')
     for _ in range(5):
         one.poll(after_s=5)
     assert [(item.reason, item.offset) for item in one.rejects] == [("malformed_json", 0)]

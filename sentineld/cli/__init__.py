@@ -3,8 +3,10 @@
 ``tier`` is dispatched before click is imported: agents' hooks call it for every change.
 """
 
+import signal
 import sys
 from collections.abc import Sequence
+from types import FrameType
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -14,6 +16,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         from sentineld.cli.tier import main as tier
 
         return tier(arguments[1:])
+    if arguments[:1] == ["run"]:
+        # Until the daemon listens: nothing has begun that a stop would have to finish, and there is nothing
+        # to reload. Its imports take a few hundred milliseconds.
+        signal.signal(signal.SIGTERM, _leave)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     from sentineld.cli.app import main as app
 
     return app(arguments)
+
+
+def _leave(_signal: int, _frame: FrameType | None) -> None:
+    sys.exit(0)

@@ -1,5 +1,6 @@
 """``sentineld replay``: the whole line over old telemetry; publishes nothing."""
 
+from collections import Counter
 from typing import Any
 
 import click
@@ -69,7 +70,10 @@ def _document(result: Replayed) -> dict[str, Any]:
     return {
         "agents": agents,
         "decisions": [decision.to_dict() for decision in result.decisions],
-        "totals": totals_document(result.store),
+        "totals": {
+            **totals_document(result.store),
+            "troubles": dict(Counter(kind for kind, _ in {(t.kind, t.path) for t in result.troubles})),
+        },
         "files": files_document(result.store.sources()),
         "missing": [printable_path(gap) for gap in result.missing],
     }

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -87,6 +88,9 @@ def run(
             os.pwrite(lock, b"%d\n" % os.getpid(), 0)
             spare_the_collector()
             if once:
+                # Nobody waits for a stop here: what was not committed is read again.
+                signal.signal(signal.SIGTERM, signal.SIG_DFL)
+                signal.signal(signal.SIGHUP, signal.SIG_DFL)
                 service.run_once(lifetime.us)
             else:
                 service.run()

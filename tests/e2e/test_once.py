@@ -85,6 +85,7 @@ def test_every_line_is_accounted_for(place):
     t.append("sub/deep/b.jsonl", *t.normal("mailer", 3))
     (t.directory / "one.json").write_text(json.dumps(t.normal("researcher", 1)[0]))
     (t.directory / "many.json").write_text(json.dumps([*t.normal("researcher", 4), 7]))
+    (t.directory / "bad.json").write_text('[{"type": plan}]')
     (t.directory / "half.json").write_text('[{"type": "plan"')
     (t.directory / "notes.txt").write_text("not telemetry\n")
     os.mkfifo(t.directory / "pipe.jsonl")
@@ -101,13 +102,14 @@ def test_every_line_is_accounted_for(place):
         "sub/deep/b.jsonl": (3, 3, 0, 0, 0),
         "one.json": (1, 1, 0, 0, 0),
         "many.json": (5, 4, 0, 1, 0),
-        "half.json": (1, 0, 0, 1, 0),
+        "bad.json": (1, 0, 0, 1, 0),
     }
     assert files["a.jsonl"]["id_conflicts"] == 1
     totals = status["totals"]
     assert totals["events"] == totals["accepted"] == sum(f["accepted"] for f in files.values()) == 15
     assert (totals["ignored"], totals["rejects"], totals["duplicates"]) == (2, 5, 1)
     assert sum(totals["by_type"].values()) == 15
+    assert totals["troubles"] == {"incomplete_document": 1, "not_a_file": 2}
     assert files["a.jsonl"]["offset"] == (t.directory / "a.jsonl").stat().st_size - len(
         b'{"type": "plan", "sou'
     )
