@@ -3,6 +3,7 @@
 import json
 import stat
 import subprocess
+import sys
 
 import pytest
 
@@ -189,3 +190,35 @@ def test_check_finds_what_would_not_work(place):
     assert [p["severity"] for p in place.json("check", "--config", missing, code=1)["problems"]] == [
         "warning"
     ]
+
+
+def test_commands_that_only_read_exit_3_where_no_daemon_has_run(tmp_path):
+    for command in (["why", "a"], ["log"], ["pardon", "a", "--reason", "r"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "sentineld", *command, "--state-dir", str(tmp_path)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+        assert (done.returncode, done.stdout) == (3, "")
+        assert done.stderr.startswith("error: there is no database")
+
+
+def test_a_stop_while_the_daemon_is_still_importing_ends_with_0():
+    program = """
+import os, signal, sys
+
+class Finder:
+    def find_spec(self, name, path, target=None):
+        if name == "sentineld.cli.app":
+            os.kill(os.getpid(), signal.SIGHUP)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+sys.meta_path.insert(0, Finder())
+from sentineld.cli import main
+sys.exit(main(["run"]))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
+
+    assert done.returncode == 0
