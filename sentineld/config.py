@@ -18,6 +18,7 @@ from msgspec import Meta, Struct
 
 from sentineld.errors import AccessError, ConfigError
 from sentineld.instant import SECOND_US
+from sentineld.integrity import Charges
 from sentineld.mapping import FORMATS
 from sentineld.monitor import BehavioralMonitor
 from sentineld.policy import Policy
@@ -151,6 +152,32 @@ class RecoveryOptions(Struct, forbid_unknown_fields=True, frozen=True):
     ] = "quiet"
 
 
+_Tier = Literal[1, 2, 3]
+
+
+class IntegrityOptions(Struct, forbid_unknown_fields=True, frozen=True):
+    """Which tier follows when telemetry itself is tampered with; 1 records it, and nothing follows."""
+
+    gap: Annotated[
+        _Tier,
+        Meta(description="Telemetry was removed, cut or locked away before it could be read.", examples=[2]),
+    ] = Charges.gap
+    tamper: Annotated[
+        _Tier, Meta(description="Telemetry that had been read was changed or exchanged.", examples=[3])
+    ] = Charges.tamper
+    identity: Annotated[
+        _Tier,
+        Meta(description="An owner uses another owner's agent id, or a record id twice.", examples=[2]),
+    ] = Charges.identity
+    forgery: Annotated[
+        _Tier,
+        Meta(description="An owner uses an id that the configuration gives to another.", examples=[3]),
+    ] = Charges.forgery
+    flood: Annotated[
+        _Tier, Meta(description="An owner uses more agent ids or files than it may.", examples=[3])
+    ] = Charges.flood
+
+
 class LimitOptions(Struct, forbid_unknown_fields=True, frozen=True):
     """Bounds that hold whatever agents write."""
 
@@ -214,6 +241,7 @@ class Config(Struct, forbid_unknown_fields=True, frozen=True):
     state: StateOptions = StateOptions()
     detection: DetectionOptions = DetectionOptions()
     recovery: RecoveryOptions = RecoveryOptions()
+    integrity: IntegrityOptions = IntegrityOptions()
     limits: LimitOptions = LimitOptions()
     log: LogOptions = LogOptions()
 
@@ -232,7 +260,11 @@ class Config(Struct, forbid_unknown_fields=True, frozen=True):
             )
         except ValueError as error:
             raise ConfigError(f"[detection]: {error}", hint="sentineld check --config FILE") from error
-        return Prior(monitor, Policy(self.recovery.quiet_time.us, self.recovery.tier3 == "pardon"))
+        integrity = self.integrity
+        charges = Charges(
+            integrity.gap, integrity.tamper, integrity.identity, integrity.forgery, integrity.flood
+        )
+        return Prior(monitor, Policy(self.recovery.quiet_time.us, self.recovery.tier3 == "pardon"), charges)
 
     def decision_settings(self) -> dict[str, Any]:
         """Return the options that decisions depend on, as plain data."""
@@ -240,6 +272,7 @@ class Config(Struct, forbid_unknown_fields=True, frozen=True):
         return {
             "detection": plain["detection"],
             "recovery": plain["recovery"],
+            "integrity": plain["integrity"],
             "agents_per_owner": self.limits.agents_per_owner,
         }
 

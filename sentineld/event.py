@@ -57,6 +57,26 @@ class Tick:
     at_us: int
 
 
+@dataclass(frozen=True, slots=True)
+class Incident:
+    """What was done to telemetry itself: evidence against the owner of the file, never against the named agent.
+
+    ``kind`` is one of ``sentineld.integrity.KINDS``. ``owner`` is the uid that is charged; ``source_id`` the
+    file (0: none is known), ``path`` its name, ``start`` to ``end`` the bytes concerned (both 0: the whole).
+    ``at_us`` is when it was found, microseconds; ``count`` how many alike are told in one.
+    """
+
+    at_us: int
+    kind: str
+    owner: int
+    source_id: int
+    path: str
+    start: int
+    end: int
+    detail: str
+    count: int = 1
+
+
 @dataclass(slots=True)
 class BehavioralEvent:
     """One thing that one agent did.

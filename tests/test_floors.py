@@ -19,6 +19,7 @@ FLOORS = {
     "event": 0,
     "decision": 0,
     "proposal": 0,
+    "integrity": 1,
     "decode": 1,
     "mapping": 1,
     "taxonomy": 1,
