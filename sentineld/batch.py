@@ -194,4 +194,5 @@ def _slice(rows: Rows, start: int, stop: int) -> Rows:
         {number - start: value for number, value in rows.sessions.items() if start <= number < stop},
         [number - start for number in rows.tool_calls if start <= number < stop],
         {number - start: value for number, value in rows.identities.items() if start <= number < stop},
+        {number - start: value for number, value in rows.forged.items() if start <= number < stop},
     )

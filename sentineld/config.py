@@ -161,21 +161,21 @@ class IntegrityOptions(Struct, forbid_unknown_fields=True, frozen=True):
     gap: Annotated[
         _Tier,
         Meta(description="Telemetry was removed, cut or locked away before it could be read.", examples=[2]),
-    ] = Charges.gap
+    ] = 2
     tamper: Annotated[
         _Tier, Meta(description="Telemetry that had been read was changed or exchanged.", examples=[3])
-    ] = Charges.tamper
+    ] = 3
     identity: Annotated[
         _Tier,
         Meta(description="An owner uses another owner's agent id, or a record id twice.", examples=[2]),
-    ] = Charges.identity
+    ] = 2
     forgery: Annotated[
         _Tier,
         Meta(description="An owner uses an id that the configuration gives to another.", examples=[3]),
-    ] = Charges.forgery
+    ] = 3
     flood: Annotated[
         _Tier, Meta(description="An owner uses more agent ids or files than it may.", examples=[3])
-    ] = Charges.flood
+    ] = 3
 
 
 class LimitOptions(Struct, forbid_unknown_fields=True, frozen=True):
@@ -373,7 +373,7 @@ def _options_of(struct: type[Struct], defaults: Struct, prefix: str) -> Iterator
 
 def _type_name(base: Any) -> str:  # noqa: ANN401 (a type expression)
     if get_origin(base) is Literal:
-        return " or ".join(f'"{value}"' for value in get_args(base))
+        return " or ".join(f'"{value}"' if isinstance(value, str) else str(value) for value in get_args(base))
     names = {
         Duration: "duration",
         str: "text",
@@ -415,7 +415,7 @@ def _put(document: dict[str, Any], key: str, value: object) -> None:
 
 def _from_text(option: Option, text: str) -> object:
     try:
-        if option.type_name == "whole number":
+        if isinstance(option.default, int) and not isinstance(option.default, bool):
             return int(text)
         if option.type_name == "number":
             return float(text)

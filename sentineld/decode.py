@@ -1,8 +1,13 @@
 r"""Decode: bytes in, JSON objects out, or a ``Reject`` that says why not. Strict and bounded.
 
 Refused: anything that is not one JSON object in UTF-8, NaN and infinities, duplicate keys (two readers
-could disagree on which value counts), nesting deeper than ``MAX_DEPTH``. Lines end at LF only; a CR before
-it is white space; a byte order mark is accepted at the start of a file.
+could disagree on which value counts), nesting deeper than ``MAX_DEPTH``, more than ``MAX_NODES`` values.
+Lines end at LF only; a CR before it is white space; a byte order mark is accepted at the start of a file.
+Half of a surrogate pair, which JSON can spell and Unicode cannot hold, is read as U+FFFD: programs that cut
+text leave such halves behind.
+
+Reasons: ``malformed_json``, ``incomplete_json`` (documents), ``encoding`` (not UTF-8), ``not_an_object``,
+``duplicate_key``, ``too_deep``, ``too_many_values``.
 
 Whole chunks are decoded at once, and line by line only where something in them is off. Two arguments carry
 that; ``tests/properties/test_decode_properties.py`` attacks both.
@@ -19,6 +24,7 @@ there must be none.
 """
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import accumulate, count
@@ -29,6 +35,9 @@ import msgspec
 
 #: Deepest nesting accepted; agents' records have less than ten levels.
 MAX_DEPTH = 32
+#: Most values in one record: commas and opening brackets outside of strings. Each value takes some hundred
+#: times as long to judge as a byte of text, and up to a hundred bytes of memory.
+MAX_NODES = 20_000
 #: Bytes of a rejected line that are kept for inspection.
 KEPT_BYTES = 4096
 
@@ -41,6 +50,16 @@ BOM = b"\xef\xbb\xbf"
 _BLANK = b" \t\r"
 #: All bytes but opening brackets and LF. A line cannot be nested deeper than it has opening brackets.
 _NOT_OPENING = bytes(set(range(256)) - set(b"{[\n"))
+
+#: A string, also one without an end: every quotation mark is looked at once, whatever stands there.
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)
+#: An escape in a string; the group is half of a surrogate pair without its other half.
+_ESCAPE = re.compile(
+    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
+    re.DOTALL,
+)
+#: What UTF-16 and UTF-32 files may begin with.
+_WIDE_MARKS = (b"\xff\xfe", b"\xfe\xff", b"\x00\x00\xfe\xff")
 
 _decoder = msgspec.json.Decoder()
 _encoder = msgspec.json.Encoder()
@@ -78,11 +97,12 @@ def decode_lines(data: bytes, base: int = 0) -> Decoded:
     """Decode whole lines (``data`` ends with LF); ``base`` is the byte offset of the first one."""
     lines = data.split(b"\n")
     lines.pop()
-    offsets = list(map(add, accumulate(map(len, lines), initial=base), count()))
+    lengths = list(map(len, lines))
+    offsets = list(map(add, accumulate(lengths, initial=base), count()))
     offsets.pop()
     if base == 0 and lines and lines[0].startswith(BOM):
         lines[0] = lines[0][len(BOM) :]
-    else:
+    elif max(lengths, default=0) <= MAX_NODES or not any(map(_has_many_nodes, lines)):
         records = _decode_whole(data, lines)
         if records is not None:
             return Decoded(records, offsets, [], [])
@@ -118,15 +138,17 @@ def decode_line(line: bytes, offset: int = 0) -> Record | Reject | None:
     """Decode one line without its LF: a record, a reject, or None for a blank line."""
     if not line.strip(_BLANK):
         return None
+    if _has_many_nodes(line):
+        return _reject_nodes(offset, line)
     try:
-        record = _decoder.decode(line)
+        record, source = _decode(line)
     except RecursionError:
-        return reject("too_deep", f"nested deeper than {MAX_DEPTH} levels", offset, line)
+        return _reject_depth(offset, line)
     except (msgspec.DecodeError, ValueError) as error:
-        return reject("malformed_json", str(error), offset, line)
+        return reject(*_fault(line, error), offset, line)
     if type(record) is not dict:
         return reject("not_an_object", f"a JSON object was expected, not {_name(record)}", offset, line)
-    return _check(record, line, offset) or record
+    return _check(record, source, line, offset) or record
 
 
 def decode_document(data: bytes) -> list[Record | Reject] | Reject:
@@ -136,22 +158,22 @@ def decode_document(data: bytes) -> list[Record | Reject] | Reject:
     """
     body = data.removeprefix(BOM)
     try:
-        document = _decoder.decode(body)
+        document, source = _decode(body)
+        if type(document) is dict:
+            few = _reject_nodes(0, data) if _has_many_nodes(body) else _check(document, source, data, 0)
+            return [few or document]
+        if type(document) is not list:
+            detail = f"an object or an array was expected, not {_name(document)}"
+            return reject("not_an_object", detail, 0, data)
+        witnesses: list[object] = document
+        if _may_repeat_keys(document, source):
+            witnesses = _marked(source)
     except RecursionError:
-        return reject("too_deep", f"nested deeper than {MAX_DEPTH} levels", 0, data)
+        return _reject_depth(0, data)
     except (msgspec.DecodeError, ValueError) as error:
-        reason = "incomplete_json" if str(error) == _TRUNCATED else "malformed_json"
-        return reject(reason, str(error), 0, data)
-    if type(document) is dict:
-        return [_check(document, body, 0) or document]
-    if type(document) is not list:
-        return reject("not_an_object", f"an object or an array was expected, not {_name(document)}", 0, data)
-    witnesses: list[object] = document
-    if _may_repeat_keys(document, body):
-        try:
-            witnesses = _marked(body)
-        except RecursionError:
-            return reject("too_deep", f"nested deeper than {MAX_DEPTH} levels", 0, data)
+        is_cut = str(error) == _TRUNCATED
+        reason, detail = ("incomplete_json", str(error)) if is_cut else _fault(body, error)
+        return reject(reason, detail, 0, data)
     return [
         _check_element(element, witness, number)
         for number, (element, witness) in enumerate(zip(document, witnesses, strict=True))
@@ -166,6 +188,50 @@ def encode_element(record: object) -> bytes:
 def reject(reason: str, detail: str, offset: int, line: bytes) -> Reject:
     """Make a ``Reject`` of a line."""
     return Reject(reason, detail, offset, len(line), line[:KEPT_BYTES])
+
+
+def _decode(source: bytes) -> tuple[Any, bytes]:
+    """Decode JSON; return its value and the JSON that has it, which is the source unless it had to be mended.
+
+    Raises what the decoder raises of the source as it is.
+    """
+    try:
+        return _decoder.decode(source), source
+    except (msgspec.DecodeError, ValueError) as error:
+        mended = _ESCAPE.sub(_mend, source) if b"\\u" in source else source
+        if mended == source:
+            raise
+        try:
+            return _decoder.decode(mended), mended
+        except (msgspec.DecodeError, ValueError):
+            raise error from None
+
+
+def _mend(escape: re.Match[bytes]) -> bytes:
+    return rb"\ufffd" if escape[1] else escape[0]
+
+
+def _has_many_nodes(line: bytes) -> bool:
+    # Known before anything is decoded: the values themselves are what costs.
+    return len(line) > MAX_NODES < _separators(line) and MAX_NODES < _separators(_STRING.sub(b"", line))
+
+
+def _separators(line: bytes) -> int:
+    return line.count(b",") + line.count(b"{") + line.count(b"[")
+
+
+def _fault(line: bytes, error: Exception) -> tuple[str, str]:
+    """Return reason and detail for what the decoder does not take."""
+    bare = line.strip(b"\0")
+    # A hole in a file reads as NUL bytes in a row; here they stand between the others.
+    if line.startswith(_WIDE_MARKS) or 0 < len(bare) <= 4 * bare.count(b"\0"):
+        return "encoding", "it looks like UTF-16 or UTF-32; write the file in UTF-8"
+    try:
+        line.decode("utf-8")
+    except UnicodeDecodeError as fault:
+        byte, place = line[fault.start], fault.start
+        return "encoding", f"it is not UTF-8: byte 0x{byte:02x} at {place}; write the file in UTF-8"
+    return "malformed_json", str(error)
 
 
 def _decode_each(lines: list[bytes], offsets: list[int]) -> Decoded:
@@ -187,19 +253,29 @@ def _check_element(element: object, witness: object, number: int) -> Record | Re
     if not isinstance(element, dict):
         return reject("not_an_object", f"a JSON object was expected, not {_name(element)}", number, line)
     if _depth(element) > MAX_DEPTH:
-        return reject("too_deep", f"nested deeper than {MAX_DEPTH} levels", number, line)
+        return _reject_depth(number, line)
+    if _has_many_nodes(line):
+        return _reject_nodes(number, line)
     key = None if witness is element else _repeated_key(witness)
     return element if key is None else _reject_key(key, number, line)
 
 
-def _check(record: Record, line: bytes, offset: int) -> Reject | None:
-    if line.count(b"{") + line.count(b"[") > MAX_DEPTH and _depth(record) > MAX_DEPTH:
-        return reject("too_deep", f"nested deeper than {MAX_DEPTH} levels", offset, line)
-    if _may_repeat_keys(record, line):
-        key = _repeated_key(_marked(line))
+def _check(record: Record, source: bytes, line: bytes, offset: int) -> Reject | None:
+    if source.count(b"{") + source.count(b"[") > MAX_DEPTH and _depth(record) > MAX_DEPTH:
+        return _reject_depth(offset, line)
+    if _may_repeat_keys(record, source):
+        key = _repeated_key(_marked(source))
         if key is not None:
             return _reject_key(key, offset, line)
     return None
+
+
+def _reject_depth(offset: int, line: bytes) -> Reject:
+    return reject("too_deep", f"nested deeper than {MAX_DEPTH} levels", offset, line)
+
+
+def _reject_nodes(offset: int, line: bytes) -> Reject:
+    return reject("too_many_values", f"more than {MAX_NODES} values in one record", offset, line)
 
 
 def _reject_key(key: str, offset: int, line: bytes) -> Reject:

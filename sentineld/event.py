@@ -59,7 +59,7 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Incident:
-    """What was done to telemetry itself: evidence against the owner of the file, never against the named agent.
+    """What was done to telemetry itself: evidence against the file's owner, never against the named agent.
 
     ``kind`` is one of ``sentineld.integrity.KINDS``. ``owner`` is the uid that is charged; ``source_id`` the
     file (0: none is known), ``path`` its name, ``start`` to ``end`` the bytes concerned (both 0: the whole).

@@ -5,10 +5,14 @@ from dataclasses import replace
 
 from sentineld.decision import Decision, Evidence, Reason, decision_id
 from sentineld.entropy import UNITS
-from sentineld.event import Observation
+from sentineld.event import Incident, Observation
 from sentineld.instant import iso
+from sentineld.integrity import KINDS
 from sentineld.monitor import BehavioralMonitor
 from sentineld.step import AgentState, Draft, Prior
+
+#: The detector that reasons of incidents name.
+INTEGRITY = "integrity"
 
 
 def decide(
@@ -25,7 +29,15 @@ def decide(
     ``paths`` names the sources of the present batch, ``path_of`` any other one.
     """
     change = draft.change
-    reasons = [] if draft.actor else prior.monitor.explain(draft.crossing, _threshold(prior.monitor, draft))
+    if draft.actor:
+        reasons = []
+    elif draft.incident is not None:
+        reasons = [Reason(INTEGRITY, draft.incident.kind, float(draft.incident.count), 0.0, 0.0)]
+    else:
+        reasons = prior.monitor.explain(draft.crossing, _threshold(prior.monitor, draft))
+    evidence = [_evidence(item, paths.get(item[4]) or path_of(item[4])) for item in draft.recent]
+    if draft.incident is not None:
+        evidence.append(_incident_evidence(draft.incident))
     if change.cause == "expired":
         # The end of a pin reveals a tier that was called for earlier: nothing seen now would have changed it.
         reasons = [replace(reason, expected=None) for reason in reasons]
@@ -40,7 +52,7 @@ def decide(
         cause=change.cause,
         prior_version=prior.version,
         reasons=reasons,
-        evidence=[_evidence(item, paths.get(item[4]) or path_of(item[4])) for item in draft.recent],
+        evidence=evidence,
         actor=draft.actor,
         note=draft.note,
         attack=draft.attack,
@@ -53,6 +65,8 @@ def decide(
 
 def reason_code(decision: Decision) -> str:
     """Return one word for a decision: the feature that is furthest above what it should be, or the cause."""
+    if decision.reasons and decision.reasons[0].detector == INTEGRITY:
+        return decision.reasons[0].feature
     if decision.cause != "detected":
         return decision.cause
     return max(decision.reasons, key=_excess).feature
@@ -65,6 +79,16 @@ def printable_path(path: str) -> str:
 
 def _excess(reason: Reason) -> float:
     return reason.observed / max(reason.expected or 0.0, 0.01 if reason.feature == "mean_entropy" else 1.0)
+
+
+def _incident_evidence(incident: Incident) -> Evidence:
+    times = f" ({incident.count} times)" if incident.count > 1 else ""
+    return Evidence(
+        path=printable_path(incident.path),
+        offset=incident.start,
+        event_id=f"{incident.source_id}-{incident.start}",
+        summary=f"{KINDS[incident.kind].sentence}{times}: {incident.detail}",
+    )
 
 
 def _threshold(monitor: BehavioralMonitor, draft: Draft) -> float:

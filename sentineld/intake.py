@@ -24,6 +24,7 @@ from sentineld.decode import (
     encode_element,
     reject,
 )
+from sentineld.event import Incident
 from sentineld.mapping import NativeMapping
 from sentineld.tail import CHUNK_BYTES, DOCUMENT, Chunk, Document, Source, Tail
 
@@ -43,13 +44,17 @@ _NEVER = -(1 << 62)
 
 @dataclass(slots=True)
 class Batch:
-    """What was read: parts in order, and for every source (expected position, state to commit)."""
+    """What was read: parts in order, and for every source (expected position, state to commit).
+
+    ``incidents`` are those that the tail has found; they cannot be derived from the parts.
+    """
 
     parts: list[Part] = field(default_factory=list)
     sources: dict[int, tuple[int, Source]] = field(default_factory=dict)
+    incidents: list[Incident] = field(default_factory=list)
 
     def __bool__(self) -> bool:
-        return bool(self.sources)
+        return bool(self.sources or self.incidents)
 
     def latest(self, source: Source) -> Source:
         """Return the source as it stands at the end of this batch."""
@@ -146,6 +151,7 @@ class Intake:
         return taken
 
     def _take_changed(self, batch: Batch) -> None:
+        batch.incidents += self.tail.take_incidents()
         for source in self.tail.take_changed():
             expected, latest = batch.sources.get(source.id, (source.pos, source))
             batch.sources[source.id] = (expected, replace(latest, is_gone=source.is_gone))

@@ -25,12 +25,14 @@ KINDS: dict[str, Kind] = {
     "rewritten": Kind("tamper", "bytes that had been read were changed"),
     "replaced_directory": Kind("tamper", "a watched directory was exchanged for another one"),
     "foreign_id": Kind("identity", "a record claims the id of an agent of another owner"),
-    "id_conflict": Kind("identity", "a record id was used again for other content"),
+    "id_conflict": Kind("note", "a record id was used again for other content"),
     "forged_id": Kind("forgery", "a record claims an id that the configuration gives to somebody else"),
     "too_many_agents": Kind("flood", "more agent ids than one owner may have"),
     "too_many_files": Kind("flood", "more files than one owner may have"),
     "line_too_long": Kind("note", "a line over the limit was skipped unread"),
-    "missing": Kind("note", "a file was gone when the daemon came back; whether all of it was read is unknown"),
+    "missing": Kind(
+        "note", "a file was gone when the daemon came back; it may not have been read to its end"
+    ),
 }
 
 #: The ``cause`` of decisions by family.
@@ -53,6 +55,11 @@ class Charges:
     identity: int = 2
     forgery: int = 3
     flood: int = 3
+
+    @property
+    def version(self) -> str:
+        """Name these tiers: equal ones have equal names."""
+        return f"i{self.gap}{self.tamper}{self.identity}{self.forgery}{self.flood}"
 
     def tier(self, kind: str) -> int:
         """Return the tier that an incident of this kind calls for."""

@@ -42,7 +42,8 @@ class Rows:
 
     ``at_us`` is the claimed time (None: it has none), ``entropies`` are in billionths, ``offsets`` those of
     the records' lines. Rare values are kept by row number: sessions, which rows are tool calls, and
-    (record id, content hash) where a record carries an explicit id.
+    (record id, content hash) where a record carries an explicit id, and claimed ids that were not believed
+    (see ``trust``; ``agent_ids`` then says who is charged).
     """
 
     at_us: list[int | None] = field(default_factory=list)
@@ -54,9 +55,15 @@ class Rows:
     sessions: dict[int, str] = field(default_factory=dict)
     tool_calls: list[int] = field(default_factory=list)
     identities: dict[int, tuple[bytes, bytes]] = field(default_factory=dict)
+    forged: dict[int, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.offsets)
+
+
+def is_agent_id(text: str) -> bool:
+    """Say whether a text can be an agent's id."""
+    return _AGENT_ID.fullmatch(text) is not None
 
 
 class NativeMapping:
@@ -68,10 +75,13 @@ class NativeMapping:
         self._agents: set[str] = set()
         self._kinds: dict[str, int] = {}
 
-    def rows(self, decoded: Decoded) -> tuple[Rows, list[Reject]]:
-        """Turn decoded records into rows, in order; what does not fit is rejected."""
+    def rows(self, decoded: Decoded, agent: str = "") -> tuple[Rows, list[Reject]]:
+        """Turn decoded records into rows, in order; what does not fit is rejected.
+
+        ``agent`` is the id of records that claim none; empty: such records are rejected.
+        """
         rows = self._rows_of_common(decoded)
-        return (rows, []) if rows is not None else self._rows_of_any(decoded)
+        return (rows, []) if rows is not None else self._rows_of_any(decoded, agent)
 
     def _rows_of_common(self, decoded: Decoded) -> Rows | None:
         # A chunk in which every record is a common one: four members, known identifiers, a time, a
@@ -104,13 +114,13 @@ class NativeMapping:
             offsets=decoded.offsets,
         )
 
-    def _rows_of_any(self, decoded: Decoded) -> tuple[Rows, list[Reject]]:
+    def _rows_of_any(self, decoded: Decoded, agent: str) -> tuple[Rows, list[Reject]]:
         rows = Rows()
         payloads: list[bytes] = []
         rejects: list[Reject] = []
         for record, offset in zip(decoded.records, decoded.offsets, strict=True):
             try:
-                at_us, agent_id, event_type, metadata = self._read(record, rows)
+                at_us, agent_id, event_type, metadata = self._read(record, rows, agent)
             except _MisfitError as misfit:
                 rejects.append(reject(misfit.reason, str(misfit), offset, encode_element(record)))
                 continue
@@ -123,9 +133,12 @@ class NativeMapping:
         rows.entropies = batch_entropy_units(payloads)
         return rows, rejects
 
-    def _read(self, record: Record, rows: Rows) -> tuple[int | None, str, str, dict[str, Any]]:
+    def _read(
+        self, record: Record, rows: Rows, agent: str
+    ) -> tuple[int | None, str, str, dict[str, Any]]:
         event_type = self._admit_type(record)
-        agent_id = self._admit_agent(record)
+        is_nameless = agent and record.get("source") is None
+        agent_id = agent if is_nameless else self._admit_agent(record)
         at_us = _timestamp(record.get("timestamp"))
         metadata = native_metadata(record)
         number = len(rows)
@@ -164,7 +177,7 @@ class NativeMapping:
             raise _MisfitError("missing_source", "the record has no `source` (the agent's id)")
         if type(agent_id) is not str:
             raise _MisfitError("bad_source", f"`source` must be a string, not {type(agent_id).__name__}")
-        if not _AGENT_ID.fullmatch(agent_id):
+        if not is_agent_id(agent_id):
             raise _MisfitError(
                 "bad_source",
                 "`source` must be 1 to 128 of A-Z a-z 0-9 . _ : / @ + ~ - to be an agent's id: "

@@ -30,6 +30,10 @@ _RETRY_US = SECOND_US
 _EVENT_NAMES = {
     "detected": "agent_demoted",
     "rule": "agent_demoted",
+    "telemetry_gap": "agent_demoted",
+    "tamper": "agent_demoted",
+    "identity": "agent_demoted",
+    "flood": "agent_demoted",
     "recovered": "agent_recovered",
     "pardoned": "agent_pardoned",
     "pinned": "agent_pinned",

@@ -7,17 +7,18 @@ Order is the promise: a batch commits whole (positions, agents, decisions), then
 then the log tells of it. A crash in between repeats the later steps, never the earlier ones.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 from sentineld.batch import Inputs, Key, Part, combine
 from sentineld.decision import Decision
-from sentineld.event import Observation, Tick
+from sentineld.event import Incident, Observation, Tick
 from sentineld.explain import decide
+from sentineld.incidents import Incidents
 from sentineld.intake import Batch
 from sentineld.roster import Roster
-from sentineld.step import AgentState, Draft, Prior, Wish, observe, step
+from sentineld.step import AgentState, Draft, Prior, Wish, charge, observe, step
 from sentineld.store import Commit, Store
 from sentineld.tail import Source
 
@@ -38,6 +39,8 @@ class Outcome:
 
     decisions: list[Decision] = field(default_factory=list)
     events: int = 0
+    #: Incidents that what was read showed by itself.
+    derived: Sequence[Incident] = ()
 
 
 class Pipeline:
@@ -60,6 +63,7 @@ class Pipeline:
         self.roster = Roster(store, prior, agents_per_owner, clock_us)
         self._observer = observer
         self._is_durable = is_durable
+        self._incidents = Incidents(store, self.roster)
         self._decision_no = store.meta().decision_no
 
     @property
@@ -82,11 +86,22 @@ class Pipeline:
             touched.append(state)
             found = self._judge(key, state, run, inputs.sessions.get(key))
             drafts += [(state, draft) for draft in found]
+            self._incidents.note(key[1], run)
+        derived = list(self._incidents.derived(batch, inputs))
+        for incident in (*batch.incidents, *derived):
+            for state, found in self._charge(incident):
+                touched.append(state)
+                drafts += [(state, draft) for draft in found]
         commit = Commit("read", at_us, parts=batch.parts, seen=seen, last_scan_us=last_scan_us)
+        commit.incidents, commit.writers = [*batch.incidents, *derived], self._incidents.take_new()
+        if batch.incidents:
+            commit.document = {"incidents": [asdict(item) for item in batch.incidents]}
         commit.sources = _account(batch)
         commit.event_types, commit.events = dict(inputs.event_types), inputs.events
         commit.tool_calls = inputs.tool_calls
-        return self._finish(commit, touched, drafts, inputs, batch)
+        outcome = self._finish(commit, touched, drafts, inputs, batch)
+        outcome.derived = derived
+        return outcome
 
     def tick(self, at_us: int) -> Outcome:
         """Tell every agent that time can change what time it is."""
@@ -117,6 +132,15 @@ class Pipeline:
         if not self._is_durable:
             rows = [self.roster.row(state) for state in self.roster.all()]
             self.store.commit(Commit("publish", 0, agents=rows))
+
+    def _charge(self, incident: Incident) -> Iterator[tuple[AgentState, list[Draft]]]:
+        if self.prior.charges.tier(incident.kind) == 1:
+            return
+        for key in self._incidents.charged(incident):
+            state = self.roster.get(key, incident.at_us)
+            drafts: list[Draft] = []
+            charge(state, self.prior, incident, drafts)
+            yield state, drafts
 
     def _judge(
         self, key: Key, state: AgentState, run: list[Observation], names: list[str] | None

@@ -1,8 +1,9 @@
 """Policy: from the tier that the score calls for to the tier that the agent has.
 
-Demotion is at once. Recovery goes one tier at a time, each after a quiet time in which the score called
-for less than the agent's tier. A pardon ends a demotion; its grace keeps detection from demoting again for
-a while. A pin overrides the tier until it expires or is lifted; behaviour is judged underneath all the while.
+Demotion is at once, by the score or by evidence that telemetry was tampered with. Recovery goes one tier at
+a time, each after a quiet time in which the score called for less than the agent's tier and no such evidence
+came. A pardon ends a demotion; its grace keeps detection from demoting again for a while. A pin overrides the
+tier until it expires or is lifted; behaviour is judged underneath all the while.
 
 Time alone acts at deadlines, and a deadline acts at its own instant however late somebody looks, strictly
 before whatever comes after it: decisions do not depend on how often time is told.
@@ -74,6 +75,18 @@ class Policy:
         elif standing.quiet_since_us is None:
             standing.quiet_since_us = at_us
         return []
+
+    def charge(self, standing: Standing, at_us: int, tier: int, level: int, cause: str) -> list[Change]:
+        """Take note of evidence that calls for ``tier`` at once, whatever the score (``level``) says.
+
+        Grace does not protect from it, and while it goes on there is no quiet time.
+        """
+        if tier <= 1:
+            return []
+        before = standing.effective_tier
+        standing.tier = max(standing.tier, tier)
+        standing.quiet_since_us = at_us if level < standing.tier else None
+        return self._changed(standing, before, at_us, cause)
 
     def next_deadline(self, standing: Standing) -> int | None:
         """Return the next instant at which time alone changes the standing; None for never."""

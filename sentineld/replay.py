@@ -17,7 +17,7 @@ from sentineld.clock import now_us
 from sentineld.config import Config
 from sentineld.decision import Decision, decision_id
 from sentineld.errors import UsageError
-from sentineld.event import Observation
+from sentineld.event import Incident, Observation
 from sentineld.instant import SECOND_US, iso, parse_iso
 from sentineld.intake import Intake
 from sentineld.mapping import NativeMapping
@@ -208,6 +208,7 @@ def replay_as_observed(paths: Sequence[str], recorded: Store, config: Config) ->
                 decisions += pipeline.obey(f"replayed-{number}", request.agent, wish, document).decisions
             else:
                 batch = archive.batch(number, parts)
+                batch.incidents = [Incident(**item) for item in document.get("incidents", ())]
                 decisions += pipeline.read(batch, at_us).decisions
                 archive.accept(batch)
         missing = archive.missing()

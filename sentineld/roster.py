@@ -11,7 +11,8 @@ from sentineld.batch import Key
 from sentineld.step import AgentState, Prior, dump_state, elapse, load_state, new_state
 from sentineld.store import AgentRow, Store
 
-#: Where events of ids beyond an owner's quota are counted; no record can claim this id.
+#: Where events of ids beyond an owner's quota are counted, and what cannot be charged to an agent with a name
+#: of its own; no record can claim this id.
 OVERFLOW_ID = "<other>"
 
 
@@ -29,7 +30,9 @@ class Roster:
         self._new_names: dict[str, Key] = {}
         self._owner_counts: dict[int, int] = {}
         self._admitted: set[Key] = set()
+        #: Owners that went beyond their quota of ids, and agents that claim another owner's id, of late.
         self.overflowed: set[int] = set()
+        self.foreign: list[Key] = []
         self.reload()
 
     def reload(self) -> None:
@@ -69,10 +72,25 @@ class Roster:
             name = key[1]
             if name in self._new_names or self._store.name_taken(name):
                 name = f"{key[1]}#{key[0]}"
+                if key[1] != OVERFLOW_ID:
+                    self.foreign.append(key)
             self._names[key] = name
             self._new_names[name] = key
             self._catch_up(state)
         return state
+
+    def take_foreign(self) -> list[Key]:
+        """Return, once, the agents that are new and claim an id of another owner's."""
+        foreign, self.foreign = self.foreign, []
+        return foreign
+
+    def owner_of(self, name: str) -> int:
+        """Return the owner of a published id; -1 for an unknown one."""
+        key = self._new_names.get(name)
+        if key is None:
+            row = self._store.agent_named(name)
+            return -1 if row is None else row.owner
+        return key[0]
 
     def name(self, state: AgentState) -> str:
         """Return the id under which an agent is published."""

@@ -325,6 +325,14 @@ class Service:
                 "too_many_agents", f"owner {owner}", limit=self.config.limits.agents_per_owner
             )
         roster.overflowed.clear()
+        for incident in outcome.derived:
+            self._reporter.warn(
+                "telemetry_incident",
+                f"{incident.kind} of uid {incident.owner}",
+                given={"path": printable_path(incident.path), "detail": incident.detail},
+                offset=incident.start,
+                count=incident.count,
+            )
         if outcome.decisions:
             self._find_deadline()
             self._publish(is_numbered=True)

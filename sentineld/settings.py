@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from sentineld.config import Config, DetectionOptions, Duration, RecoveryOptions
+from sentineld.config import Config, DetectionOptions, Duration, IntegrityOptions, RecoveryOptions
 from sentineld.step import Prior
 
 
@@ -12,7 +12,11 @@ def recorded_prior(document: dict[str, Any], config: Config) -> Prior:
     """Build the prior that recorded settings describe; what they leave open is as in ``config``."""
     detection = msgspec.convert(document["detection"], DetectionOptions, dec_hook=_duration)
     recovery = msgspec.convert(document["recovery"], RecoveryOptions, dec_hook=_duration)
-    return msgspec.structs.replace(config, detection=detection, recovery=recovery).prior()
+    # A database that an older version wrote knows of no integrity.
+    integrity = msgspec.convert(document.get("integrity", {}), IntegrityOptions)
+    return msgspec.structs.replace(
+        config, detection=detection, recovery=recovery, integrity=integrity
+    ).prior()
 
 
 def _duration(_kind: type, value: Any) -> Duration:  # noqa: ANN401 (msgspec's hook)

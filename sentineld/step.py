@@ -16,8 +16,9 @@ from typing import cast
 
 import msgspec
 
-from sentineld.event import Observation, Tick
+from sentineld.event import Incident, Observation, Tick
 from sentineld.instant import iso
+from sentineld.integrity import CAUSES, KINDS, Charges
 from sentineld.monitor import NEVER_US, BehavioralMonitor, Crossing
 from sentineld.policy import Change, Policy, Standing
 from sentineld.profile import AgentBehavioralProfile
@@ -39,12 +40,15 @@ class Prior:
 
     monitor: BehavioralMonitor
     policy: Policy
+    charges: Charges = field(default_factory=Charges)
 
     @property
     def version(self) -> str:
         """Name these inputs: equal inputs have equal names."""
-        return f"{self.monitor.version}/q{self.policy.quiet_us // 1_000_000}" + (
-            "p" if self.policy.tier3_needs_pardon else ""
+        return (
+            f"{self.monitor.version}/q{self.policy.quiet_us // 1_000_000}"
+            + ("p" if self.policy.tier3_needs_pardon else "")
+            + ("" if self.charges == Charges() else f"/{self.charges.version}")
         )
 
 
@@ -114,7 +118,7 @@ class Unpin:
 
 
 Wish = Pardon | Pin | Unpin
-Input = Observation | Tick | Wish
+Input = Observation | Tick | Incident | Wish
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +131,7 @@ class Draft:
     actor: str = ""
     note: str = ""
     attack: bool = False
+    incident: Incident | None = None
 
 
 def new_state(owner: int, agent_id: str, prior: Prior, at_us: int) -> AgentState:
@@ -141,7 +146,7 @@ def new_state(owner: int, agent_id: str, prior: Prior, at_us: int) -> AgentState
 
 
 def step(state: AgentState, prior: Prior, inputs: Iterable[Input]) -> tuple[AgentState, list[Draft]]:
-    """Apply inputs in order: observations, ticks and operator wishes.
+    """Apply inputs in order: observations, ticks, incidents and operator wishes.
 
     An observation older than the latest instant counts in its own bucket, if the window still holds that,
     and is judged at the latest instant. Cost: O(1) amortised an observation.
@@ -154,6 +159,8 @@ def step(state: AgentState, prior: Prior, inputs: Iterable[Input]) -> tuple[Agen
         for item in group:
             if isinstance(item, Tick):
                 elapse(state, prior, item.at_us, drafts)
+            elif isinstance(item, Incident):
+                charge(state, prior, item, drafts)
             else:
                 _obey(state, prior, cast("Wish", item), drafts)
     return state, drafts
@@ -194,6 +201,21 @@ def elapse(state: AgentState, prior: Prior, at_us: int, drafts: list[Draft]) -> 
             _cross(state, prior, moment, (), drafts)
         _elapse(state, prior, at_us, (), drafts)
         state.clock_us = at_us
+
+
+def charge(state: AgentState, prior: Prior, incident: Incident, drafts: list[Draft]) -> None:
+    """Charge the agent with an incident; a decision that follows is appended to ``drafts``."""
+    at_us = max(incident.at_us, state.clock_us)
+    elapse(state, prior, at_us, drafts)
+    changes = prior.policy.charge(
+        state.standing,
+        at_us,
+        prior.charges.tier(incident.kind),
+        state.level,
+        CAUSES[KINDS[incident.kind].family],
+    )
+    moment = prior.monitor.look(state.profile.window, at_us)
+    drafts.extend(Draft(change, moment, tuple(state.recent), incident=incident) for change in changes)
 
 
 def _elapse(

@@ -18,16 +18,21 @@ from typing import Any
 from sentineld.batch import Key, Part
 from sentineld.decision import Decision
 from sentineld.errors import AccessError, NoDatabaseError, StoreError
+from sentineld.event import Incident
 from sentineld.tail import Source
 
 #: ``PRAGMA application_id``: "SNTL".
 APPLICATION_ID = 0x534E544C
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 #: Inputs kept for ``replay --as-observed``.
 KEPT_INPUTS = 500_000
 #: Different event types counted by name; further ones are counted as ``other``.
 MAX_EVENT_TYPES = 512
+#: Incidents kept for people; further ones of the same kind and path are counted in the newest of them.
+KEPT_INCIDENTS = 10_000
+#: How long an incident of the same owner, kind and path is the same one, microseconds.
+_SAME_INCIDENT_US = 60_000_000
 #: Explicit record ids remembered for each owner.
 MAX_SEEN = 100_000
 
@@ -80,6 +85,22 @@ CREATE INDEX seen_age ON seen(owner, no);
 CREATE TABLE request(id TEXT PRIMARY KEY, at INTEGER NOT NULL, document TEXT NOT NULL) STRICT, WITHOUT ROWID;
 """
 
+#: What each version of the schema added to the one before it.
+_MIGRATIONS = {
+    2: """
+ALTER TABLE meta ADD COLUMN incidents TEXT NOT NULL DEFAULT '{}';
+CREATE TABLE incident(
+  no INTEGER PRIMARY KEY, at INTEGER NOT NULL, kind TEXT NOT NULL, owner INTEGER NOT NULL,
+  source INTEGER NOT NULL, path BLOB NOT NULL, "from" INTEGER NOT NULL, "to" INTEGER NOT NULL,
+  detail TEXT NOT NULL, count INTEGER NOT NULL
+) STRICT;
+CREATE INDEX incident_alike ON incident(owner, kind, path, no);
+CREATE TABLE writer(
+  source INTEGER NOT NULL, agent_id TEXT NOT NULL, PRIMARY KEY (source, agent_id)
+) STRICT, WITHOUT ROWID;
+""",
+}
+
 _SOURCE_COLUMNS = [item.name for item in fields(Source)]
 _SOURCE_UPSERT = (
     f"INSERT INTO source({', '.join(_SOURCE_COLUMNS)}) VALUES ({', '.join('?' * len(_SOURCE_COLUMNS))}) "  # noqa: S608
@@ -120,6 +141,9 @@ class Commit:
     events: int = 0
     tool_calls: int = 0
     seen: list[tuple[int, bytes, bytes]] = field(default_factory=list)
+    #: Which agents (claimed ids) wrote which sources, as far as that is new.
+    writers: list[tuple[int, str]] = field(default_factory=list)
+    incidents: Sequence[Incident] = ()
     request_id: str = ""
     clock_us: int = 0
     last_scan_us: int = 0
@@ -150,6 +174,7 @@ class Meta:
     inputs_pruned: int
     settings: str
     troubles: str
+    incidents: str
 
 
 class Store:
@@ -208,7 +233,7 @@ class Store:
             connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=5.0)
             connection.execute("PRAGMA query_only=ON")
             connection.execute("PRAGMA trusted_schema=OFF")
-            _check_ours(connection, path)
+            _check_ours(connection, path, oldest=SCHEMA_VERSION)
             return cls(connection)
         except BaseException as error:
             if connection is not None:
@@ -263,6 +288,8 @@ class Store:
             )
             self._write_types(commit.event_types)
             self._write_seen(commit.seen)
+            self._db.executemany("INSERT OR IGNORE INTO writer VALUES (?, ?)", commit.writers)
+            self._write_incidents(commit.incidents)
             if commit.request_id:
                 self._db.execute(
                     "INSERT INTO request(id, at, document) VALUES (?, ?, ?)",
@@ -350,6 +377,42 @@ class Store:
         """Return the path by which a source is known; empty for an unknown one."""
         row = self._db.execute("SELECT path FROM source WHERE id = ?", (source_id,)).fetchone()
         return "" if row is None else os.fsdecode(row[0])
+
+    def writers(self, source_id: int) -> list[str]:
+        """Return the claimed ids of the agents that wrote a source, in the order of ids."""
+        query = "SELECT agent_id FROM writer WHERE source = ? ORDER BY agent_id"
+        rows = self._db.execute(query, (source_id,))
+        return [row[0] for row in rows]
+
+    def writers_below(self, directory: str, owner: int) -> list[str]:
+        """Return the claimed ids of an owner's agents that wrote files in a directory or below it."""
+        prefix = os.fsencode(directory.rstrip("/")) + b"/"
+        rows = self._db.execute(
+            "SELECT DISTINCT agent_id FROM source JOIN writer ON writer.source = source.id "
+            "WHERE owner = ? AND source.path >= ? AND source.path < ? ORDER BY agent_id",
+            (owner, prefix, prefix[:-1] + b"0"),
+        )
+        return [row[0] for row in rows]
+
+    def owned_by(self, owner: int, limit: int) -> list[str]:
+        """Return the claimed ids of an owner's agents, at most ``limit``."""
+        rows = self._db.execute(
+            "SELECT agent_id FROM agent WHERE owner = ? ORDER BY agent_id LIMIT ?", (owner, limit)
+        )
+        return [row[0] for row in rows]
+
+    def incidents(self, *, owner: int | None = None, limit: int = -1) -> list[Incident]:
+        """Return what was done to telemetry (of one owner), newest first."""
+        clause, values = ("WHERE owner = ?", (owner,)) if owner is not None else ("", ())
+        rows = self._db.execute(
+            'SELECT at, kind, owner, source, path, "from", "to", detail, count '  # noqa: S608
+            f"FROM incident {clause} ORDER BY no DESC LIMIT ?",
+            (*values, limit),
+        )
+        return [
+            Incident(at, kind, owner, source, os.fsdecode(path), start, end, detail, count)
+            for at, kind, owner, source, path, start, end, detail, count in rows
+        ]
 
     def event_types(self) -> dict[str, int]:
         """Return how many events of each type were counted."""
@@ -455,6 +518,31 @@ class Store:
             list(named.items()),
         )
 
+    def _write_incidents(self, incidents: Sequence[Incident]) -> None:
+        if not incidents:
+            return
+        counts = json.loads(self._db.execute("SELECT incidents FROM meta").fetchone()[0])
+        for item in incidents:
+            counts[item.kind] = counts.get(item.kind, 0) + item.count
+            path = os.fsencode(item.path)
+            # An attack that goes on is one row: the newest of its kind and path, while that is fresh.
+            is_known = self._db.execute(
+                'UPDATE incident SET count = count + ?, "to" = max("to", ?) WHERE no = '
+                "(SELECT max(no) FROM incident WHERE owner = ? AND kind = ? AND path = ?) AND at > ?",
+                (item.count, item.end, item.owner, item.kind, path, item.at_us - _SAME_INCIDENT_US),
+            ).rowcount
+            if not is_known:
+                row = (item.at_us, item.kind, item.owner, item.source_id, path, item.start, item.end)
+                self._db.execute(
+                    'INSERT INTO incident(at, kind, owner, source, path, "from", "to", detail, count) '
+                    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    (*row, item.detail, item.count),
+                )
+        self._db.execute(
+            "DELETE FROM incident WHERE no <= (SELECT max(no) FROM incident) - ?", (KEPT_INCIDENTS,)
+        )
+        self._db.execute("UPDATE meta SET incidents = ?", (json.dumps(counts, sort_keys=True),))
+
     def _write_seen(self, seen: list[tuple[int, bytes, bytes]]) -> None:
         for owner, record_id, content in seen:
             self._seen_no += 1
@@ -488,7 +576,7 @@ def _is_new(db: sqlite3.Connection) -> bool:
     return bool(db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0] == 0)
 
 
-def _check_ours(db: sqlite3.Connection, path: str) -> None:
+def _check_ours(db: sqlite3.Connection, path: str, oldest: int = 1) -> None:
     if db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
         raise StoreError(f"{path} is not a sentineld database", hint="choose another --state-dir")
     version = db.execute("PRAGMA user_version").fetchone()[0]
@@ -497,27 +585,44 @@ def _check_ours(db: sqlite3.Connection, path: str) -> None:
             f"{path} has schema version {version}; this program knows up to {SCHEMA_VERSION}",
             hint="install the newer sentineld that wrote it; nothing was changed",
         )
+    if version < oldest:
+        raise StoreError(
+            f"{path} has schema version {version}, older than this program's {SCHEMA_VERSION}",
+            hint="start the daemon (sentineld run), which brings it up to date",
+        )
 
 
 def _migrate(db: sqlite3.Connection, path: str, now_us: int, epoch_floor: int) -> None:
-    if not _is_new(db):
+    """Bring the database to ``SCHEMA_VERSION`` in one transaction: after a crash it is as it was."""
+    is_new = _is_new(db)
+    if not is_new:
         check = db.execute("PRAGMA quick_check(1)").fetchone()[0]
         if check != "ok":
             raise StoreError(
                 f"{path} is damaged: {check}", hint="move it aside, or restore a backup; agents start anew"
             )
+    version = 1 if is_new else db.execute("PRAGMA user_version").fetchone()[0]
+    if not is_new and version == SCHEMA_VERSION:
         return
     db.execute("BEGIN IMMEDIATE")
-    for statement in _SCHEMA.split(";\n"):
-        if statement.strip():
-            db.execute(statement)
-    db.execute(
-        "INSERT INTO meta VALUES (1, ?, ?, ?, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, '', '{}')",
-        (uuid.uuid4().hex, now_us, max(epoch_floor + 1, now_us // 1_000_000)),
-    )
-    db.execute(f"PRAGMA application_id={APPLICATION_ID}")
+    if is_new:
+        _run(db, _SCHEMA)
+        db.execute(
+            "INSERT INTO meta VALUES (1, ?, ?, ?, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, '', '{}')",
+            (uuid.uuid4().hex, now_us, max(epoch_floor + 1, now_us // 1_000_000)),
+        )
+        db.execute(f"PRAGMA application_id={APPLICATION_ID}")
+    for number in range(version + 1, SCHEMA_VERSION + 1):
+        _run(db, _MIGRATIONS[number])
     db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
     db.execute("COMMIT")
+
+
+def _run(db: sqlite3.Connection, script: str) -> None:
+    # Not executescript, which commits before it begins.
+    for statement in script.split(";\n"):
+        if statement.strip():
+            db.execute(statement)
 
 
 def _cannot_open(path: str, error: sqlite3.DatabaseError) -> StoreError | AccessError:

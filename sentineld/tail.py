@@ -21,6 +21,7 @@ from typing import Any
 
 from sentineld import identity
 from sentineld.decode import KEPT_BYTES, Reject
+from sentineld.event import Incident
 from sentineld.identity import Source as Source
 from sentineld.identity import matches as matches
 from sentineld.identity import open_regular as open_regular
@@ -177,6 +178,8 @@ class Tail:
     last_scan_us: int = 0
     #: Whether incomplete documents are rejected at once, because nobody will look again.
     is_final: bool = False
+    #: What was done to the files, until ``take_incidents`` hands it over.
+    incidents: list[Incident] = field(default_factory=list)
     _files: dict[Inode, _File] = field(default_factory=dict)
     _documents: dict[str, _File] = field(default_factory=dict)
     _open: OrderedDict[Inode, _File] = field(default_factory=OrderedDict)
@@ -398,6 +401,11 @@ class Tail:
         changed = list(self._changed.values())
         self._changed.clear()
         return changed
+
+    def take_incidents(self) -> list[Incident]:
+        """Return, once, what was done to the files: it belongs to the next batch that is committed."""
+        taken, self.incidents = self.incidents, []
+        return taken
 
     def gone(self, linger_us: int = _LINGER_US) -> list[Source]:
         """Return sources whose file is gone and silent for a while, and read up to an unfinished line."""

@@ -11,8 +11,10 @@ from sentineld import clock
 from sentineld.config import Config, key_file_path
 from sentineld.decision import Decision
 from sentineld.errors import ConfigError, StateFileError
+from sentineld.event import Incident
 from sentineld.explain import printable_path
 from sentineld.instant import SECOND_US, iso
+from sentineld.integrity import KINDS
 from sentineld.policy import Policy
 from sentineld.settings import recorded_prior
 from sentineld.state_file import StateView, load_key, parse_state, read_document
@@ -150,6 +152,7 @@ def totals_document(store: Store) -> dict[str, Any]:
         "files": len({source.path for source in sources}),
         "decisions": meta.decision_no,
         "troubles": json.loads(meta.troubles),
+        "incidents": json.loads(meta.incidents),
     }
 
 
@@ -196,6 +199,22 @@ def why_document(store: Store, config: Config, report: StateReport, row: AgentRo
         "demotion": None if demotion is None else demotion.to_dict(),
         "lifted_by": list(_lifts(state, prior.policy)),
         "history": [decision.to_dict() for decision in decisions],
+        "incidents": [incident_document(item) for item in store.incidents(owner=row.owner, limit=50)],
+    }
+
+
+def incident_document(incident: Incident) -> dict[str, Any]:
+    """Return one incident as plain data; ``from`` and ``to`` are bytes of the file, both 0 for all of it."""
+    return {
+        "at": iso(incident.at_us),
+        "kind": incident.kind,
+        "owner": incident.owner,
+        "path": printable_path(incident.path),
+        "from": incident.start,
+        "to": incident.end,
+        "count": incident.count,
+        "sentence": KINDS[incident.kind].sentence,
+        "detail": incident.detail,
     }
 
 

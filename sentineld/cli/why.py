@@ -9,6 +9,7 @@ import click
 
 from sentineld.cli.app import common, configuration, daemon_paths, print_json
 from sentineld.cli.names import nearest
+from sentineld.explain import INTEGRITY
 from sentineld.store import Store
 from sentineld.tier import Tier
 from sentineld.views import look_at_state, why_document
@@ -19,6 +20,10 @@ _FEATURES = {
     "network_operations": "network operations",
     "mean_entropy": "mean entropy of payloads",
 }
+
+
+#: Incidents shown; the document has more.
+_SHOWN_INCIDENTS = 5
 
 
 @click.command(epilog="Example: sentineld why scraper --state-dir ./state")
@@ -53,14 +58,18 @@ def _print(document: dict[str, Any]) -> None:
     if decision is None:
         click.echo("\nIt was never demoted.")
         return
-    if decision["cause"] != "detected":
+    if demotion is None or demotion["decision_no"] != decision["decision_no"]:
         _print_change(decision)
-    if demotion is not None and demotion["cause"] == "detected":
-        if demotion is not decision and decision["cause"] != "detected":
+    if demotion is not None and not demotion["actor"]:
+        if demotion["decision_no"] != decision["decision_no"]:
             click.echo("\nThe last demotion before that:")
         _print_change(demotion)
-        _print_reasons(demotion)
-        _print_records(demotion["evidence"])
+        if demotion["reasons"] and demotion["reasons"][0]["detector"] == INTEGRITY:
+            _print_incident(demotion["evidence"][-1])
+        else:
+            _print_reasons(demotion)
+            _print_records(demotion["evidence"])
+    _print_incidents(document["incidents"])
     if document["lifted_by"]:
         click.echo("\nWhat lifts it:")
         for way in document["lifted_by"]:
@@ -84,6 +93,22 @@ def _print_reasons(decision: dict[str, Any]) -> None:
         expected = reason["expected"]
         limit = "(made no difference)" if expected is None else _number(expected)
         click.echo(f"  {label:<24} {_number(reason['observed']):>6}  {limit}")
+
+
+def _print_incident(evidence: dict[str, Any]) -> None:
+    click.echo(f"\n  {visible(evidence['summary'])}")
+    click.echo(f"  {visible(evidence['path'])}, byte {evidence['offset']}")
+
+
+def _print_incidents(incidents: list[dict[str, Any]]) -> None:
+    if not incidents:
+        return
+    click.echo(f"\nDone to telemetry of uid {incidents[0]['owner']}, newest first:")
+    for item in incidents[:_SHOWN_INCIDENTS]:
+        times = f" ({item['count']} times)" if item["count"] > 1 else ""
+        click.echo(f"  {item['at'][:19]}Z  {item['kind']}{times}  {visible(item['path'])}")
+    if len(incidents) > _SHOWN_INCIDENTS:
+        click.echo("  and more: sentineld why AGENT --json")
 
 
 def _print_records(evidence: list[dict[str, Any]]) -> None:

@@ -1,0 +1,89 @@
+"""Incidents: what a batch tells of tampering by itself, and whom an incident is charged to.
+
+Evidence is charged to whoever owns the file (its uid), never to the agent that a record names. Where one
+owner runs several agents, the agents that wrote the file share the charge, for each of them may have done
+it; nobody else does.
+"""
+
+from collections.abc import Iterator
+
+from sentineld.batch import Inputs, Key
+from sentineld.event import Incident, Observation
+from sentineld.intake import Batch
+from sentineld.integrity import KINDS
+from sentineld.roster import OVERFLOW_ID, Roster
+from sentineld.store import Store
+
+#: Writers remembered for each file; a file that claims more ids is a flood, and charged as such.
+MAX_WRITERS = 256
+#: An owner of more agents than this answers as ``<other>`` for what no file of it explains.
+_MAX_CHARGED = 64
+#: Files whose writers are held in memory.
+_MAX_CACHED = 10_000
+
+
+class Incidents:
+    """Finds and attributes incidents over one database; ``note`` what is read, commit ``take_new``."""
+
+    def __init__(self, store: Store, roster: Roster) -> None:
+        self._store = store
+        self._roster = roster
+        self._writers: dict[int, set[str]] = {}
+        self._new: list[tuple[int, str]] = []
+
+    def note(self, agent_id: str, run: list[Observation]) -> None:
+        """Take note that an agent (by its claimed id) wrote the files of these observations."""
+        for source_id in {item[4] for item in run}:
+            known = self._of(source_id)
+            if agent_id not in known and len(known) < MAX_WRITERS:
+                known.add(agent_id)
+                self._new.append((source_id, agent_id))
+
+    def take_new(self) -> list[tuple[int, str]]:
+        """Return, once, the pairs of source and writer that the database does not hold yet."""
+        new, self._new = self._new, []
+        return new
+
+    def derived(self, batch: Batch, inputs: Inputs) -> Iterator[Incident]:
+        """Yield the incidents that what was read shows by itself; replay finds the same."""
+        paths = {source.id: source.path for _, source in batch.sources.values()}
+
+        def at(item: Observation, kind: str, owner: int, detail: str, count: int = 1) -> Incident:
+            at_us, _, _, _, source_id, offset = item
+            return Incident(at_us, kind, owner, source_id, paths[source_id], offset, offset, detail, count)
+
+        for owner, agent_id in self._roster.take_foreign():
+            detail = f"it claims {agent_id!r}, the id of an agent of uid {self._roster.owner_of(agent_id)}"
+            yield at(inputs.observations[owner, agent_id][0], "foreign_id", owner, detail)
+        for (owner, agent_id), run in inputs.observations.items():
+            if agent_id == OVERFLOW_ID:
+                detail = f"uid {owner} uses more than {self._roster.agents_per_owner} ids"
+                yield at(run[-1], "too_many_agents", owner, detail, len(run))
+        for part in batch.parts:
+            if part.conflicts:
+                where = (part.source_id, paths[part.source_id], part.start, part.end)
+                detail = "what it says the second time counts as well"
+                yield Incident(part.hi, "id_conflict", part.owner, *where, detail, part.conflicts)
+
+    def charged(self, incident: Incident) -> list[Key]:
+        """Return the agents that answer for an incident: at least one, all of its owner."""
+        owner = incident.owner
+        if KINDS[incident.kind].family == "flood":
+            return [(owner, OVERFLOW_ID)]
+        if incident.source_id:
+            found = sorted(self._of(incident.source_id))
+        else:
+            found = self._store.writers_below(incident.path.rpartition("/")[0], owner)
+        if not found:
+            found = self._store.owned_by(owner, _MAX_CHARGED + 1)
+            if len(found) > _MAX_CHARGED:
+                found = []
+        return [(owner, agent_id) for agent_id in found or [OVERFLOW_ID]]
+
+    def _of(self, source_id: int) -> set[str]:
+        known = self._writers.get(source_id)
+        if known is None:
+            if len(self._writers) >= _MAX_CACHED and not self._new:
+                self._writers.clear()
+            known = self._writers[source_id] = set(self._store.writers(source_id))
+        return known

@@ -1,0 +1,533 @@
+"""A place in which sentineld is disturbed, and what must hold of it afterwards: the invariants.
+
+Everything is real: processes, files, SQLite, strace. A ``Place`` is one telemetry directory and one state
+directory; ``calm`` and ``disturbed`` run the program over them, ``assert_invariants`` looks at what is left.
+``Watcher`` reads the state file all the while, as a router would.
+
+The numbers of the invariants, as the failures name them:
+
+1   each event counts exactly once            7   the database is sound, positions are ends of lines
+2   nobody else's profile changes             8   a demotion that was visible stays
+3   the state file says what the database does 9  a restart is up within 10 s
+4   published numbers were committed before   10  decisions equal those of an undisturbed run
+5   the state file verifies at every instant  11  memory, descriptors and threads are bounded
+6   (epoch, seq) never falls or repeats       12  every byte is read once, or pending, or told as a gap
+
+Numbers of our own: LOG (the decision log tells of nothing that was not committed, and of all that was) and
+TOLD (a refused fsync is told).
+"""
+
+import base64
+import json
+import os
+import random
+import re
+import shutil
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+import sentineld
+from sentineld import requests
+from sentineld.clock import boot_id, boottime_ms, now_us
+from sentineld.config import Config
+from sentineld.errors import StateFileError
+from sentineld.replay import replay_as_observed
+from sentineld.state_file import HMAC_SHA256, SigningKey, parse_state, read_state
+from sentineld.store import Store
+
+#: Where the program under test is imported from, unless a place names another.
+PACKAGE = Path(sentineld.__file__).parents[1]
+KEY = SigningKey("k1", HMAC_SHA256, b"k" * 32)
+AGENTS = ("biller", "mailer", "planner", "scraper")
+FLOODING = "scraper"
+#: Event types that carry an event's number; the database counts at most 512 types by name.
+NUMBERS = 110
+#: Bytes that each record is padded with, so that one batch holds few of them and a run has many batches.
+PAD = 60_000
+ROUNDS = 3
+RECORDS = 32
+CONFIG = """
+[telemetry]
+rescan_interval = "200ms"
+[state]
+valid_for = "60s"
+key_file = "signing.key"
+key_id = "k1"
+"""
+
+#: What can be done to each call by which state reaches the disk.
+ACTIONS = {
+    "pwrite64": ("signal=KILL", "signal=KILL", "error=EIO", "error=ENOSPC"),
+    "write": ("signal=KILL", "error=EIO", "error=ENOSPC"),
+    "fdatasync": ("signal=KILL", "signal=KILL", "error=EIO", "error=ENOSPC"),
+    "fsync": ("signal=KILL", "error=EIO", "error=ENOSPC"),
+    "renameat": ("signal=KILL", "error=EIO", "error=ENOSPC"),
+    "ftruncate": ("signal=KILL", "error=EIO", "error=ENOSPC"),
+    "unlink": ("signal=KILL", "error=EIO"),
+    "unlinkat": ("signal=KILL", "error=EIO"),
+    "openat": ("signal=KILL", "error=EIO", "error=ENOSPC"),
+}
+
+
+class Violation(AssertionError):
+    """An invariant does not hold; the sentence begins with its name."""
+
+
+def check(name: str, holds: object, detail: object) -> None:
+    if not holds:
+        raise Violation(f"{name}: {detail}")
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One disturbance: what is done at the ``k``-th call of a kind."""
+
+    syscall: str
+    action: str
+    k: int
+
+    @property
+    def is_kill(self) -> bool:
+        return self.action == "signal=KILL"
+
+    def __str__(self) -> str:
+        return f"{self.syscall}:{self.action}:when={self.k}"
+
+
+@dataclass
+class Watcher:
+    """Reads the state file all the time; ``wrong`` holds what must not happen."""
+
+    path: Path
+    database: Path
+    wrong: list[str] = field(default_factory=list)
+    reads: int = 0
+    versions: int = 0
+    demotions: set[str] = field(default_factory=set)
+    _last: tuple[tuple[int, int], bytes] | None = None
+    _is_done: threading.Event = field(default_factory=threading.Event)
+
+    def __enter__(self) -> "Watcher":
+        self._is_done.clear()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._is_done.set()
+        self._thread.join()
+        self.look()
+
+    def _run(self) -> None:
+        while not self._is_done.wait(0.002):
+            self.look()
+
+    def look(self) -> None:
+        """Read once."""
+        try:
+            data = self.path.read_bytes()
+        except FileNotFoundError:
+            if self._last is not None:
+                self.wrong.append("INV5: the state file is gone")
+            return
+        if self._last is not None and data == self._last[1]:
+            return
+        try:
+            view = parse_state(data, [KEY])
+        except StateFileError as error:
+            self.wrong.append(f"INV5: {error}")
+            return
+        self.reads += 1
+        if self._last is not None and view.version <= self._last[0]:
+            self.wrong.append(f"INV6: version {view.version} after {self._last[0]}")
+        self._last = (view.version, data)
+        self.demotions |= {str(agent["decision"]) for agent in view.agents.values()}
+        # The file was read first: by now its number is in the database, or was published ahead of it.
+        committed = committed_version(self.database)
+        if committed is not None and view.version > committed:
+            self.wrong.append(f"INV4: published {view.version}, committed {committed}")
+
+
+def committed_version(database: Path) -> tuple[int, int] | None:
+    """Return (epoch, seq) of a database; None where there is none, or none that is ready."""
+    try:
+        with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=5)) as db:
+            epoch, seq = db.execute("SELECT epoch, seq FROM meta").fetchone()
+            return epoch, seq
+    except (sqlite3.OperationalError, TypeError):
+        return None
+
+
+class Place:
+    """One telemetry directory and one state directory. ``package`` is where the program is imported from."""
+
+    def __init__(self, base: Path, package: Path | None = None) -> None:
+        shutil.rmtree(base, ignore_errors=True)
+        self.base, self.package = base, package or PACKAGE
+        self.telemetry, self.state_dir = base / "telemetry", base / "state"
+        self.telemetry.mkdir(parents=True)
+        (self.state_dir / "requests").mkdir(parents=True, mode=0o700)
+        (base / "signing.key").touch(0o600)
+        (base / "signing.key").write_bytes(KEY.secret)
+        (base / "sentineld.toml").write_text(CONFIG)
+        self.watcher = Watcher(self.state_file, self.database)
+        #: What was written: how many events of each type, and of each agent.
+        self.by_type: Counter[str] = Counter()
+        self.by_agent: Counter[str] = Counter()
+        self.pieces: list[tuple[str, bytes]] = []
+        self.numbers: Counter[str] = Counter()
+        self.wished = 0
+
+    @property
+    def state_file(self) -> Path:
+        return self.state_dir / "state.json"
+
+    @property
+    def database(self) -> Path:
+        return self.state_dir / "sentineld.db"
+
+    @property
+    def journal(self) -> Path:
+        return self.state_dir / "decisions.jsonl"
+
+    def environment(self) -> dict[str, str]:
+        clean = {key: value for key, value in os.environ.items() if not key.startswith("SENTINELD_")}
+        for name in ("NOTIFY_SOCKET", "STATE_DIRECTORY", "RUNTIME_DIRECTORY"):
+            clean.pop(name, None)
+        return {**clean, "HOME": str(self.base), "PYTHONPATH": str(self.package), "OMP_NUM_THREADS": "1"}
+
+    def argv(self, *options: str) -> list[str]:
+        command = [sys.executable, "-m", "sentineld", "run", *options, "--config", "sentineld.toml"]
+        return [*command, "--telemetry", str(self.telemetry), "--state-dir", str(self.state_dir)]
+
+    # What agents do.
+
+    def append(self, agent: str, records: list[dict[str, object]], *, pieces: int = 1) -> None:
+        """Append records to the agent's file, the bytes in so many writes."""
+        data = b"".join(json.dumps(record).encode() + b"\n" for record in records)
+        self.by_agent[agent] += len(records)
+        self.by_type.update(str(record["type"]) for record in records)
+        self.pieces.append((agent, data))
+        with self.file(agent).open("ab", buffering=0) as file:
+            for number in range(pieces):
+                file.write(data[len(data) * number // pieces : len(data) * (number + 1) // pieces])
+
+    def records(self, agent: str, count: int, *, pad: int = 0, is_flood: bool = False) -> list[dict]:
+        """Make records; half of them carry their number in their type, the others are what is judged."""
+        made = []
+        for _ in range(count):
+            number = self.numbers[agent]
+            self.numbers[agent] += 1
+            kind = f"{agent}.{number // 2 % NUMBERS}"
+            if number % 2:
+                kind = ("file_write", "network_request")[number // 2 % 2] if is_flood else "model_call"
+            note = base64.b64encode(random.Random(number).randbytes(pad * 3 // 4)).decode() if is_flood else "x" * pad
+            made.append(
+                {"type": kind, "source": agent, "timestamp": round(time.time(), 3), "data": {"note": note}}
+            )
+        return made
+
+    def file(self, agent: str) -> Path:
+        return self.telemetry / f"{agent}.jsonl"
+
+    def rotate(self, agent: str) -> Path:
+        """Rename an agent's file away."""
+        path = self.file(agent)
+        number = 1 + len(list(self.telemetry.glob(f"{agent}.jsonl.*")))
+        while (rotated := path.with_name(f"{path.name}.{number}")).exists():
+            number += 1
+        path.rename(rotated)
+        return rotated
+
+    def copytruncate(self, agent: str) -> Path:
+        """Copy an agent's file and empty it, as logrotate does."""
+        rotated = self.file(agent).with_name(f"{agent}.jsonl.{time.monotonic_ns()}")
+        shutil.copyfile(self.file(agent), rotated)
+        os.truncate(self.file(agent), 0)
+        return rotated
+
+    def write_round(self, number: int) -> None:
+        """Do what agents and operators do between two runs of the workload."""
+        if number == 2:
+            self.rotate("mailer")
+        if number == 3:
+            # It was read to its end by the run before; a file that is gone takes nothing with it.
+            for path in self.telemetry.glob("mailer.jsonl.*"):
+                path.unlink()
+            self.copytruncate("planner")
+        for agent in AGENTS:
+            is_flood = agent == FLOODING
+            self.append(agent, self.records(agent, RECORDS * (1 + is_flood), pad=PAD, is_flood=is_flood))
+        for kind in ("pin", "unpin"):
+            wish = requests.Request(kind, "biller", f"drill {number}", tier=2)
+            requests.submit(str(self.state_dir / "requests"), wish)
+            self.wished += 1
+
+    # Runs.
+
+    def calm(self) -> subprocess.CompletedProcess[str]:
+        """Run once, undisturbed, and expect success within the time that a restart may take."""
+        began = time.monotonic()
+        with self.watcher:
+            done = subprocess.run(
+                self.argv("--once"),
+                capture_output=True,
+                text=True,
+                env=self.environment(),
+                cwd=self.base,
+                timeout=40,
+                check=False,
+            )
+        check("INV9", done.returncode == 0, f"the restart failed: {done.stderr[-2000:]}")
+        check("INV9", time.monotonic() - began < 10, "the restart took more than 10 s")
+        return done
+
+    def traced(self, *options: str) -> subprocess.CompletedProcess[str]:
+        """Run once under strace; the trace is in the file ``trace``."""
+        command = ["strace", "--seccomp-bpf", "-f", "-qq", "-y", "-s", "0", "-o", "trace", *options]
+        with self.watcher:
+            return subprocess.run(
+                [*command, *self.argv("--once")],
+                capture_output=True,
+                text=True,
+                env=self.environment(),
+                cwd=self.base,
+                timeout=40,
+                check=False,
+            )
+
+    def disturbed(self, fault: Fault) -> bool:
+        """Run once with a fault; say whether it struck. A refused fsync must be told."""
+        inject = f"inject={fault.syscall}:{fault.action}:when={fault.k}"
+        done = self.traced("-e", f"trace={fault.syscall}", "-e", inject)
+        trace = (self.base / "trace").read_text(errors="replace")
+        has_struck = done.returncode in (-9, 137) if fault.is_kill else "(INJECTED)" in trace
+        if has_struck and not fault.is_kill and fault.syscall == "fsync":
+            is_told = done.returncode != 0 or re.search(r'"level": ?"(warning|error)"', done.stderr)
+            check("TOLD", is_told, f"{fault}: exit {done.returncode}, and nothing on stderr")
+        return has_struck
+
+    def db(self) -> sqlite3.Connection:
+        return sqlite3.connect(f"file:{self.database}?mode=ro", uri=True, timeout=5)
+
+
+@cache
+def population(base: Path) -> dict[int, dict[str, list[int]]]:
+    """Count, in a run that nobody disturbs, the calls by which state reaches the disk, round by round.
+
+    Returns round -> syscall -> the ordinals of its calls that touch the state directory.
+    """
+    place, found = Place(base), {}
+    for number in range(1, ROUNDS + 1):
+        place.write_round(number)
+        done = place.traced("-e", "trace=" + ",".join(ACTIONS))
+        assert done.returncode == 0, done.stderr
+        found[number] = persistence_calls(place)
+    assert_invariants(place)
+    reference = decisions_of(place)
+    assert {(name, new) for name, _, new, _ in reference} >= {(FLOODING, 3), ("biller", 2)}
+    return found
+
+
+def persistence_calls(place: Place) -> dict[str, list[int]]:
+    seen: Counter[str] = Counter()
+    calls: dict[str, list[int]] = {name: [] for name in ACTIONS}
+    for line in (place.base / "trace").read_text(errors="replace").splitlines():
+        match = re.match(r"\d+ +(\w+)\(", line)
+        if match and match[1] in ACTIONS:
+            seen[match[1]] += 1
+            if str(place.state_dir) in line:
+                calls[match[1]].append(seen[match[1]])
+    return {name: ordinals for name, ordinals in calls.items() if ordinals}
+
+
+def draw(rng: random.Random, calls: dict[str, list[int]]) -> Fault:
+    """Draw a fault: rare calls get more than their share, and of each kind every call is as likely."""
+    names = sorted(calls)
+    syscall = rng.choices(names, [len(calls[name]) ** 0.5 for name in names])[0]
+    return Fault(syscall, rng.choice(ACTIONS[syscall]), rng.choice(calls[syscall]))
+
+
+@dataclass
+class Tally:
+    """What a series of faults came to."""
+
+    runs: int = 0
+    struck: int = 0
+    violations: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        kinds = Counter(text.partition(":")[0] for text in self.violations)
+        return f"{self.runs} runs, {self.struck} struck, {len(self.violations)} violations {dict(kinds)}"
+
+
+def series(
+    directory: Path, seed: int, faults: int, package: Path | None = None, *, enough: int = 1 << 30
+) -> Tally:
+    """Run so many faults, a few in each place; stop after ``enough`` violations.
+
+    Whatever was found in a place ends that place: what follows from a violation is not counted again.
+    """
+    calls = population(directory / "calm")
+    rng = random.Random(seed)
+    tally = Tally()
+    while tally.runs < faults and len(tally.violations) < enough:
+        place = Place(directory / "place", package)
+        for number in range(1, ROUNDS + 1):
+            fault = draw(rng, calls[number])
+            try:
+                place.write_round(number)
+                tally.runs += 1
+                tally.struck += place.disturbed(fault)
+                assert_sound(place)
+                place.calm()
+                assert_invariants(place)
+            except (Violation, subprocess.TimeoutExpired) as violation:
+                tally.violations.append(f"{violation} [seed {seed}, round {number}, {fault}]")
+                break
+    return tally
+
+
+# What must hold.
+
+
+def assert_sound(place: Place) -> None:
+    """Check what must hold at any moment at which nothing runs, also right after a crash."""
+    place.watcher.look()
+    check("INV5", not place.watcher.wrong, place.watcher.wrong[:3])
+    committed = committed_version(place.database)
+    published = None
+    if place.state_file.exists():
+        published = parse_state(place.state_file.read_bytes(), [KEY])
+        check("INV4", committed is not None, "published, but nothing is committed")
+        check("INV4", published.version <= committed, f"published {published.version}, committed {committed}")
+    if committed is None:
+        check("LOG", not place.journal.exists(), "decisions are logged, but nothing is committed")
+        return
+    with closing(place.db()) as db:
+        check("INV7", db.execute("PRAGMA quick_check").fetchall() == [("ok",)], "quick_check")
+        check("INV7", not db.execute("PRAGMA foreign_key_check").fetchall(), "foreign_key_check")
+        known = dict(db.execute("SELECT decision_no, document FROM decision"))
+        check("INV7", sorted(known) == list(range(1, len(known) + 1)), "decision numbers are not dense")
+        _check_positions(place, db)
+        _check_brackets(db)
+    ids = {json.loads(text)["decision_id"] for text in known.values()}
+    check("INV8", place.watcher.demotions <= ids, f"visible, then gone: {place.watcher.demotions - ids}")
+    for line in _logged(place):
+        check("LOG", line["decision_no"] in known, f"logged, but not committed: {line['decision_no']}")
+        check("LOG", json.loads(known[line["decision_no"]]) == line, f"logged otherwise: {line}")
+
+
+def assert_invariants(place: Place, *, reference: list | None = None) -> None:
+    """Check everything, after a run that took in all that was written."""
+    assert_sound(place)
+    with closing(place.db()) as db:
+        by_type = dict(db.execute("SELECT name, events FROM event_type"))
+        wrong = {
+            name: (by_type.get(name, 0), place.by_type[name])
+            for name in by_type.keys() | place.by_type.keys()
+            if by_type.get(name, 0) != place.by_type[name]
+        }
+        check("INV1", not wrong, f"type: (counted, written) {dict(list(wrong.items())[:5])}")
+        totals = "SELECT sum(lines), sum(accepted), sum(rejected), sum(ignored), sum(duplicates) FROM source"
+        lines, accepted, *others = db.execute(totals).fetchone()
+        check("INV1", (lines, accepted) == (place.by_type.total(),) * 2, (lines, accepted, others))
+        tiers = dict(db.execute("SELECT name, tier FROM agent"))
+        pending = db.execute("SELECT count(*) FROM request").fetchone()[0]
+        epoch, seq, logged_no = db.execute("SELECT epoch, seq, logged_no FROM meta").fetchone()
+    check("INV2", set(tiers) == set(place.by_agent), f"agents {sorted(tiers)}")
+    check("INV1", pending == place.wished, f"{pending} of {place.wished} wishes")
+    check("INV1", _events(place) == place.by_agent, f"events {_events(place)}, written {place.by_agent}")
+    view = read_state(
+        place.state_file, keys=[KEY], now_us=now_us(), boottime_ms=boottime_ms(), boot_id=boot_id()
+    )
+    shown = {name: int(entry["tier"]) for name, entry in view.agents.items()}
+    check("INV3", shown == {name: tier for name, tier in tiers.items() if tier > 1}, f"{shown} and {tiers}")
+    check("INV3", view.version == (epoch, seq), f"published {view.version}, committed {(epoch, seq)}")
+    check("INV3", view.status in ("ok", "shutdown"), view.status)
+    numbers = {line["decision_no"] for line in _logged(place)}
+    check("LOG", numbers == set(range(1, logged_no + 1)), f"logged {sorted(numbers)} of {logged_no}")
+    leftovers = list(place.state_dir.glob(".*.tmp"))
+    check("INV11", not leftovers, f"temporary files are left: {leftovers}")
+    got = decisions_of(place)
+    if reference is not None:
+        check("INV10", sorted(got) == sorted(reference), f"decided {got}, undisturbed {reference}")
+    _check_replay(place)
+
+
+def decisions_of(place: Place) -> list[tuple[str, int, int, str]]:
+    """Return what was decided, without the instants: (agent, from, to, cause)."""
+    with closing(place.db()) as db:
+        rows = [json.loads(row[0]) for row in db.execute("SELECT document FROM decision ORDER BY decision_no")]
+    return [(row["agent_id"], row["from_tier"], row["to_tier"], row["cause"]) for row in rows]
+
+
+def _check_replay(place: Place) -> None:
+    """What the database says was read, judged anew from the files, gives the same decisions to the digit."""
+    with Store.open_readonly(str(place.database)) as recorded:
+        again = replay_as_observed([str(place.telemetry)], recorded, Config())
+        try:
+            if not again.missing:
+                before = [decision.to_dict() for decision in recorded.decisions()]
+                after = [decision.to_dict() for decision in again.decisions]
+                check("INV10", _judged(before) == _judged(after), f"live {before}, as observed {after}")
+        finally:
+            again.store.close()
+
+
+def _judged(decisions: list[dict]) -> list[tuple]:
+    names = ("decision_no", "agent_id", "from_tier", "to_tier", "score", "decided_at", "cause")
+    return [tuple(decision[name] for name in names) for decision in decisions]
+
+
+def _events(place: Place) -> Counter[str]:
+    from sentineld.step import load_state
+
+    with Store.open_readonly(str(place.database)) as store:
+        return Counter({row.name: load_state(row.state).events for row in store.agents()})
+
+
+def _logged(place: Place) -> Iterator[dict]:
+    """Yield the decisions of the log; a crash may have torn a line, which is written again."""
+    lines = place.journal.read_bytes().splitlines() if place.journal.exists() else []
+    for line in lines:
+        try:
+            yield json.loads(line)
+        except ValueError:
+            continue
+
+
+def _check_positions(place: Place, db: sqlite3.Connection) -> None:
+    by_inode = {}
+    for path in place.telemetry.iterdir():
+        status = path.stat()
+        by_inode[(str(status.st_dev), str(status.st_ino))] = path
+    query = "SELECT dev, ino, pos FROM source WHERE is_gone = 0 AND id IN (SELECT max(id) FROM source GROUP BY dev, ino)"
+    for dev, ino, pos in db.execute(query):
+        if path := by_inode.get((dev, ino)):
+            data = path.read_bytes()
+            # A shorter file was cut after it was read; the next look will see that.
+            is_end = pos == 0 or len(data) < pos or data[pos - 1 : pos] == b"\n"
+            check("INV7", is_end, f"position {pos} of {path} is no end of a line")
+
+
+def _check_brackets(db: sqlite3.Connection) -> None:
+    """What was read of each source follows on what was read before: no byte twice, none left out."""
+    reached: dict[int, int] = {}
+    query = 'SELECT source, "from", "to" FROM bracket ORDER BY input_no, ordinal'
+    for source, start, end in db.execute(query):
+        expected = reached.get(source, start)
+        check("INV12", start == expected, f"source {source} was read up to {expected}, then from {start}")
+        reached[source] = end
+    positions = dict(db.execute("SELECT id, pos FROM source"))
+    for source, end in reached.items():
+        check("INV12", positions[source] == end, f"source {source} stands at {positions[source]}, read {end}")
