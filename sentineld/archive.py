@@ -12,10 +12,11 @@ from types import TracebackType
 
 from sentineld.batch import Part
 from sentineld.decode import Decoded, Record, Reject, decode_document, decode_lines
-from sentineld.intake import Batch, element_hash
+from sentineld.intake import Batch, element_hash, fill
 from sentineld.mapping import NativeMapping
 from sentineld.store import Store
 from sentineld.tail import DOCUMENT, Source, matches, open_regular, walk
+from sentineld.trust import Trust
 
 _HASH_BYTES = 16
 
@@ -33,6 +34,8 @@ class Archive:
 
     def __init__(self, recorded: Store, paths: Sequence[str]) -> None:
         self._mapping = NativeMapping()
+        #: Whose the records are: as the settings said when they were read.
+        self.trust = Trust()
         self._sources = {source.id: source for source in recorded.sources()}
         #: How far the replay has come in each source, with its accounts.
         self._reached = {number: _unread(source) for number, source in self._sources.items()}
@@ -100,7 +103,8 @@ class Archive:
             self._miss(source.path, "bytes", part.start + len(data), part.end)
         if data:
             # The last line of a file that ended without newline was read as a line.
-            self._fill(part, decode_lines(data if data.endswith(b"\n") else data + b"\n", part.start))
+            decoded = decode_lines(data if data.endswith(b"\n") else data + b"\n", part.start)
+            fill(part, decoded, self._mapping, self.trust, source.path)
 
     def _fill_elements(self, part: Part, source: Source, *, is_replaced: bool) -> None:
         if part.start == part.end:
@@ -114,14 +118,10 @@ class Archive:
         chosen = list(enumerate(elements))[part.start : part.end]
         records = [(number, element) for number, element in chosen if not isinstance(element, Reject)]
         rejects = [element for _, element in chosen if isinstance(element, Reject)]
-        self._fill(
-            part, Decoded([record for _, record in records], [number for number, _ in records], rejects, [])
+        decoded = Decoded(
+            [record for _, record in records], [number for number, _ in records], rejects, []
         )
-
-    def _fill(self, part: Part, decoded: Decoded) -> None:
-        part.rows, misfits = self._mapping.rows(decoded)
-        part.rejects += decoded.rejects + misfits
-        part.ignored += len(decoded.ignored)
+        fill(part, decoded, self._mapping, self.trust, source.path)
 
     def _elements(self, source: Source) -> list[Record | Reject] | None:
         """Return the elements of the document as the daemon saw it last; None where it is not there."""

@@ -51,8 +51,6 @@ _BLANK = b" \t\r"
 #: All bytes but opening brackets and LF. A line cannot be nested deeper than it has opening brackets.
 _NOT_OPENING = bytes(set(range(256)) - set(b"{[\n"))
 
-#: A string, also one without an end: every quotation mark is looked at once, whatever stands there.
-_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)
 #: An escape in a string; the group is half of a surrogate pair without its other half.
 _ESCAPE = re.compile(
     rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
@@ -140,12 +138,16 @@ def decode_line(line: bytes, offset: int = 0) -> Record | Reject | None:
         return None
     if _has_many_nodes(line):
         return _reject_nodes(offset, line)
+    source = line
     try:
-        record, source = _decode(line)
+        record = _decoder.decode(line)
     except RecursionError:
         return _reject_depth(offset, line)
     except (msgspec.DecodeError, ValueError) as error:
-        return reject(*_fault(line, error), offset, line)
+        mended = _mended(line)
+        if mended is None:
+            return reject(*_fault(line, error), offset, line)
+        record, source = mended
     if type(record) is not dict:
         return reject("not_an_object", f"a JSON object was expected, not {_name(record)}", offset, line)
     return _check(record, source, line, offset) or record
@@ -156,9 +158,15 @@ def decode_document(data: bytes) -> list[Record | Reject] | Reject:
 
     A file that is no JSON is one ``Reject``; its reason is ``incomplete_json`` where only the end is missing.
     """
-    body = data.removeprefix(BOM)
+    source = body = data.removeprefix(BOM)
     try:
-        document, source = _decode(body)
+        try:
+            document = _decoder.decode(body)
+        except (msgspec.DecodeError, ValueError):
+            mended = _mended(body)
+            if mended is None:
+                raise
+            document, source = mended
         if type(document) is dict:
             few = _reject_nodes(0, data) if _has_many_nodes(body) else _check(document, source, data, 0)
             return [few or document]
@@ -190,21 +198,17 @@ def reject(reason: str, detail: str, offset: int, line: bytes) -> Reject:
     return Reject(reason, detail, offset, len(line), line[:KEPT_BYTES])
 
 
-def _decode(source: bytes) -> tuple[Any, bytes]:
-    """Decode JSON; return its value and the JSON that has it, which is the source unless it had to be mended.
-
-    Raises what the decoder raises of the source as it is.
-    """
+def _mended(source: bytes) -> tuple[Any, bytes] | None:
+    """Read JSON that halves of surrogate pairs alone make unreadable: its value, and JSON that has it."""
+    if b"\\u" not in source:
+        return None
+    mended = _ESCAPE.sub(_mend, source)
+    if mended == source:
+        return None
     try:
-        return _decoder.decode(source), source
-    except (msgspec.DecodeError, ValueError) as error:
-        mended = _ESCAPE.sub(_mend, source) if b"\\u" in source else source
-        if mended == source:
-            raise
-        try:
-            return _decoder.decode(mended), mended
-        except (msgspec.DecodeError, ValueError):
-            raise error from None
+        return _decoder.decode(mended), mended
+    except (msgspec.DecodeError, RecursionError, ValueError):
+        return None
 
 
 def _mend(escape: re.Match[bytes]) -> bytes:
@@ -213,7 +217,10 @@ def _mend(escape: re.Match[bytes]) -> bytes:
 
 def _has_many_nodes(line: bytes) -> bool:
     # Known before anything is decoded: the values themselves are what costs.
-    return len(line) > MAX_NODES < _separators(line) and MAX_NODES < _separators(_STRING.sub(b"", line))
+    if len(line) <= MAX_NODES or _separators(line) <= MAX_NODES:
+        return False
+    outside = line.replace(rb"\\", b"").replace(rb"\"", b"").split(b'"')[::2]
+    return _separators(b" ".join(outside)) > MAX_NODES
 
 
 def _separators(line: bytes) -> int:
@@ -222,6 +229,8 @@ def _separators(line: bytes) -> int:
 
 def _fault(line: bytes, error: Exception) -> tuple[str, str]:
     """Return reason and detail for what the decoder does not take."""
+    if line.isascii() and b"\0" not in line:
+        return "malformed_json", str(error)
     bare = line.strip(b"\0")
     # A hole in a file reads as NUL bytes in a row; here they stand between the others.
     if line.startswith(_WIDE_MARKS) or 0 < len(bare) <= 4 * bare.count(b"\0"):

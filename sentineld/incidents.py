@@ -13,6 +13,7 @@ from sentineld.intake import Batch
 from sentineld.integrity import KINDS
 from sentineld.roster import OVERFLOW_ID, Roster
 from sentineld.store import Store
+from sentineld.trust import forged
 
 #: Writers remembered for each file; a file that claims more ids is a flood, and charged as such.
 MAX_WRITERS = 256
@@ -59,6 +60,7 @@ class Incidents:
             if agent_id == OVERFLOW_ID:
                 detail = f"uid {owner} uses more than {self._roster.agents_per_owner} ids"
                 yield at(run[-1], "too_many_agents", owner, detail, len(run))
+        yield from forged(batch.parts, paths.__getitem__)
         for part in batch.parts:
             if part.conflicts:
                 where = (part.source_id, paths[part.source_id], part.start, part.end)

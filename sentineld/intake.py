@@ -26,11 +26,14 @@ from sentineld.decode import (
 )
 from sentineld.event import Incident
 from sentineld.mapping import NativeMapping
-from sentineld.tail import CHUNK_BYTES, DOCUMENT, Chunk, Document, Source, Tail
+from sentineld.tail import CHUNK_BYTES, DOCUMENT, Chunk, Document, Source, Tail, Trouble
+from sentineld.trust import Trust
 
 #: Bytes of a live batch: about 100 ms of work.
 BATCH_BYTES = 32 * CHUNK_BYTES
-#: Rows of a history batch.
+#: What a line counts for at least: a short one costs as much time as one of so many bytes, and more memory.
+_LINE_BYTES = 128
+#: Lines of a history batch.
 HISTORY_ROWS = 16_384
 #: Bytes of history read ahead, over all files; rows in memory take several times as much.
 _HISTORY_BYTES = 16 << 20
@@ -68,11 +71,12 @@ class Batch:
 
 
 class Intake:
-    """Reads through one ``Tail`` with one mapping."""
+    """Reads through one ``Tail`` with one mapping; ``trust`` says whose the records are."""
 
-    def __init__(self, tail: Tail, mapping: NativeMapping) -> None:
+    def __init__(self, tail: Tail, mapping: NativeMapping, trust: Trust | None = None) -> None:
         self.tail = tail
         self.mapping = mapping
+        self.trust = trust or Trust()
         #: Where the last batch was full: the next one begins behind it, so that every file gets its turn.
         self._last_turn: tuple[str, int] = ("", 0)
 
@@ -119,14 +123,15 @@ class Intake:
     def decode(self, chunk: Chunk, *, is_history: bool) -> Part:
         """Decode one chunk into a part."""
         part, decoded = self.begin(chunk, is_history=is_history)
-        self.fill(part, decoded)
+        self.fill(part, decoded, chunk.source)
         return part
 
-    def fill(self, part: Part, decoded: Decoded) -> None:
-        """Put decoded records into a part."""
-        part.rows, misfits = self.mapping.rows(decoded)
-        part.rejects += decoded.rejects + misfits
-        part.ignored += len(decoded.ignored)
+    def fill(self, part: Part, decoded: Decoded, source: Source) -> None:
+        """Put decoded records of a source into a part."""
+        fill(part, decoded, self.mapping, self.trust, source.path)
+        if self.trust.belief(source.path, source.owner).is_unusable:
+            detail = "what the configuration makes of its path or owner cannot be an agent's id"
+            self.tail.on_trouble(Trouble("unusable_id", source.path, detail))
 
     def begin(self, chunk: Chunk, *, is_history: bool) -> tuple[Part, Decoded]:
         """Decode one chunk, and say what came out; the part has no rows yet."""
@@ -143,8 +148,8 @@ class Intake:
     def _take_lines(self, batch: Batch, source: Source, quota: int) -> int:
         taken = 0
         while taken < quota and (chunk := self.tail.read(batch.latest(source))) is not None:
-            taken += chunk.end - chunk.start
             part = self.decode(chunk, is_history=False)
+            taken += max(chunk.end - chunk.start, _lines(part) * _LINE_BYTES)
             before = batch.latest(source)
             batch.put(source, self.tail.advance(before, part.end, is_skipping=part.is_skipping))
             batch.parts.append(part)
@@ -165,7 +170,7 @@ class Intake:
             # Half a line: its writer is gone and will not finish it.
             part.rejects.append(reject("torn_line", "the file ended inside a line", source.pos, data))
         else:
-            self.fill(part, decoded)
+            self.fill(part, decoded, source)
         batch.put(source, self.tail.advance(source, end))
         batch.parts.append(part)
 
@@ -222,7 +227,7 @@ class Intake:
                 else:
                     decoded.records.append(element)
                     decoded.offsets.append(number)
-            self.fill(part, decoded)
+            self.fill(part, decoded, source)
             parts.append(part)
         return after, parts
 
@@ -296,7 +301,7 @@ class _Merge:
             head = self._numbered[number]
             before = len(head.pieces)
             has_more = self._read_document(head) if head.source.kind == DOCUMENT else self._read_lines(head)
-            rows += sum(len(head.pieces[at].part.rows) for at in range(before, len(head.pieces)))
+            rows += sum(_lines(head.pieces[at].part) for at in range(before, len(head.pieces)))
             if has_more and head.latest is not None:
                 heapq.heapreplace(self._behind, (head.latest, number))
             else:
@@ -309,7 +314,7 @@ class _Merge:
         if chunk is None:
             return False
         part, decoded = self._intake.begin(chunk, is_history=True)
-        self._intake.fill(part, decoded)
+        self._intake.fill(part, decoded, head.source)
         head.ahead = replace(head.ahead, pos=chunk.end, is_skipping=chunk.is_skipping)
         self._append(head, part, decoded.ignored)
         return True
@@ -398,6 +403,14 @@ def _split(piece: _Piece, count: int) -> tuple[Part, _Piece]:
     return first, _Piece(behind, piece.keys[count:], piece.ignored[len(ignored) :])
 
 
+def fill(part: Part, decoded: Decoded, mapping: NativeMapping, trust: Trust, path: str) -> None:
+    """Put decoded records into a part; ``path`` is the name of its source at first sight."""
+    part.rows, misfits = mapping.rows(decoded, trust.belief(path, part.owner).agent)
+    trust.apply(part.rows, path, part.owner)
+    part.rejects += decoded.rejects + misfits
+    part.ignored += len(decoded.ignored)
+
+
 def new_elements(known: bytes, hashes: list[bytes]) -> tuple[list[int], bool]:
     """Compare a replaced array with what was read of it: (numbers of new elements, was the past changed).
 
@@ -426,6 +439,10 @@ def _elements(data: bytes) -> list[Record | Reject] | Reject:
 
 def _part(source: Source, start: int, end: int, read: Chunk | Document, *, is_history: bool) -> Part:
     return Part(source.id, source.owner, start, end, read.lo, read.hi, read.file_time, is_history)
+
+
+def _lines(part: Part) -> int:
+    return len(part.rows) + len(part.rejects) + part.ignored
 
 
 def _ranges(numbers: list[int]) -> Iterator[tuple[int, int]]:

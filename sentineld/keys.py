@@ -11,7 +11,6 @@ anything else an HMAC secret.
 """
 
 import datetime
-import hashlib
 import hmac
 import os
 import re
@@ -302,7 +301,7 @@ def _message(context: bytes, algorithm: str, key_id: str, content: bytes) -> byt
 
 
 def _mac(secret: bytes, message: bytes) -> bytes:
-    return b2a_base64(hmac.digest(secret, message, hashlib.sha256), newline=False)
+    return b2a_base64(hmac.digest(secret, message, "sha256"), newline=False)
 
 
 def _private_key(secret: bytes, key_id: str) -> "Ed25519PrivateKey":

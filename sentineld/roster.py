@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from sentineld.batch import Key
 from sentineld.step import AgentState, Prior, dump_state, elapse, load_state, new_state
 from sentineld.store import AgentRow, Store
+from sentineld.trust import UNNAMED_ID
 
 #: Where events of ids beyond an owner's quota are counted, and what cannot be charged to an agent with a name
 #: of its own; no record can claim this id.
@@ -72,7 +73,7 @@ class Roster:
             name = key[1]
             if name in self._new_names or self._store.name_taken(name):
                 name = f"{key[1]}#{key[0]}"
-                if key[1] != OVERFLOW_ID:
+                if key[1] not in (OVERFLOW_ID, UNNAMED_ID):
                     self.foreign.append(key)
             self._names[key] = name
             self._new_names[name] = key

@@ -98,11 +98,17 @@ class _Glob(NamedTuple):
     wildcards: tuple[str, ...]
 
 
-class _Belief(NamedTuple):
-    """What is believed of one file: ``agent`` is its agent (empty: the claims are), within ``agents``."""
+class Belief(NamedTuple):
+    """What is believed of one file.
+
+    ``agent`` is its agent (empty: its records say, within ``agents``; those empty: any). ``is_foreign``: it
+    stands where its owner has no business. ``is_unusable``: what its path makes cannot be an agent's id.
+    """
 
     agent: str = ""
     agents: frozenset[str] = frozenset()
+    is_foreign: bool = False
+    is_unusable: bool = False
 
 
 class Trust:
@@ -125,29 +131,36 @@ class Trust:
         self.bindings = dict(bindings or {})
         self.users = dict(users or {})
         self._globs = [_compile(rule.path) for rule in self.rules]
-        self._beliefs: dict[tuple[str, int], _Belief] = {}
+        self._beliefs: dict[tuple[str, int], Belief] = {}
 
     def __bool__(self) -> bool:
         return bool(self.rules or self.bindings)
 
-    def agent_of(self, path: str, owner: int) -> str:
-        """Return the agent of a whole file (an id, or ``UNNAMED_ID``); empty where its records say."""
-        return self._belief(path, owner).agent
+    def belief(self, path: str, owner: int) -> Belief:
+        """Return what is believed of a file with this path and owner (uid)."""
+        known = self._beliefs.get((path, owner))
+        if known is None:
+            if len(self._beliefs) >= _CACHE_SIZE:
+                self._beliefs.clear()
+            known = self._beliefs[(path, owner)] = self._judge(path, owner)
+        return known
 
     def apply(self, rows: Rows, path: str, owner: int) -> None:
         """Give every row of a file the agent that it is charged to; ``rows.forged`` keeps what was claimed."""
         if not self or not rows.agent_ids:
             return
-        agent, agents = self._belief(path, owner)
+        belief = self.belief(path, owner)
         claims = rows.agent_ids
-        if agent:
-            rows.agent_ids = [agent] * len(claims)
-            rows.forged = {number: claim for number, claim in enumerate(claims) if claim != agent}
+        if belief.agent:
+            rows.agent_ids = [belief.agent] * len(claims)
+            if not belief.is_unusable:
+                own = None if belief.is_foreign else belief.agent
+                rows.forged = {number: claim for number, claim in enumerate(claims) if claim != own}
             return
         foreign = {
             claim
             for claim in set(claims)
-            if (agents and claim not in agents) or self.bindings.get(claim, owner) != owner
+            if (belief.agents and claim not in belief.agents) or self.bindings.get(claim, owner) != owner
         }
         if foreign:
             rows.agent_ids = [UNNAMED_ID if claim in foreign else claim for claim in claims]
@@ -183,15 +196,7 @@ class Trust:
             {int(uid): name for uid, name in data.get("users", {}).items()},
         )
 
-    def _belief(self, path: str, owner: int) -> _Belief:
-        known = self._beliefs.get((path, owner))
-        if known is None:
-            if len(self._beliefs) >= _CACHE_SIZE:
-                self._beliefs.clear()
-            known = self._beliefs[(path, owner)] = self._judge(path, owner)
-        return known
-
-    def _judge(self, path: str, owner: int) -> _Belief:
+    def _judge(self, path: str, owner: int) -> Belief:
         name = _ROTATION.sub("", path)
         relative = [
             name[len(base) :].lstrip("/") or name.rpartition("/")[2]
@@ -203,22 +208,24 @@ class Trust:
                 match = glob.pattern.fullmatch(candidate)
                 if match is not None:
                     return self._believe(rule, match, owner)
-        return _Belief()
+        return Belief()
 
-    def _believe(self, rule: Rule, match: re.Match[str], owner: int) -> _Belief:
+    def _believe(self, rule: Rule, match: re.Match[str], owner: int) -> Belief:
         if rule.owner is not None and rule.owner != owner:
-            return _Belief(UNNAMED_ID)
+            return Belief(UNNAMED_ID, is_foreign=True)
         if rule.identity == RECORD:
-            return _Belief(agents=frozenset(rule.agents))
+            return Belief(agents=frozenset(rule.agents))
         if rule.identity == OWNER:
             values = {"uid": str(owner), "user": self.users.get(owner, str(owner))}
         else:
             values = {str(number): value.rstrip("/") for number, value in enumerate(match.groups(), 1)}
             values.update(match.groupdict())
         agent = _PLACEHOLDER.sub(lambda found: values[found[1]], rule.template)
-        if not is_agent_id(agent) or self.bindings.get(agent, owner) != owner:
-            return _Belief(UNNAMED_ID)
-        return _Belief(agent)
+        if not is_agent_id(agent):
+            return Belief(UNNAMED_ID, is_unusable=True)
+        if self.bindings.get(agent, owner) != owner:
+            return Belief(UNNAMED_ID, is_foreign=True)
+        return Belief(agent)
 
 
 def forged(parts: Iterable[Part], path_of: Callable[[int], str]) -> list[Incident]:

@@ -1,6 +1,7 @@
 """Store: one transaction for everything, and a database that says what is wrong with it."""
 
 import hashlib
+import json
 import os
 import sqlite3
 import subprocess
@@ -16,11 +17,13 @@ from sentineld.batch import Part
 from sentineld.config import Config
 from sentineld.decision import Decision, Evidence, Reason
 from sentineld.errors import AccessError, StoreError
+from sentineld.event import Incident
 from sentineld.step import dump_state, new_state
 from sentineld.store import AgentRow, Commit, Store
 from sentineld.tail import Source
 
 NOW = 1_763_858_410_000_000
+DATABASES = Path(__file__).parent / "data" / "databases"
 
 
 @pytest.fixture
@@ -212,6 +215,114 @@ def test_a_newer_schema_is_refused_and_not_touched(path):
             opening()
 
     assert before == hashlib.sha256(Path(path).read_bytes()).digest()
+
+
+def make_version_1(path: str) -> None:
+    with sqlite3.connect(path) as db:
+        db.executescript((DATABASES / "v1.sql").read_text())
+    db.close()
+
+
+def content_of(path: str) -> dict[str, list[tuple[object, ...]]]:
+    with sqlite3.connect(path) as db:
+        tables = [row[0] for row in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")]
+        content = {name: db.execute(f"SELECT * FROM {name}").fetchall() for name in tables}
+    db.close()
+    return content
+
+
+def test_a_database_of_version_1_is_brought_up_to_date_with_all_that_it_holds(path):
+    make_version_1(path)
+    before = content_of(path)
+
+    with pytest.raises(StoreError, match="older"):
+        Store.open_readonly(path)
+    assert content_of(path) == before
+    with Store.open(path, NOW) as store:
+        names = store.agent_names()
+        meta = store.meta()
+        store.commit(Commit("publish", NOW, incidents=[incident()], writers=[(1, "mailer")]))
+        assert store.writers(1) == ["mailer"]
+    with Store.open(path, NOW) as store:
+        assert store.incidents() == [incident()]
+
+    assert names == ["biller", "coder", "mailer", "planner", "researcher"]
+    assert (meta.decision_no, meta.incidents) == (2, "{}")
+    after = content_of(path)
+    for name, rows in before.items():
+        width = len(rows[0]) if rows else 0
+        assert name == "meta" or [row[:width] for row in after[name]] == rows
+
+
+def test_a_process_that_is_killed_while_it_migrates_leaves_the_old_version(path, tmp_path):
+    make_version_1(path)
+    before = content_of(path)
+    code = (
+        "import os, signal, sys, sentineld.store as s\n"
+        "s._MIGRATIONS[2] += 'INSERT INTO nothing VALUES (1);\\n'\n"
+        "run = s._run\n"
+        "def killed(db, script):\n"
+        "    try: run(db, script)\n"
+        "    except Exception: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "s._run = killed\n"
+        f"s.Store.open(sys.argv[1], {NOW})\n"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code, path], check=False)
+
+    assert done.returncode == -9
+    assert content_of(path) == before
+    with Store.open(path, NOW) as store:
+        assert store.incidents() == []
+
+
+def incident(at: int = NOW, kind: str = "gap", path: str = "/t/\udcff", **more: object) -> Incident:
+    values = {"owner": 1000, "source_id": 1, "start": 10, "end": 20, "detail": "d", "count": 1, **more}
+    return Incident(at, kind, path=path, **values)  # type: ignore[arg-type]
+
+
+def test_incidents_alike_within_a_minute_are_one_row_and_all_are_counted(path):
+    with Store.open(path, NOW) as store:
+        for n in range(5):
+            store.commit(Commit("publish", NOW, incidents=[incident(NOW + n * 1_000_000, end=20 + n)]))
+        store.commit(Commit("publish", NOW, incidents=[incident(NOW + 300_000_000), incident(owner=7)]))
+        store.commit(Commit("publish", NOW, incidents=[incident(kind="rewritten", path="/t/b", count=3)]))
+
+        rows = store.incidents(owner=1000)
+        assert [(row.kind, row.path, row.count, row.end) for row in rows] == [
+            ("rewritten", "/t/b", 3, 20),
+            ("gap", "/t/\udcff", 1, 20),
+            ("gap", "/t/\udcff", 5, 24),
+        ]
+        assert [row.owner for row in store.incidents(owner=7)] == [7]
+        assert json.loads(store.meta().incidents) == {"gap": 7, "rewritten": 3}
+
+
+def test_incidents_beyond_the_limit_go_the_oldest_first_and_stay_counted(path, monkeypatch):
+    monkeypatch.setattr(store_module, "KEPT_INCIDENTS", 10)
+    with Store.open(path, NOW) as store:
+        for n in range(25):
+            store.commit(Commit("publish", NOW, incidents=[incident(path=f"/t/{n:02}")]))
+
+        assert [row.path for row in store.incidents()] == [f"/t/{n:02}" for n in range(24, 14, -1)]
+        assert json.loads(store.meta().incidents) == {"gap": 25}
+
+
+def test_writers_are_found_by_directory_and_owner(path):
+    with Store.open(path, NOW) as store:
+        names = ["/t/a/x.jsonl", "/t/a/b/y.jsonl", "/t/ab/z.jsonl", "/t/a/other.jsonl"]
+        sources = [
+            source(n, path=name, last_path=name, owner=1000 + (n == 4)) for n, name in enumerate(names, 1)
+        ]
+        commit = Commit("read", NOW, sources=[(0, item) for item in sources])
+        commit.writers = [(1, "one"), (2, "two"), (3, "three"), (4, "four"), (1, "two")]
+        store.commit(commit)
+        store.commit(Commit("publish", NOW, writers=[(1, "one")]))
+
+        assert store.writers(1) == ["one", "two"]
+        assert store.writers_below("/t/a", 1000) == ["one", "two"]
+        assert store.writers_below("/t/a/", 1001) == ["four"]
+        assert store.writers_below("/t", 1000) == ["one", "three", "two"]
 
 
 def test_a_foreign_database_is_refused_and_not_touched(path):

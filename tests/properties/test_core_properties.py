@@ -18,7 +18,7 @@ from sentineld.entropy import (
     entropy_units,
     metadata_entropy,
 )
-from sentineld.event import FILE, NETWORK, OTHER, Tick
+from sentineld.event import FILE, NETWORK, OTHER, Incident, Tick
 from sentineld.explain import decide
 from sentineld.mapping import Rows
 from sentineld.monitor import BehavioralMonitor
@@ -207,6 +207,7 @@ WISHES = st.one_of(
     st.tuples(st.just("pin"), st.sampled_from([1, 2, 3]), st.sampled_from([None, -50, 0, 200, 3000])),
     st.tuples(st.just("unpin")),
     st.tuples(st.just("tick")),
+    st.tuples(st.just("incident"), st.sampled_from(["gap", "rewritten", "line_too_long"])),
 )
 #: Streams: three of four inputs are events; bursts, so that scores rise.
 BURST = st.tuples(st.integers(1, 8), st.sampled_from([FILE, NETWORK]))
@@ -231,6 +232,8 @@ def inputs_of(steps):
             items.append(Pin(at, "op", "why", what[1], None if what[2] is None else at + what[2] * S))
         elif what[0] == "unpin":
             items.append(Unpin(at, "op", "why"))
+        elif what[0] == "incident":
+            items.append(Incident(at, what[1], 1000, 3, "/t/a", 0, 9, "told by a test"))
         elif what[0] == "tick":
             items.append(Tick(at))
         elif len(what) == 2:
@@ -350,6 +353,10 @@ def test_what_was_expected_would_have_kept_the_tier_and_a_little_more_would_not(
             "network_operations": crossing.network_ops,
             "mean_entropy": mean,
         }
+        if draft.incident is not None:
+            assert [reason.feature for reason in decision.reasons] == [draft.incident.kind]
+            assert decision.evidence[-1].path == "/t/a"
+            continue
         if change.cause not in ("detected", "recovered"):
             assert all(reason.expected is None for reason in decision.reasons)
             continue
