@@ -1,17 +1,23 @@
 """Rejects: refused input, kept for inspection in ``rejects/``, within a bound.
 
-Two files of JSON lines: ``rejects.jsonl``, and ``rejects.1.jsonl`` before it. At least once: after a crash a
-reject may stand twice, equal in path and offset.
+Two files of JSON lines, in ASCII: ``rejects.jsonl``, and ``rejects.1.jsonl`` before it. At least once: after a
+crash a reject may stand twice, equal in path and offset. Of what one file brings at once, the first
+``MAX_AT_ONCE`` are kept, and the last of them says how many were not (``left_out_after``): a file of nothing
+but bad lines costs no more time than a good one.
 """
 
 import base64
-import json
 import os
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from sentineld.decode import Reject
 from sentineld.explain import printable_path
 from sentineld.instant import iso_ms
+from sentineld.visible import json_line
+
+
+#: Rejects of one file that are kept at once.
+MAX_AT_ONCE = 100
 
 
 class Rejects:
@@ -22,9 +28,12 @@ class Rejects:
         self._previous = os.path.join(directory, "rejects.1.jsonl")
         self._max_bytes = max_bytes
 
-    def keep(self, path: str, rejects: Iterable[Reject], at_us: int) -> None:
+    def keep(self, path: str, rejects: Sequence[Reject], at_us: int) -> None:
         """Append rejects of one file. Raises ``OSError``."""
-        data = self._fitting([_line(path, item, at_us) for item in rejects])
+        kept = [_document(path, item, at_us) for item in rejects[:MAX_AT_ONCE]]
+        if len(rejects) > len(kept):
+            kept[-1]["left_out_after"] = len(rejects) - len(kept)
+        data = self._fitting([json_line(document) for document in kept])
         if not data:
             return
         self._make_room(len(data))
@@ -54,13 +63,13 @@ class Rejects:
             os.replace(self._path, self._previous)
 
 
-def _line(path: str, item: Reject, at_us: int) -> bytes:
+def _document(path: str, item: Reject, at_us: int) -> dict[str, object]:
     head: dict[str, object]
     try:
         head = {"head": item.head.decode("utf-8")}
     except UnicodeDecodeError:
         head = {"head_base64": base64.b64encode(item.head).decode("ascii")}
-    document = {
+    return {
         "at": iso_ms(at_us),
         "path": printable_path(path),
         "offset": item.offset,
@@ -69,4 +78,3 @@ def _line(path: str, item: Reject, at_us: int) -> bytes:
         "detail": item.detail,
         **head,
     }
-    return json.dumps(document).encode() + b"\n"

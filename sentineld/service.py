@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -305,11 +306,15 @@ class Service:
         self._after(outcome)
 
     def _keep_rejects(self, path: str, rejects: Sequence[Reject], now: int) -> None:
-        for item in rejects:
+        counts = Counter(item.reason for item in rejects)
+        firsts = {item.reason: item for item in reversed(rejects)}
+        for reason, count in counts.items():
+            first = firsts[reason]
             self._reporter.warn(
                 "line_rejected",
-                f"{item.reason} in {printable_path(path)}",
-                given={"path": printable_path(path), "offset": item.offset, "detail": item.detail},
+                f"{reason} in {printable_path(path)}",
+                lines=count,
+                given={"path": printable_path(path), "offset": first.offset, "detail": first.detail},
                 kept_in=self.paths.rejects,
             )
         try:
