@@ -199,7 +199,9 @@ def load_verification_keys(
     for key_id, entry in table.items():
         place = f"state.keys.{key_id}"
         if not isinstance(entry, Mapping):
-            raise ConfigError(f"{place} is not a table", hint=f'[{place}] file = "/etc/sentineld/{key_id}.pub"')
+            raise ConfigError(
+                f"{place} is not a table", hint=f'[{place}] file = "/etc/sentineld/{key_id}.pub"'
+            )
         unknown = sorted(entry.keys() - {"file", "algorithm", "not_after"})
         if unknown:
             raise ConfigError(f"{place}: unknown option {unknown[0]}", hint="file, algorithm or not_after")

@@ -15,37 +15,17 @@ import posixpath
 import re
 import threading
 from collections.abc import Iterable, Mapping, Sequence, Sized
-from dataclasses import dataclass
 from typing import Protocol
 
 import sentineld.clock as system_clock
-from sentineld.errors import StateFileError
+from sentineld.keys import Key
+from sentineld.override import Override
 from sentineld.proposal import EvolutionProposal, GuardianVerdict, read_diff, severity
-from sentineld.state_file import (
-    SigningKey,
-    StateView,
-    check_trust,
-    parse_state,
-    publish,
-    read_document,
-)
+from sentineld.state_file import StateView
+from sentineld.state_reader import BehaviorTier, Clock, StateReader
 from sentineld.tier import Tier
 
-
-class Clock(Protocol):
-    """The three clocks of `sentineld.clock`: wall (us), boot (ms) and the name of this boot."""
-
-    def now_us(self) -> int:
-        """Wall clock, microseconds since the Unix epoch."""
-        ...
-
-    def boottime_ms(self) -> int:
-        """Milliseconds since boot, suspend included."""
-        ...
-
-    def boot_id(self) -> str:
-        """Name of this boot; empty if unknown."""
-        ...
+__all__ = ["BehaviorTier", "Clock", "Monitor", "ScoredProfile", "TierRouter"]
 
 
 class ScoredProfile(Protocol):
@@ -69,53 +49,10 @@ class Monitor(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class BehaviorTier:
-    """An agent's tier by its behaviour, and why, as a sentence.
-
-    ``is_usable`` is False where a source failed: the tier then is 3, whatever the agent did.
-    """
-
-    tier: Tier
-    reason: str
-    is_usable: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class _Snapshot:
-    """One reading of the state file: which file it was, and its view or why there is none.
-
-    ``is_settled``: the file had not changed for a while when it was read, so any later change shows in its
-    identity. A file younger than a tick of the kernel's clock may change again under the same time stamp.
-    """
-
-    identity: tuple[int, ...]
-    view: StateView | None
-    refusal: str
-    is_settled: bool
-
-    def is_still(self, status: os.stat_result) -> bool:
-        """Tell whether the file with this status is surely the one that was read."""
-        return self.is_settled and self.identity == _identity(status)
-
-
-#: Microseconds after its last change from which a file counts as settled. File times have the resolution of
-#: the kernel's tick (at most 10 ms, at CONFIG_HZ=100); halved, a second publish within one tick could be
-#: missed until the next; doubled, the file is parsed anew for longer after each publish.
-_SETTLED_AFTER_US = 20_000
-
 #: Changed lines that are assumed where a proposal's own figure is no number: more than any threshold admits.
 _UNREADABLE_LINES = 1_000_000_000
 
-#: Below every ``(epoch, seq)``.
-_NOTHING_SEEN = (-1, -1)
-
-#: The whole content of a high-water file: what `_HighWater` writes, and nothing else.
-_MARK = re.compile(rb'\{"epoch":([0-9]{1,16}),"seq":([0-9]{1,16})\}\n')
-
 _SLASHES = re.compile(r"[/\\]+")
-
-_WORD = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 
 _TIER_DESCRIPTIONS = {
     Tier.NORMAL: "normal: the change may go on without further review",
@@ -283,7 +220,7 @@ class TierRouter:
         behavioral_monitor: Monitor | None = None,
         state_file: str | os.PathLike[str] | None = None,
         *,
-        keys: Sequence[SigningKey] = (),
+        keys: Sequence[Key] = (),
         expected_owner: int | None = None,
         high_water: str | os.PathLike[str] | None = None,
         critical_files: Mapping[str, int] | None = None,
@@ -300,34 +237,37 @@ class TierRouter:
             )
         self._critical = _compile(self.CRITICAL_FILES if critical_files is None else critical_files)
         self._monitor = behavioral_monitor
-        self._path = _absolute(state_file)
-        self._keys = tuple(keys)
-        self._expected_owner = expected_owner
-        self._clock = clock
-        self._mark = _HighWater(_absolute(high_water))
-        self._snapshot: _Snapshot | None = None
-        self._refresh_lock = threading.Lock()
+        path = _absolute(state_file)
+        self._reader: StateReader | None = None
+        if path is not None:
+            self._reader = StateReader(
+                path, keys, expected_owner=expected_owner, high_water=_absolute(high_water), clock=clock
+            )
         self._history: dict[str, int] = {}
         self._history_lock = threading.Lock()
 
     @property
     def state_file(self) -> str | None:
         """Absolute path of the state file; None without one."""
-        return self._path
+        return None if self._reader is None else self._reader.path
 
     @property
     def state(self) -> StateView | None:
         """The last state file that passed every check of form and signature; it may have expired since."""
-        snapshot = self._snapshot
-        return None if snapshot is None else snapshot.view
+        return None if self._reader is None else self._reader.view
+
+    @property
+    def override(self) -> Override | None:
+        """The operator's override (``sentineld break-glass``) that is in force now, for some agents or all."""
+        return None if self._reader is None else self._reader.override()
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Sentences on what does not change a tier but weakens it: no key, an unusable high-water file."""
-        if self._path is None or self._keys:
-            return self._mark.warnings
-        unsigned = f"state file {self._path} is believed by its owner and permissions alone: there is no key"
-        return unsigned, *self._mark.warnings
+        """Sentences on what does not change a tier but weakens it, and on an override, in force or ignored.
+
+        No key, a key that ends soon, an unusable high-water file, an override that is forged or has expired.
+        """
+        return () if self._reader is None else self._reader.warnings
 
     def calculate_score(self, proposal: EvolutionProposal, verdict: GuardianVerdict) -> int:
         """Return the points of a change, at least 0: lines, files, critical files, the guardian's findings.
@@ -367,15 +307,25 @@ class TierRouter:
 
     def behavior(self, agent_id: str) -> BehaviorTier:
         """Return an agent's tier by its behaviour, with the reason. Never raises."""
-        found: list[BehaviorTier] = []
-        has_source = self._monitor is not None or self._path is not None
+        has_source = self._monitor is not None or self._reader is not None
         if has_source and (not isinstance(agent_id, str) or not agent_id):
             # Nobody is not an unlisted agent: a change without an author must not get a newcomer's tier.
             return BehaviorTier(Tier.ANOMALOUS, "no agent was named", is_usable=False)
+        found = self._judged(agent_id)
+        override = self.override
+        if override is None or override.tier is None or not override.applies_to(agent_id):
+            return found
+        # An order by a human replaces what was judged; that it does so is said each time.
+        reason = f"{override.describe()}; without it tier {int(found.tier)}: {found.reason}"
+        return BehaviorTier(override.tier, reason)
+
+    def _judged(self, agent_id: str) -> BehaviorTier:
+        """Return the stricter of what monitor and state file say; both reasons where they agree."""
+        found: list[BehaviorTier] = []
         if self._monitor is not None:
             found.append(self._ask_monitor(self._monitor, agent_id))
-        if self._path is not None:
-            found.append(self._ask_state(self._path, agent_id))
+        if self._reader is not None:
+            found.append(self._reader.behavior(agent_id))
         if not found:
             return BehaviorTier(Tier.NORMAL, "no source of behaviour is configured")
         tier = max(source.tier for source in found)
@@ -445,125 +395,6 @@ class TierRouter:
             return BehaviorTier(Tier.ANOMALOUS, reason, is_usable=False)
         return BehaviorTier(Tier.ANOMALOUS, "the monitor's score is not a number", is_usable=False)
 
-    def _ask_state(self, path: str, agent_id: str) -> BehaviorTier:
-        try:
-            view = self._current_state(path)
-            tier = view.tier(agent_id)
-            listed = view.agents.get(agent_id)
-        except StateFileError as error:
-            return BehaviorTier(Tier.ANOMALOUS, str(error), is_usable=False)
-        except Exception as error:  # noqa: BLE001 (last resort: a gate that crashes is a gate that somebody removes)
-            reason = f"state file {path} cannot be used: {type(error).__name__}"
-            return BehaviorTier(Tier.ANOMALOUS, reason, is_usable=False)
-        if listed is None:
-            return BehaviorTier(tier, f"the agent is not listed; unlisted agents have tier {int(tier)}")
-        code = listed.get("reason_code")
-        why = f" ({code})" if isinstance(code, str) and _WORD.fullmatch(code) else ""
-        return BehaviorTier(tier, f"the state file lists the agent with tier {int(tier)}{why}")
-
-    def _current_state(self, path: str) -> StateView:
-        """Return the document in force. Parses only what changed; asks for owner and freshness every time."""
-        try:
-            status = os.lstat(path)
-        except FileNotFoundError:
-            raise StateFileError(f"state file {path} is missing") from None
-        except (OSError, ValueError) as error:
-            raise StateFileError(f"state file {path} cannot be looked at: {error}") from error
-        snapshot = self._snapshot
-        if snapshot is None or not snapshot.is_still(status):
-            snapshot = self._refresh(path, status)
-        else:
-            check_trust(path, status, expected_owner=self._expected_owner, is_signed=bool(self._keys))
-        if snapshot.view is None:
-            raise StateFileError(snapshot.refusal)
-        snapshot.view.check_fresh(self._clock.now_us(), self._clock.boottime_ms(), self._clock.boot_id())
-        return snapshot.view
-
-    def _refresh(self, path: str, status: os.stat_result) -> _Snapshot:
-        """Read the file again. A refusal is remembered like a view: the same bytes would be refused again."""
-        with self._refresh_lock:
-            if self._snapshot is not None and self._snapshot.is_still(status):
-                # Another thread read it while this one waited.
-                return self._snapshot
-            now_us = self._clock.now_us()
-            data, status = read_document(
-                path, expected_owner=self._expected_owner, is_signed=bool(self._keys)
-            )
-            view, refusal = None, ""
-            try:
-                candidate = parse_state(data, self._keys, source=f"state file {path}")
-                # With keys, only a verified document comes this far: nobody else can raise the mark.
-                candidate.check_not_below(self._mark.raise_to(candidate.version))
-                view = candidate
-            except StateFileError as error:
-                refusal = str(error)
-            changed_us = max(status.st_mtime_ns, status.st_ctime_ns) // 1000
-            is_settled = now_us - changed_us > _SETTLED_AFTER_US
-            self._snapshot = _Snapshot(_identity(status), view, refusal, is_settled)
-            return self._snapshot
-
-
-class _HighWater:
-    """The highest ``(epoch, seq)`` seen: in memory, and in a file if there is a path. Callers hold a lock.
-
-    A file that is missing means a first start; one that cannot be read does too, with a warning: freshness
-    still bounds what a rollback can do, and a broken disk must not stop every agent for ever.
-    Several processes may share the file; each also takes over what the others wrote.
-    """
-
-    #: The file holds two integers; more than this is another file given by mistake.
-    MAX_BYTES = 4096
-
-    def __init__(self, path: str | None) -> None:
-        self._path = path
-        self._highest = _NOTHING_SEEN
-        self._load_warning = ""
-        self._save_warning = ""
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        return tuple(filter(None, (self._load_warning, self._save_warning)))
-
-    def raise_to(self, version: tuple[int, int]) -> tuple[int, int]:
-        """Raise the mark to a version that was seen, here and in the file; return it, which may be higher.
-
-        Never lowers it and never raises an exception.
-        """
-        if version > self._highest:
-            # Read each time, not only at the start: what another process wrote must not be lowered.
-            saved = self._load()
-            self._highest = max(version, saved)
-            if self._highest > saved:
-                self._save()
-        return self._highest
-
-    def _save(self) -> None:
-        if self._path is None:
-            return
-        self._save_warning = ""
-        try:
-            publish(self._path, b'{"epoch":%d,"seq":%d}\n' % self._highest, mode=0o600)
-        except (OSError, ValueError) as error:
-            self._save_warning = f"high-water file {self._path} cannot be written: {error}"
-
-    def _load(self) -> tuple[int, int]:
-        if self._path is None:
-            return _NOTHING_SEEN
-        try:
-            os.lstat(self._path)
-            data, _ = read_document(self._path, is_signed=True, max_bytes=self.MAX_BYTES)
-        except FileNotFoundError:
-            return _NOTHING_SEEN
-        except (OSError, ValueError, StateFileError):
-            data = b""
-        mark = _MARK.fullmatch(data)
-        if mark is None:
-            self._load_warning = (
-                f"high-water file {self._path} could not be read, and was started as if for the first time"
-            )
-            return _NOTHING_SEEN
-        return int(mark[1]), int(mark[2])
-
 
 def _absolute(path: str | os.PathLike[str] | None) -> str | None:
     """Return a path made absolute: a server that embeds a router may change its working directory later."""
@@ -574,17 +405,6 @@ def _absolute(path: str | os.PathLike[str] | None) -> str | None:
     except OSError:
         # The working directory is gone. The relative path then leads nowhere, which is tier 3 with a reason.
         return os.fspath(path)
-
-
-def _identity(status: os.stat_result) -> tuple[int, ...]:
-    """Return what changes whenever a file is replaced or written. ctime cannot be set back, mtime can."""
-    return (
-        status.st_dev,
-        status.st_ino,
-        status.st_size,
-        status.st_mtime_ns,
-        status.st_ctime_ns,
-    )
 
 
 def _compile(patterns: Mapping[str, int]) -> list[tuple[int, re.Pattern[str], re.Pattern[str]]]:
