@@ -118,9 +118,7 @@ class Archive:
         chosen = list(enumerate(elements))[part.start : part.end]
         records = [(number, element) for number, element in chosen if not isinstance(element, Reject)]
         rejects = [element for _, element in chosen if isinstance(element, Reject)]
-        decoded = Decoded(
-            [record for _, record in records], [number for number, _ in records], rejects, []
-        )
+        decoded = Decoded([record for _, record in records], [number for number, _ in records], rejects, [])
         fill(part, decoded, self._mapping, self.trust, source.path)
 
     def _elements(self, source: Source) -> list[Record | Reject] | None:

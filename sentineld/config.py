@@ -6,10 +6,11 @@ keys are refused with the nearest name. Order: defaults, TOML file, ``SENTINELD_
 
 import difflib
 import os
+import pwd
 import re
 import stat
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
@@ -19,10 +20,12 @@ from msgspec import Meta, Struct
 from sentineld.errors import AccessError, ConfigError
 from sentineld.instant import SECOND_US
 from sentineld.integrity import Charges
-from sentineld.mapping import FORMATS
+from sentineld.keys import parse_key_table, with_credentials
+from sentineld.mapping import FORMATS, is_agent_id
 from sentineld.monitor import BehavioralMonitor
 from sentineld.policy import Policy
 from sentineld.step import Prior
+from sentineld.trust import RECORD, Rule, RuleError, Trust
 
 _DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)\s*")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604_800.0}
@@ -45,6 +48,51 @@ def parse_duration(text: str) -> Duration:
     return Duration(float(match[1]) * _UNITS[match[2]])
 
 
+_Tier = Literal[1, 2, 3]
+
+
+class SourceRule(Struct, forbid_unknown_fields=True, frozen=True):
+    """What is believed of some telemetry files."""
+
+    path: Annotated[
+        str,
+        Meta(
+            description="Which files: a glob below a telemetry directory, or an absolute one. `*` is any part "
+            "of a name, `**` any number of directories, `{name}` like `*`, to be used in `agent`.",
+            examples=["agents/{agent}/**"],
+        ),
+    ]
+    identity: Annotated[
+        Literal["record", "path", "owner"],
+        Meta(
+            description="What gives the agent's id: the record's own field, the path, or the file's owner.",
+            examples=["path"],
+        ),
+    ] = RECORD
+    agent: Annotated[
+        str,
+        Meta(
+            description="How the id is made. For path: `{name}`, or `{1}` for the first wildcard (default "
+            "`{agent}`); for owner: `{user}` (default) or `{uid}`.",
+            examples=["{agent}"],
+        ),
+    ] = ""
+    owner: Annotated[
+        str | int,
+        Meta(
+            description="The only user (name or uid) whose files are believed; empty: anybody.",
+            examples=["scraper"],
+        ),
+    ] = ""
+    agents: Annotated[
+        list[str],
+        Meta(
+            description="For record: the only ids that may be claimed there; empty: any.",
+            examples=[["research-07"]],
+        ),
+    ] = []
+
+
 class TelemetryOptions(Struct, forbid_unknown_fields=True, frozen=True):
     """Where agents write, and how it is read."""
 
@@ -63,6 +111,14 @@ class TelemetryOptions(Struct, forbid_unknown_fields=True, frozen=True):
             examples=["5s"],
         ),
     ] = Duration(5)
+    sources: Annotated[
+        list[SourceRule],
+        Meta(
+            description="What is believed of which files. The first entry that matches a file counts; "
+            "without one, the records' ids are believed (see `[identity.bindings]`).",
+            examples=[[{"path": "agents/{agent}/**", "identity": "path"}]],
+        ),
+    ] = []
 
 
 class StateOptions(Struct, forbid_unknown_fields=True, frozen=True):
@@ -78,18 +134,26 @@ class StateOptions(Struct, forbid_unknown_fields=True, frozen=True):
     key_file: Annotated[
         str,
         Meta(
-            description="File with the HMAC-SHA256 key (32 bytes or more) for signing; empty: unsigned.",
+            description="File with the key that signs (sentineld keygen); empty: the state file is unsigned.",
             examples=["/etc/sentineld/signing.key"],
         ),
     ] = ""
     key_id: Annotated[
         str,
         Meta(
-            description="Name of the key, told to readers.",
+            description="Name of the key that signs, told to readers.",
             pattern=r"^[A-Za-z0-9._-]{1,64}$",
             examples=["2026-11a"],
         ),
     ] = "default"
+    keys: Annotated[
+        dict[str, dict[str, Any]],
+        Meta(
+            description="Keys that readers believe, by id: file, algorithm (optional), not_after (optional); "
+            "without any, the one of state.key_file.",
+            examples=[{"2026-11a": {"file": "/etc/sentineld/2026-11a.pub", "not_after": "2027-11-01"}}],
+        ),
+    ] = {}
     valid_for: Annotated[
         Duration,
         Meta(
@@ -104,6 +168,10 @@ class StateOptions(Struct, forbid_unknown_fields=True, frozen=True):
             examples=["sentineld-readers"],
         ),
     ] = ""
+    unlisted_tier: Annotated[
+        _Tier,
+        Meta(description="Tier of agents that the daemon does not know.", examples=[2]),
+    ] = 1
 
 
 class DetectionOptions(Struct, forbid_unknown_fields=True, frozen=True):
@@ -152,9 +220,6 @@ class RecoveryOptions(Struct, forbid_unknown_fields=True, frozen=True):
     ] = "quiet"
 
 
-_Tier = Literal[1, 2, 3]
-
-
 class IntegrityOptions(Struct, forbid_unknown_fields=True, frozen=True):
     """Which tier follows when telemetry itself is tampered with; 1 records it, and nothing follows."""
 
@@ -176,6 +241,25 @@ class IntegrityOptions(Struct, forbid_unknown_fields=True, frozen=True):
     flood: Annotated[
         _Tier, Meta(description="An owner uses more agent ids or files than it may.", examples=[3])
     ] = 3
+
+
+class IdentityOptions(Struct, forbid_unknown_fields=True, frozen=True):
+    """Whose an agent id is."""
+
+    allow_user_namespace: Annotated[
+        bool,
+        Meta(
+            description="Run in a user namespace too, where owners of files cannot be told apart.",
+            examples=[True],
+        ),
+    ] = False
+    bindings: Annotated[
+        dict[str, str | int],
+        Meta(
+            description="The user (name or uid) who alone may use an agent id.",
+            examples=[{"research-07": "scraper"}],
+        ),
+    ] = {}
 
 
 class LimitOptions(Struct, forbid_unknown_fields=True, frozen=True):
@@ -241,6 +325,7 @@ class Config(Struct, forbid_unknown_fields=True, frozen=True):
     state: StateOptions = StateOptions()
     detection: DetectionOptions = DetectionOptions()
     recovery: RecoveryOptions = RecoveryOptions()
+    identity: IdentityOptions = IdentityOptions()
     integrity: IntegrityOptions = IntegrityOptions()
     limits: LimitOptions = LimitOptions()
     log: LogOptions = LogOptions()
@@ -266,6 +351,26 @@ class Config(Struct, forbid_unknown_fields=True, frozen=True):
         )
         return Prior(monitor, Policy(self.recovery.quiet_time.us, self.recovery.tier3 == "pardon"), charges)
 
+    def trust(self, directories: Sequence[str] | None = None) -> Trust:
+        """Build the trust rules over these (absolute) telemetry directories, else over the configured ones.
+
+        Raises ``ConfigError`` for a user that does not exist.
+        """
+        rules = [
+            rule(source, None if source.owner == "" else _uid(source.owner, f"telemetry.sources[{n}].owner"))
+            for n, source in enumerate(self.telemetry.sources)
+        ]
+        bindings = {
+            agent: _uid(owner, f"identity.bindings.{agent}")
+            for agent, owner in self.identity.bindings.items()
+        }
+        # Names as they are now: what a name means must not change while nobody looks.
+        needs_users = any("{user}" in item.template for item in rules)
+        users = {user.pw_uid: user.pw_name for user in reversed(pwd.getpwall())} if needs_users else {}
+        if directories is None:
+            directories = [os.path.abspath(path) for path in self.telemetry.directories]
+        return Trust(rules, directories, bindings, users)
+
     def decision_settings(self) -> dict[str, Any]:
         """Return the options that decisions depend on, as plain data."""
         plain = msgspec.to_builtins(self, enc_hook=float)
@@ -274,7 +379,29 @@ class Config(Struct, forbid_unknown_fields=True, frozen=True):
             "recovery": plain["recovery"],
             "integrity": plain["integrity"],
             "agents_per_owner": self.limits.agents_per_owner,
+            "trust": self.trust().to_plain(),
         }
+
+
+def rule(source: SourceRule, owner: int | None) -> Rule:
+    """Return an entry of ``telemetry.sources`` as the rule that it states; its owner is resolved."""
+    return Rule(source.path, source.identity, source.agent, owner, tuple(source.agents))
+
+
+def _uid(owner: str | int, key: str) -> int:
+    if isinstance(owner, int) or (owner.isascii() and owner.isdigit()):
+        uid = int(owner)
+        if 0 <= uid < 0xFFFF_FFFF:
+            return uid
+        raise ConfigError(f"{key}: {uid} is no uid", hint="0 to 4294967294")
+    try:
+        return pwd.getpwnam(owner).pw_uid
+    except (KeyError, ValueError):
+        near = difflib.get_close_matches(owner, [user.pw_name for user in pwd.getpwall()], 1)
+        raise ConfigError(
+            f"{key}: there is no user {owner!r}",
+            hint=f"did you mean {near[0]}?" if near else f"getent passwd {owner}, or give the uid",
+        ) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,6 +423,24 @@ class Option:
 def options() -> Iterator[Option]:
     """Yield every option in the order of the file."""
     yield from _options_of(Config, Config(), "")
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Options that a file gives as a table of its own: ``options`` are the keys of each entry.
+
+    Without ``options`` the keys are names of the operator's. ``example`` is TOML.
+    """
+
+    key: str
+    description: str
+    options: tuple[Option, ...]
+    example: str
+
+
+def tables() -> Iterator[Table]:
+    """Yield every option that is a table; environment and flags cannot give these."""
+    yield from _tables_of(Config, Config(), "")
 
 
 def load_config(
@@ -330,17 +475,7 @@ def load_config(
 
 def key_file_path(config: Config, env: Mapping[str, str]) -> str:
     """Return the key file's path, with ``${CREDENTIALS_DIRECTORY}`` (systemd's) filled in."""
-    path = config.state.key_file
-    marker = "${CREDENTIALS_DIRECTORY}"
-    if marker not in path:
-        return path
-    directory = env.get("CREDENTIALS_DIRECTORY")
-    if not directory:
-        raise ConfigError(
-            "state.key_file names ${CREDENTIALS_DIRECTORY}, which only systemd sets",
-            hint="run it as a service with LoadCredential=, or name the file itself",
-        )
-    return path.replace(marker, directory)
+    return with_credentials(config.state.key_file, env.get("CREDENTIALS_DIRECTORY"))
 
 
 def _read_toml(path: str) -> dict[str, Any]:
@@ -364,11 +499,38 @@ def _options_of(struct: type[Struct], defaults: Struct, prefix: str) -> Iterator
         if isinstance(default, Struct):
             yield from _options_of(type(default), default, f"{name}.")
             continue
-        base, *extras = get_args(hints[name])
-        meta = next(extra for extra in extras if isinstance(extra, Meta))
-        yield Option(
-            prefix + name, _type_name(base), default, meta.description or "", (meta.examples or [default])[0]
-        )
+        base, meta = _declaration(hints[name])
+        if _entry_of(base) is None:
+            example = (meta.examples or [default])[0]
+            yield Option(prefix + name, _type_name(base), default, meta.description or "", example)
+
+
+def _tables_of(struct: type[Struct], defaults: Struct, prefix: str) -> Iterator[Table]:
+    hints = get_type_hints(struct, include_extras=True)
+    for name in struct.__struct_fields__:
+        default = getattr(defaults, name)
+        if isinstance(default, Struct):
+            yield from _tables_of(type(default), default, f"{name}.")
+            continue
+        base, meta = _declaration(hints[name])
+        entry = _entry_of(base)
+        if entry is not None:
+            inner = () if entry is dict else tuple(_options_of(entry, entry(path=""), ""))
+            example = _toml_table(prefix + name, (meta.examples or [default])[0])
+            yield Table(prefix + name, meta.description or "", inner, example)
+
+
+def _declaration(hint: Any) -> tuple[Any, Meta]:  # noqa: ANN401 (a type expression)
+    base, *extras = get_args(hint)
+    return base, next(extra for extra in extras if isinstance(extra, Meta))
+
+
+def _entry_of(base: Any) -> Any:  # noqa: ANN401 (a type expression)
+    """Return what an entry of a table is: a struct, or dict where keys are free; None for no table."""
+    if get_origin(base) is dict:
+        return dict
+    inner = get_args(base)[0] if get_origin(base) is list else None
+    return inner if isinstance(inner, type) and issubclass(inner, Struct) else None
 
 
 def _type_name(base: Any) -> str:  # noqa: ANN401 (a type expression)
@@ -379,22 +541,46 @@ def _type_name(base: Any) -> str:  # noqa: ANN401 (a type expression)
         str: "text",
         int: "whole number",
         float: "number",
+        bool: "true or false",
         list[str]: "list of text",
+        str | int: "text or whole number",
     }
     return names.get(base, str(base))
 
 
 def _check_keys(document: Mapping[str, Any], where: str) -> None:
     known = [option.key for option in options()]
+    by_key = {table.key: table for table in tables()}
+    known += by_key
     sections = {key.partition(".")[0] for key in known if "." in key}
     for key, value in document.items():
         if key in sections:
             if not isinstance(value, Mapping):
                 raise ConfigError(f"{where}: {key} must be a table: [{key}]", hint="sentineld init --print")
-            for inner in value:
+            for inner, content in value.items():
                 _check_key(f"{key}.{inner}", known, where)
+                if f"{key}.{inner}" in by_key:
+                    _check_table(by_key[f"{key}.{inner}"], content, where)
         else:
             _check_key(key, known, where)
+
+
+def _check_table(table: Table, content: object, where: str) -> None:
+    if not table.options:
+        if not isinstance(content, Mapping):
+            raise ConfigError(f"{where}: {table.key}: must be a table", hint=table.example)
+        return
+    if not isinstance(content, list) or not all(isinstance(entry, Mapping) for entry in content):
+        raise ConfigError(f"{where}: {table.key}: must be a list of tables", hint=f"[[{table.key}]]")
+    names = [option.key for option in table.options]
+    for number, entry in enumerate(content):
+        for name in entry:
+            if name not in names:
+                near = difflib.get_close_matches(name, names, 1)
+                raise ConfigError(
+                    f"{where}: unknown option {table.key}[{number}].{name}",
+                    hint=f"did you mean {near[0]}?" if near else f"known: {', '.join(names)}",
+                )
 
 
 def _check_key(key: str, known: list[str], where: str) -> None:
@@ -417,9 +603,11 @@ def _from_text(option: Option, text: str) -> object:
     try:
         if isinstance(option.default, int) and not isinstance(option.default, bool):
             return int(text)
+        if isinstance(option.default, bool):
+            return {"true": True, "false": False}[text.strip().lower()]
         if option.type_name == "number":
             return float(text)
-    except ValueError:
+    except (ValueError, KeyError):
         raise ConfigError(
             f"{option.variable}: expected a {option.type_name}, not {text!r}",
             hint=f"{option.variable}={option.example}",
@@ -457,6 +645,22 @@ def _check_values(config: Config, where: str) -> None:
         )
     if config.state.valid_for < 1:
         raise ConfigError(f"{where}: state.valid_for must be at least 1s", hint="the default is 30s")
+    for number, source in enumerate(config.telemetry.sources):
+        try:
+            rule(source, None).check()
+        except RuleError as error:
+            key = f"telemetry.sources[{number}].{error.key}"
+            raise ConfigError(f"{where}: {key}: {error}", hint=error.hint) from error
+    for agent in config.identity.bindings:
+        if not is_agent_id(agent):
+            raise ConfigError(
+                f"{where}: identity.bindings: {agent!r} cannot be an agent's id",
+                hint="1 to 128 of A-Z a-z 0-9 . _ : / @ + ~ -",
+            )
+    try:
+        parse_key_table(config.state.keys)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}", hint=error.hint) from error
     config.prior()
 
 
@@ -484,7 +688,20 @@ def starter(directories: list[str]) -> str:
             lines.append(f"directories = {_toml(directories)}")
         else:
             lines.append(f"#{name} = {_toml(option.default)}")
+    for table in tables():
+        lines += ["", f"# {table.description}", *(f"# {line}" for line in table.example.splitlines())]
     return "\n".join(lines) + "\n"
+
+
+def _toml_table(key: str, example: Any) -> str:  # noqa: ANN401 (plain data)
+    if isinstance(example, Mapping):
+        head = f"[{key}]"
+        return "\n".join([head, *(f"{_toml(name)} = {_toml(value)}" for name, value in example.items())])
+    blocks = [
+        "\n".join([f"[[{key}]]", *(f"{name} = {_toml(value)}" for name, value in entry.items())])
+        for entry in example
+    ]
+    return "\n\n".join(blocks)
 
 
 def _toml(value: object) -> str:
@@ -492,6 +709,10 @@ def _toml(value: object) -> str:
         return f'"{duration_text(value)}"'
     if isinstance(value, list):
         return "[" + ", ".join(_toml(item) for item in value) + "]"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{name} = {_toml(inner)}" for name, inner in value.items()) + " }"
     if isinstance(value, str):
         return msgspec.json.encode(value).decode()
     return repr(value)

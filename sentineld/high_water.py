@@ -16,7 +16,7 @@ _FORM = re.compile(rb'\{"epoch":([0-9]{1,16}),"seq":([0-9]{1,16})(?:,"override":
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """``state`` is the highest ``(epoch, seq)`` of a state file, ``override`` the highest override's number."""
+    """``state``: highest ``(epoch, seq)`` of a state file; ``override``: highest number of an override."""
 
     state: tuple[int, int] = (-1, -1)
     override: int = 0

@@ -1,13 +1,18 @@
 """Identity: what the database remembers of a file, and whether an open file is still that file.
 
-A file is its device, inode and generation, and the content that was read of it: a hash of its first bytes, of
-the bytes before the position, and a chain of hashes over everything before those. Device, inode and content
-decide whether reading may resume; content alone (all of it) decides whether a file is a copy of another one,
-as ``logrotate``'s ``copytruncate`` makes them. A path is only a label.
+A file is its device, inode and generation (or birth time), and the content that was read of it: a hash of its
+first bytes, of the bytes before the position, and a chain of hashes over everything before those. Device,
+inode and content decide whether reading may resume; content alone (all of it) decides whether a file is a
+copy of another one, as ``logrotate``'s ``copytruncate`` makes them. A path is only a label.
+
+Blocks of nothing but NUL bytes have no link in the chain, so a hole in a sparse file costs nothing, and a
+copy in which it was filled with NUL bytes has the same chain.
 
 Files are opened without following links and without blocking.
 """
 
+import ctypes
+import errno
 import fcntl
 import hashlib
 import os
@@ -19,11 +24,19 @@ FINGERPRINT_BYTES = 1024
 #: Least number of bytes before the position that are hashed, where there are that many.
 _TAIL_BYTES = 256
 #: Bytes of one link of the chain; the hash before the position reaches back to the last whole one.
-_BLOCK_BYTES = 4096
+BLOCK_BYTES = 4096
 _READ_BLOCKS = 16
+_NULS = bytes(_READ_BLOCKS * BLOCK_BYTES)
+_NULL_BLOCK = bytes(BLOCK_BYTES)
+#: The chain before its first block: what has no whole block has no chain.
+_ORIGIN = b"\0" * 32
 #: ioctl(2) FS_IOC_GETVERSION: the inode's generation, where the file system keeps one.
 _FS_IOC_GETVERSION = 0x80087601
 _OPEN_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+#: statx(2): of an open file; whether it tells the birth time, and where that stands (seconds, nanoseconds).
+_AT_EMPTY_PATH, _STATX_BTIME = 0x1000, 0x800
+_STATX_BYTES, _STATX_BTIME_OFFSET = 256, 80
+_statx = getattr(ctypes.CDLL(None, use_errno=True), "statx", None)
 _DIRECTORY_FLAGS = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -33,7 +46,7 @@ class Source:
 
     ``path`` is the name at first sight, by which people know the file; ``last_path`` the latest one.
     ``pos`` is the committed byte offset (documents: number of elements). ``look_us`` is the last completed
-    look at the file's end. ``chain`` stands for all whole blocks before ``pos``; empty where there is none,
+    look at the file's end. ``away_us`` is since when the file has been out of reach; 0: it is not. ``chain`` stands for all whole blocks before ``pos``; empty where there is none,
     or where the file could not be read any more. ``elements`` holds 16 bytes a known element of a document.
     lines = accepted + ignored + rejected + duplicates, always.
     """
@@ -64,6 +77,7 @@ class Source:
     timeless: int = 0
     bytes_read: int = 0
     is_gone: bool = False
+    away_us: int = 0
     elements: bytes = b""
     signature: str = ""
 
@@ -91,35 +105,66 @@ def open_below(directory: str, path: str) -> int:
 
 
 def generation(fd: int) -> int:
-    """Return the inode's generation, which tells reused inode numbers apart; 0 where there is none."""
+    """Return what tells apart the files that had one inode number: its generation, else its birth time.
+
+    Nanoseconds since the epoch, of the latter (tmpfs, overlayfs); 0 where the file system has neither.
+    """
     try:
         raw = fcntl.ioctl(fd, _FS_IOC_GETVERSION, b"\0" * 8)
     except OSError:
+        return birth_ns(fd)
+    return int(struct.unpack_from("=i", raw)[0]) or birth_ns(fd)
+
+
+def birth_ns(fd: int) -> int:
+    """Return when an open file was made, nanoseconds since the epoch; 0 where nobody knows."""
+    if _statx is None:
         return 0
-    return int(struct.unpack_from("=i", raw)[0])
+    buffer = ctypes.create_string_buffer(_STATX_BYTES)
+    if _statx(fd, b"", _AT_EMPTY_PATH, _STATX_BTIME, buffer) != 0:
+        return 0
+    if not struct.unpack_from("=I", buffer)[0] & _STATX_BTIME:
+        return 0
+    seconds, nanoseconds = struct.unpack_from("=qI", buffer, _STATX_BTIME_OFFSET)
+    return int(seconds) * 1_000_000_000 + int(nanoseconds)
 
 
-def proven(source: Source, fd: int, end: int) -> Source:
+def proven(source: Source, fd: int, end: int, raw: bytes = b"") -> Source:
     """Return a copy of the source that stands at ``end`` (not before ``pos``), with the proof of its past.
 
-    Cost: the new bytes are hashed once, and up to a block before them. Raises ``OSError``.
+    ``raw`` are the bytes that were read, from the last whole block before ``pos`` to ``end``: what was
+    changed since must not be taken for them. Without it they are read again. Cost: the new bytes are hashed
+    once, and up to a block before them. Raises ``OSError``.
     """
+    first, last = source.pos // BLOCK_BYTES, end // BLOCK_BYTES
+    base = first * BLOCK_BYTES
+    if len(raw) != end - base:
+        raw = b""
     fp_len = min(FINGERPRINT_BYTES, end)
+    if fp_len == source.fp_len:
+        fp = source.fp
+    else:
+        fp = _hash(raw[:fp_len]) if raw and not base else _hash_at(fd, 0, fp_len)
     tail_len = _tail_length(end)
-    return replace(
-        source,
-        pos=end,
-        fp_len=fp_len,
-        fp=source.fp if fp_len == source.fp_len else _hash_at(fd, 0, fp_len),
-        tail_len=tail_len,
-        tail=_hash_at(fd, end - tail_len, tail_len),
-        chain=_chain(fd, source.chain, source.pos // _BLOCK_BYTES, end // _BLOCK_BYTES),
-    )
+    is_held = len(raw) >= tail_len
+    tail = _hash(raw[len(raw) - tail_len :]) if is_held else _hash_at(fd, end - tail_len, tail_len)
+    if first and not source.chain:
+        chain = b""
+    elif raw:
+        chain = _linked(source.chain, first, memoryview(raw)[: (last - first) * BLOCK_BYTES])
+    else:
+        chain = _chain(fd, source.chain, first, last)
+    return replace(source, pos=end, fp_len=fp_len, fp=fp, tail_len=tail_len, tail=tail, chain=chain)
 
 
 def unproven(source: Source, end: int) -> Source:
     """Return a copy of the source that stands at ``end``, for a file that cannot be read any more."""
     return replace(source, pos=end, tail_len=0, tail=b"", chain=b"")
+
+
+def ended(source: Source) -> Source:
+    """Return a copy of a source that is followed no longer."""
+    return replace(source, is_gone=True)
 
 
 def matches(fd: int, source: Source) -> bool:
@@ -139,7 +184,7 @@ def verdict(fd: int, status: os.stat_result, source: Source, generation_now: int
     ``replaced``: the inode was given to another file. ``truncated``: it is shorter than what was read.
     ``rewritten``: what was read has changed. Raises ``OSError``.
     """
-    if generation_now != source.generation:
+    if source.generation and generation_now and generation_now != source.generation:
         return "replaced"
     if status.st_size < source.pos:
         return "truncated"
@@ -152,28 +197,74 @@ def begins_with(fd: int, size: int, source: Source) -> bool:
     Head and tail alone could be crafted, so the whole prefix is read, but only where they match. Raises
     ``OSError``.
     """
-    blocks = source.pos // _BLOCK_BYTES
+    blocks = source.pos // BLOCK_BYTES
     if not source.tail_len or size < source.pos or (blocks and not source.chain):
         return False
     return matches(fd, source) and _chain(fd, b"", 0, blocks) == source.chain
 
 
+def head(fd: int) -> bytes:
+    """Return the hash of an open file's first bytes, as a source has it that was read so far."""
+    return _hash_at(fd, 0, FINGERPRINT_BYTES)
+
+
+def linked(fd: int, chain: bytes, block: int, end: int) -> tuple[bytes, int]:
+    """Read one piece of a file, or jump over a hole: the chain behind it, and the block where it ends.
+
+    At most up to block ``end``, at most 64 KiB are read. Raises ``OSError``.
+    """
+    count = min(_READ_BLOCKS, end - block)
+    data = os.pread(fd, count * BLOCK_BYTES, block * BLOCK_BYTES)
+    if len(data) != count * BLOCK_BYTES:
+        # It was cut: not what it was, whatever it was.
+        return _hash(chain), end
+    if data == _NULS:
+        behind = next_data(fd, (block + count) * BLOCK_BYTES)
+        next_block = end if behind is None else min(end, behind // BLOCK_BYTES)
+        return chain or _ORIGIN, max(block + count, next_block)
+    return _linked(chain, block, memoryview(data)), block + count
+
+
+def next_data(fd: int, start: int) -> int | None:
+    """Return where the next bytes stand that are no hole; None where none follow. Raises ``OSError``."""
+    try:
+        return os.lseek(fd, start, os.SEEK_DATA)
+    except OSError as error:
+        if error.errno == errno.ENXIO:
+            return None
+        raise
+
+
 def _tail_length(end: int) -> int:
-    return min(end, max(end % _BLOCK_BYTES, _TAIL_BYTES))
+    return min(end, max(end % BLOCK_BYTES, _TAIL_BYTES))
 
 
 def _chain(fd: int, chain: bytes, first: int, end: int) -> bytes:
     if first and not chain:
         return b""
-    for block in range(first, end, _READ_BLOCKS):
-        count = min(_READ_BLOCKS, end - block)
-        data = memoryview(os.pread(fd, count * _BLOCK_BYTES, block * _BLOCK_BYTES))
-        for start in range(0, count * _BLOCK_BYTES, _BLOCK_BYTES):
-            link = hashlib.sha256(chain)
-            link.update(data[start : start + _BLOCK_BYTES])
-            chain = link.digest()
+    block = first
+    while block < end:
+        chain, block = linked(fd, chain, block, end)
     return chain
 
 
+def _linked(chain: bytes, first: int, data: memoryview) -> bytes:
+    """Add whole blocks, the first of which has the number ``first``, to a chain."""
+    for number, start in enumerate(range(0, len(data), BLOCK_BYTES), first):
+        chain = chain or _ORIGIN
+        block = data[start : start + BLOCK_BYTES]
+        if block[0] == 0 and bytes(block) == _NULL_BLOCK:
+            continue
+        link = hashlib.sha256(chain)
+        link.update(number.to_bytes(8, "little"))
+        link.update(block)
+        chain = link.digest()
+    return chain
+
+
+def _hash(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest() if data else b""
+
+
 def _hash_at(fd: int, start: int, length: int) -> bytes:
-    return hashlib.sha256(os.pread(fd, length, start)).digest() if length else b""
+    return _hash(os.pread(fd, length, start)) if length else b""

@@ -53,6 +53,8 @@ class Inotify:
         self.fd = inotify_c.inotify_init()
         if self.fd < 0:
             raise _last_error()
+        #: Whether whoever reads should end.
+        self.is_closing = False
         self._wake_read = self._wake_write = -1
         try:
             os.set_inheritable(self.fd, False)

@@ -1,13 +1,13 @@
-"""Journal: the append-only decision log, one JSON object a line.
+"""Journal: the append-only decision log, one JSON object a line, in ASCII.
 
 At least once: after a crash the last decisions may stand twice, equal in ``decision_no``.
 """
 
-import json
 import os
 from collections.abc import Sequence
 
 from sentineld.decision import Decision
+from sentineld.visible import json_line
 
 
 class Journal:
@@ -20,7 +20,7 @@ class Journal:
         """Append and fsync. Raises ``OSError``; then some may have been written, and all should be again."""
         if not decisions:
             return
-        data = b"".join(json.dumps(decision.to_dict()).encode() + b"\n" for decision in decisions)
+        data = b"".join(json_line(decision.to_dict()) for decision in decisions)
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         fd = os.open(self.path, flags, 0o640)
         try:

@@ -10,14 +10,14 @@ Which algorithm a key is for follows from its file, never from the document that
 anything else an HMAC secret.
 """
 
-import datetime
+import datetime as dt
 import hmac
 import os
 import re
 import stat
 from binascii import Error as Base64Error
 from binascii import a2b_base64, b2a_base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -54,6 +54,8 @@ KEY_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 #: The hint of every error that says that cryptography is missing.
 INSTALL_HINT = "pip install 'sentineld[sign]', or use an HMAC key: sentineld keygen --algorithm hmac-sha256"
+
+_TABLE_HINT = '[state.keys.2026-11a], and below it file = "/etc/sentineld/2026-11a.pub"'
 
 _PEM = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----\r?\n([A-Za-z0-9+/=\r\n]+)-----END \1-----\s*")
 #: All of the DER but the key itself (RFC 8410 sections 4 and 7): Ed25519 admits no other encoding.
@@ -187,44 +189,64 @@ def load_verification_key(
     return VerificationKey(key_id, found, material, not_after_us)
 
 
-def load_verification_keys(
-    table: Mapping[str, Mapping[str, object]], directory: str | None = None
-) -> tuple[VerificationKey, ...]:
-    """Read the keys of a table like ``[state.keys]``: id -> ``file``, ``algorithm``, ``not_after``.
+@dataclass(frozen=True, slots=True)
+class KeyEntry:
+    """One entry of ``[state.keys]``: where a reader finds a key, and what the key is good for."""
 
-    ``file`` may begin with ``${CREDENTIALS_DIRECTORY}``, for which ``directory`` stands. Raises `ConfigError`
-    for any key that cannot be used: a reader should hear of it when it is configured, not when it is needed.
+    key_id: str
+    file: str
+    algorithm: str | None
+    not_after_us: int | None
+
+
+def parse_key_table(table: object) -> tuple[KeyEntry, ...]:
+    """Read a table like ``[state.keys]``: id -> ``file``, and if wanted ``algorithm`` and ``not_after``.
+
+    No file is opened. Raises `ConfigError`, whose sentence begins with the entry's name.
     """
-    keys = []
-    for key_id, entry in table.items():
-        place = f"state.keys.{key_id}"
-        if not isinstance(entry, Mapping):
-            raise ConfigError(
-                f"{place} is not a table", hint=f'[{place}] file = "/etc/sentineld/{key_id}.pub"'
-            )
-        unknown = sorted(entry.keys() - {"file", "algorithm", "not_after"})
-        if unknown:
-            raise ConfigError(f"{place}: unknown option {unknown[0]}", hint="file, algorithm or not_after")
-        file, algorithm, end = entry.get("file"), entry.get("algorithm"), entry.get("not_after")
-        if not isinstance(file, str) or not file:
-            raise ConfigError(f"{place} names no file", hint=f'file = "/etc/sentineld/{key_id}.pub"')
-        if algorithm is not None and algorithm not in ALGORITHMS:
-            raise ConfigError(
-                f"{place}: unknown algorithm {algorithm!r}", hint=f"one of {', '.join(ALGORITHMS)}"
-            )
-        try:
-            not_after_us = None if end is None else parse_not_after(end)
-        except ValueError as error:
-            raise ConfigError(f"{place}.not_after: {error}", hint='not_after = "2027-01-01"') from error
-        keys.append(
-            load_verification_key(
-                with_credentials(file, directory),
-                key_id,
-                algorithm=None if algorithm is None else str(algorithm),
-                not_after_us=not_after_us,
-            )
+    if not isinstance(table, Mapping):
+        raise ConfigError("state.keys is not a table", hint=_TABLE_HINT)
+    return tuple(_entry(key_id, entry) for key_id, entry in table.items())
+
+
+def _entry(key_id: str, entry: object) -> KeyEntry:
+    place = f"state.keys.{key_id}"
+    if not KEY_ID.fullmatch(key_id):
+        raise ConfigError(f"{place} is no usable key id", hint="letters, digits, dots, underscores, hyphens")
+    if not isinstance(entry, Mapping):
+        raise ConfigError(f"{place} is not a table", hint=_TABLE_HINT)
+    unknown = sorted(entry.keys() - {"file", "algorithm", "not_after"})
+    if unknown:
+        raise ConfigError(f"{place}: unknown option {unknown[0]}", hint="file, algorithm or not_after")
+    file, algorithm, end = entry.get("file"), entry.get("algorithm"), entry.get("not_after")
+    if not isinstance(file, str) or not file:
+        raise ConfigError(f"{place} names no file", hint=_TABLE_HINT)
+    if algorithm is not None and algorithm not in ALGORITHMS:
+        raise ConfigError(f"{place}: unknown algorithm {algorithm!r}", hint=f"one of {', '.join(ALGORITHMS)}")
+    try:
+        not_after_us = None if end is None else parse_not_after(end)
+    except ValueError as error:
+        raise ConfigError(f"{place}.not_after: {error}", hint='not_after = "2027-01-01"') from error
+    return KeyEntry(key_id, file, None if algorithm is None else str(algorithm), not_after_us)
+
+
+def load_verification_keys(
+    entries: Sequence[KeyEntry], directory: str | None = None
+) -> tuple[VerificationKey, ...]:
+    """Read the keys of a table; ``directory`` stands for ``${CREDENTIALS_DIRECTORY}`` in their files.
+
+    Raises `ConfigError` for any key that cannot be used: a reader should hear of it when it is configured,
+    not when it is needed.
+    """
+    return tuple(
+        load_verification_key(
+            with_credentials(entry.file, directory),
+            entry.key_id,
+            algorithm=entry.algorithm,
+            not_after_us=entry.not_after_us,
         )
-    return tuple(keys)
+        for entry in entries
+    )
 
 
 def with_credentials(path: str, directory: str | None) -> str:
@@ -243,9 +265,9 @@ def parse_not_after(value: object) -> int:
 
     Takes ISO 8601 text and TOML's own dates and times. Raises ``ValueError``.
     """
-    if isinstance(value, datetime.datetime):
+    if isinstance(value, dt.datetime):
         return parse_iso(value.isoformat())
-    if isinstance(value, datetime.date):
+    if isinstance(value, dt.date):
         value = value.isoformat()
     if not isinstance(value, str):
         raise ValueError(f"expected a day such as 2027-01-01, not {value!r}")  # noqa: TRY004 (callers expect one kind)

@@ -133,9 +133,7 @@ class NativeMapping:
         rows.entropies = batch_entropy_units(payloads)
         return rows, rejects
 
-    def _read(
-        self, record: Record, rows: Rows, agent: str
-    ) -> tuple[int | None, str, str, dict[str, Any]]:
+    def _read(self, record: Record, rows: Rows, agent: str) -> tuple[int | None, str, str, dict[str, Any]]:
         event_type = self._admit_type(record)
         is_nameless = agent and record.get("source") is None
         agent_id = agent if is_nameless else self._admit_agent(record)

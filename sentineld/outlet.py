@@ -7,19 +7,19 @@ work: it is a fault, told, tried again every second, and made up for when it wor
 import grp
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import structlog
 
-from sentineld import clock
-from sentineld.config import Config, key_file_path
+from sentineld import clock, log
+from sentineld.config import Config
 from sentineld.decision import Decision
 from sentineld.instant import SECOND_US
 from sentineld.journal import Journal
+from sentineld.keyring import signing_key
 from sentineld.log import Reporter
 from sentineld.publisher import ObservingPublisher, Publisher
 from sentineld.sd_notify import Notifier
-from sentineld.state_file import load_key
 from sentineld.statedir import Paths
 from sentineld.step import AgentState
 from sentineld.store import Commit, Store
@@ -53,7 +53,7 @@ class Outlet:
         self._journal = Journal(paths.journal)
         self.publisher = self.make_publisher(config)
         self.notifier = Notifier({})
-        #: What does not work now: storage, publish, decision_log, rejects.
+        #: What does not work now: storage, publish, decision_log, rejects, log.
         self.faults: set[str] = set()
         #: The status that was published last, and when the next heartbeat is due (monotonic microseconds).
         self.word = ""
@@ -83,15 +83,23 @@ class Outlet:
         self.write_log()
 
     def publish(
-        self, word: str, demoted: Iterable[tuple[str, AgentState]], *, is_numbered: bool = False
+        self,
+        word: str,
+        demoted: Iterable[tuple[str, AgentState]],
+        known: Callable[[], Iterable[str]],
+        *,
+        is_numbered: bool = False,
     ) -> None:
-        """Publish the state file under the next number; ``is_numbered``: a commit has counted it already."""
+        """Publish the state file under the next number; ``is_numbered``: a commit has counted it already.
+
+        ``known`` gives the ids of all agents.
+        """
         if is_numbered:
             self.seq += 1
         else:
             self.keep_books(bumps_seq=True)
         try:
-            self.publisher.publish(self._epoch, self.seq, word, demoted)
+            self.publisher.publish(self._epoch, self.seq, word, demoted, known)
         except OSError as error:
             # The old file stays and expires by itself; the next beat tries again.
             self.fault("publish", "publish_failed", error)
@@ -99,7 +107,7 @@ class Outlet:
             self.faults.discard("publish")
             self._tell_systemd(word)
         self.word = word
-        interval_us = _RETRY_US if self.faults else self.publisher.valid_for_us // 3
+        interval_us = _RETRY_US if self.faults - {"log"} else self.publisher.valid_for_us // 3
         self.next_heartbeat = clock.monotonic_us() + interval_us
 
     def tell(self, decisions: Sequence[Decision]) -> None:
@@ -140,10 +148,26 @@ class Outlet:
                 bumps_seq=bumps_seq,
                 logged_no=self._logged_no,
                 last_scan_us=last_scan_us,
-                troubles=dict(Counter(kind for kind, _ in self.troubles)),
+                troubles=self._count_troubles(),
             )
         )
         self.seq += bumps_seq
+
+    def look_at_log(self) -> None:
+        """Write what waits in the process log; note whether records of it are being lost."""
+        is_flushed = log.flush()
+        if log.is_failing():
+            self.faults.add("log")
+        if is_flushed and "log" in self.faults:
+            self._log.warning("log_resumed", records_lost=log.records_lost())
+            if not log.is_failing():
+                self.faults.discard("log")
+
+    def _count_troubles(self) -> dict[str, int]:
+        counts = dict(Counter(kind for kind, _ in self.troubles))
+        if lost := log.records_lost():
+            counts["log_drops"] = lost
+        return counts
 
     def fault(self, kind: str, event: str, error: Exception) -> None:
         """Note and tell what does not work; ``kind`` leaves ``faults`` when it works again."""
@@ -154,9 +178,7 @@ class Outlet:
 
     def make_publisher(self, config: Config) -> Publisher:
         """Make the publisher that a configuration asks for. Raises ``ConfigError`` for an unusable key."""
-        key = None
-        if config.state.key_file:
-            key = load_key(key_file_path(config, self._env), config.state.key_id)
+        key = signing_key(config, self._env, clock.now_us())
         make = ObservingPublisher if config.mode == "observe" else Publisher
         return make(
             self._paths.state_file,

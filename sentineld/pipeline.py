@@ -7,8 +7,8 @@ Order is the promise: a batch commits whole (positions, agents, decisions), then
 then the log tells of it. A crash in between repeats the later steps, never the earlier ones.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol
 
 from sentineld.batch import Inputs, Key, Part, combine
@@ -18,8 +18,19 @@ from sentineld.explain import decide
 from sentineld.incidents import Incidents
 from sentineld.intake import Batch
 from sentineld.roster import Roster
-from sentineld.step import AgentState, Draft, Prior, Wish, charge, observe, step
-from sentineld.store import Commit, Store
+from sentineld.step import (
+    AgentState,
+    Draft,
+    Prior,
+    Wish,
+    charge,
+    dump_state,
+    load_state,
+    observe,
+    shift,
+    step,
+)
+from sentineld.store import AgentRow, Commit, Store
 from sentineld.tail import Source
 
 
@@ -75,6 +86,12 @@ class Pipeline:
         """Judge by other thresholds and rules from here on."""
         self.roster.set_prior(prior)
 
+    def bind(self, bindings: Mapping[str, int]) -> None:
+        """Let ids belong to uids from here on, whoever was published under them before."""
+        rows = self.roster.bind(bindings)
+        if rows:
+            self.store.commit(Commit("publish", 0, agents=rows))
+
     def read(self, batch: Batch, at_us: int, *, last_scan_us: int = 0) -> Outcome:
         """Take in a batch of parts that were read by ``at_us``."""
         seen = self._mark_duplicates(batch.parts)
@@ -126,6 +143,29 @@ class Pipeline:
         _, found = step(state, self.prior, [wish])
         commit = Commit("wish", wish.at_us, request_id=request_id, document=document)
         return self._finish(commit, [state], [(state, draft) for draft in found])
+
+    def set_clock(self, delta_us: int, at_us: int) -> None:
+        """Take note that the wall clock was set by ``delta_us`` and shows ``at_us`` now.
+
+        The past of every agent moves along: a clock that jumps ends no quiet time and empties no window, and
+        one that is set back does not stop time for anybody.
+        """
+        rows: list[AgentRow] = []
+        for state in self.roster.warm():
+            shift(state, delta_us, at_us)
+            rows.append(self.roster.row(state))
+        if delta_us < 0:
+            # Those that only the database holds would wait for the present to come back to them.
+            for row in self.store.agents():
+                if not self.roster.holds((row.owner, row.agent_id)):
+                    state = load_state(row.state)
+                    shift(state, delta_us, at_us)
+                    rows.append(replace(row, state=dump_state(state)))
+        document = {"delta_us": delta_us}
+        self.store.commit(
+            Commit("clock", at_us, agents=rows, document=document, clock_us=at_us, shift_us=delta_us)
+        )
+        self.roster.clock_us = at_us
 
     def flush(self) -> None:
         """Write every agent that only memory holds; nothing to do on a durable line."""

@@ -14,7 +14,7 @@ from contextlib import suppress
 
 from sentineld.errors import StateFileError
 
-#: Size cap in bytes, for writer and readers. A state file with 100,000 listed agents fits; a larger file would
+#: Size cap in bytes, for writer and readers. A state file with 100,000 listed agents fits; a larger one would
 #: cost a reader seconds and hundreds of megabytes before it could be refused.
 MAX_BYTES = 16 * 1024 * 1024
 

@@ -3,19 +3,22 @@
 In observe mode the publisher cannot publish a tier: what would have been stands under ``would``.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from sentineld import clock
 from sentineld.decision import decision_id
 from sentineld.instant import iso_ms
-from sentineld.state_file import SigningKey, encode_state, publish
+from sentineld.keys import SigningKey
+from sentineld.published_file import MAX_BYTES, publish
+from sentineld.roster import OVERFLOW_ID
+from sentineld.state_file import encode_state
 from sentineld.step import AgentState
 from sentineld.version import __version__
 
-#: Largest state document; a larger one restricts everybody instead of naming them.
-MAX_BYTES = 16 << 20
+#: What is said of an agent at tier 1.
+_NORMAL = {"tier": 1}
 
 
 @dataclass(slots=True)
@@ -27,19 +30,41 @@ class Publisher:
     isolation: str
     key: SigningKey | None = None
     group: int | None = None
+    #: What readers give to an agent that is not listed.
+    unlisted_tier: int = 1
     mode = "enforce"
     #: Tier of everybody where there are too many agents to name them.
     _tier_for_all = 3
     #: What was said of an agent after which decision: only a decision changes it.
     _entries: dict[str, tuple[int, dict[str, Any]]] = field(default_factory=dict)
 
-    def publish(self, epoch: int, seq: int, status: str, agents: Iterable[tuple[str, AgentState]]) -> None:
-        """Write the state file atomically. Raises ``OSError``; the old file then stays."""
-        listed = {name: self._entry(name, state) for name, state in agents}
+    def publish(
+        self,
+        epoch: int,
+        seq: int,
+        status: str,
+        agents: Iterable[tuple[str, AgentState]],
+        known: Callable[[], Iterable[str]] = tuple,
+    ) -> None:
+        """Write the state file atomically. Raises ``OSError``; the old file then stays.
+
+        ``agents`` are those above tier 1; ``known`` gives the ids of all, and is asked only where agents that
+        are not listed get another tier than 1: then all are listed.
+        """
+        listed: dict[str, dict[str, Any]] = {}
+        unlisted_tier = self._lowest_unlisted_tier()
+        for name, state in agents:
+            listed[name] = self._entry(name, state)
+            if state.agent_id == OVERFLOW_ID and unlisted_tier is not None:
+                # Whoever is not profiled for lack of room may be the one who does it.
+                unlisted_tier = max(unlisted_tier, state.standing.effective_tier)
         self._entries = {name: self._entries[name] for name in listed}
-        data = encode_state(self._document(epoch, seq, status, listed), self.key)
+        if unlisted_tier is not None and unlisted_tier > 1:
+            listed = dict.fromkeys(known(), _NORMAL) | listed
+        data = encode_state(self._document(epoch, seq, status, listed, unlisted_tier or 1), self.key)
         if len(data) > MAX_BYTES:
-            document = self._document(epoch, seq, "degraded", {}) | {"unlisted_tier": self._tier_for_all}
+            # A larger one restricts everybody instead of naming them.
+            document = self._document(epoch, seq, "degraded", {}, self._tier_for_all)
             data = encode_state(document, self.key)
         publish(self.path, data, group=self.group)
 
@@ -49,7 +74,12 @@ class Publisher:
             known = self._entries[name] = (state.decision_no, entry(state))
         return known[1]
 
-    def _document(self, epoch: int, seq: int, status: str, listed: dict[str, Any]) -> dict[str, Any]:
+    def _lowest_unlisted_tier(self) -> int | None:
+        return self.unlisted_tier
+
+    def _document(
+        self, epoch: int, seq: int, status: str, listed: dict[str, Any], unlisted_tier: int
+    ) -> dict[str, Any]:
         now = clock.now_us()
         return {
             "schema": 1,
@@ -64,7 +94,7 @@ class Publisher:
             "boot_id": clock.boot_id(),
             "boottime_ms": clock.boottime_ms(),
             "valid_for_ms": self.valid_for_us // 1000,
-            "unlisted_tier": 1,
+            "unlisted_tier": unlisted_tier,
             **self._tiers(listed),
         }
 
@@ -77,6 +107,10 @@ class ObservingPublisher(Publisher):
 
     mode = "observe"
     _tier_for_all = 1
+
+    def _lowest_unlisted_tier(self) -> None:
+        # Everybody is at tier 1, also who is not known.
+        return None
 
     def _tiers(self, listed: dict[str, Any]) -> dict[str, Any]:
         return {"agents": {}, "would": listed}

@@ -1,9 +1,9 @@
 """Rejects: refused input, kept for inspection in ``rejects/``, within a bound.
 
-Two files of JSON lines, in ASCII: ``rejects.jsonl``, and ``rejects.1.jsonl`` before it. At least once: after a
-crash a reject may stand twice, equal in path and offset. Of what one file brings at once, the first
-``MAX_AT_ONCE`` are kept, and the last of them says how many were not (``left_out_after``): a file of nothing
-but bad lines costs no more time than a good one.
+Two files of JSON lines, in ASCII: ``rejects.jsonl``, and ``rejects.1.jsonl`` before it. At least once: after
+a crash a reject may stand twice, equal in path and offset. Of what one file brings at once, the first
+``MAX_AT_ONCE`` are kept, and the last of them says how many were not (``left_out_after``): keeping a flood of
+bad lines would take more time than reading it.
 """
 
 import base64
@@ -14,7 +14,6 @@ from sentineld.decode import Reject
 from sentineld.explain import printable_path
 from sentineld.instant import iso_ms
 from sentineld.visible import json_line
-
 
 #: Rejects of one file that are kept at once.
 MAX_AT_ONCE = 100

@@ -24,7 +24,7 @@ from sentineld.mapping import NativeMapping
 from sentineld.monitor import BehavioralMonitor
 from sentineld.pipeline import Pipeline
 from sentineld.requests import Request
-from sentineld.settings import recorded_prior
+from sentineld.settings import recorded_prior, recorded_trust
 from sentineld.step import Prior
 from sentineld.store import Store
 from sentineld.tail import Tail, Trouble
@@ -155,6 +155,7 @@ def replay(paths: Sequence[str], config: Config) -> Replayed:
     for path in paths:
         _check_exists(path)
     prior = config.prior()
+    trust = config.trust([os.path.abspath(path) for path in paths])
     troubles: list[Trouble] = []
     store = Store.open(":memory:", now_us(), is_durable=False)
     tail = Tail(
@@ -168,7 +169,8 @@ def replay(paths: Sequence[str], config: Config) -> Replayed:
     )
     sessions = Sessions(prior.monitor)
     pipeline = _pipeline(store, prior, config, sessions)
-    intake = Intake(tail, NativeMapping())
+    pipeline.bind(trust.bindings)
+    intake = Intake(tail, NativeMapping(), trust)
     tail.scan()
     decisions: list[Decision] = []
     last_us = 0
@@ -199,9 +201,13 @@ def replay_as_observed(paths: Sequence[str], recorded: Store, config: Config) ->
             if kind == "settings":
                 pipeline.set_prior(recorded_prior(document, config))
                 pipeline.roster.agents_per_owner = document["agents_per_owner"]
+                archive.trust = recorded_trust(document)
+                pipeline.bind(archive.trust.bindings)
                 sessions.monitor = pipeline.prior.monitor
             elif kind == "tick":
                 decisions += pipeline.tick(at_us).decisions
+            elif kind == "clock":
+                pipeline.set_clock(document["delta_us"], at_us)
             elif kind == "wish":
                 request = Request(agent=document["agent"], **document["request"])
                 wish = request.wish(at_us, document["actor"])

@@ -1,11 +1,12 @@
 """Roster: the agents in memory, between the pure step and the database.
 
-An agent is keyed by (owner uid, claimed id). The published id belongs to its first owner; an agent of
-another owner that claims the same id is published as ``id#uid`` (``#`` cannot stand in a claimed id).
+An agent is keyed by (owner uid, claimed id). The published id belongs to the owner to whom it is bound, else
+to its first owner; an agent of another owner that claims the same id is published as ``id#uid`` (``#`` cannot
+stand in a claimed id).
 Cold agents (empty window, tier 1) leave memory and come back from the database when they act again.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from sentineld.batch import Key
 from sentineld.step import AgentState, Prior, dump_state, elapse, load_state, new_state
@@ -31,6 +32,9 @@ class Roster:
         self._new_names: dict[str, Key] = {}
         self._owner_counts: dict[int, int] = {}
         self._admitted: set[Key] = set()
+        self._bindings: dict[str, int] = {}
+        #: All published ids, once somebody has asked for them.
+        self._known: dict[str, None] | None = None
         #: Owners that went beyond their quota of ids, and agents that claim another owner's id, of late.
         self.overflowed: set[int] = set()
         self.foreign: list[Key] = []
@@ -42,6 +46,7 @@ class Roster:
         self._names.clear()
         self._new_names.clear()
         self._admitted.clear()
+        self._known = None
         self._owner_counts = self._store.owner_counts()
         for row in self._store.agents(warm_only=True):
             self._remember(row)
@@ -51,6 +56,24 @@ class Roster:
         self.prior = prior
         for state in self._states.values():
             self._fit_window(state)
+
+    def bind(self, bindings: Mapping[str, int]) -> list[AgentRow]:
+        """Let ids belong to uids; return the agents whose published ids change, to be committed in order."""
+        self._bindings = dict(bindings)
+        self._known = None
+        rows = []
+        for agent_id, owner in bindings.items():
+            former = self.owner_of(agent_id)
+            if former in (-1, owner):
+                continue
+            # First the one who has to give it up, for no two may have one id.
+            for key, name in (((former, agent_id), f"{agent_id}#{former}"), ((owner, agent_id), agent_id)):
+                state = self._states.get(key) or self._load(key)
+                if state is not None:
+                    self._new_names.pop(self.name(state), None)
+                    self._call(key, name)
+                    rows.append(self.row(state))
+        return rows
 
     def key_of(self, owner: int, agent_id: str) -> Key:
         """Return the key that an event is charged to: the claimed id, or the owner's overflow id."""
@@ -71,12 +94,12 @@ class Roster:
         if state is None:
             state = self._states[key] = new_state(*key, self.prior, at_us)
             name = key[1]
-            if name in self._new_names or self._store.name_taken(name):
+            is_bound = self._bindings.get(name, key[0]) != key[0]
+            if is_bound or name in self._new_names or self._store.name_taken(name):
                 name = f"{key[1]}#{key[0]}"
                 if key[1] not in (OVERFLOW_ID, UNNAMED_ID):
                     self.foreign.append(key)
-            self._names[key] = name
-            self._new_names[name] = key
+            self._call(key, name)
             self._catch_up(state)
         return state
 
@@ -108,6 +131,10 @@ class Roster:
             dump_state(state),
         )
 
+    def holds(self, key: Key) -> bool:
+        """Say whether an agent is in memory."""
+        return key in self._states
+
     def all(self) -> list[AgentState]:
         """Return every agent in memory."""
         return list(self._states.values())
@@ -131,6 +158,12 @@ class Roster:
         ]
         return iter(sorted(above, key=lambda item: item[0]))
 
+    def known(self) -> Iterable[str]:
+        """Return every published id, of agents in memory or not."""
+        if self._known is None:
+            self._known = dict.fromkeys([*self._store.agent_names(), *self._names.values()])
+        return self._known.keys()
+
     def by_name(self, name: str) -> AgentState | None:
         """Return the state of a published agent, None for an unknown id."""
         for key, known in self._names.items():
@@ -140,6 +173,12 @@ class Roster:
         if row is None:
             return None
         return self._states.get((row.owner, row.agent_id)) or self._remember(row)
+
+    def _call(self, key: Key, name: str) -> None:
+        self._names[key] = name
+        self._new_names[name] = key
+        if self._known is not None:
+            self._known[name] = None
 
     def _load(self, key: Key) -> AgentState | None:
         row = self._store.agent(key)

@@ -67,8 +67,8 @@ class TierRouter:
     ``behavioral_monitor``, ``state_file``: sources of behaviour; with both the stricter counts, with none the
     behaviour tier is 1. ``keys``: with at least one, only a state file that one of them signed is believed.
     ``expected_owner``: uid that must own the state file (default: root, this user or its directory's owner).
-    ``high_water``: path of a file (mode 0600) that remembers the highest ``(epoch, seq)`` across restarts; it
-    costs two fsyncs for each newer document that is seen. ``critical_files``: pattern -> points, in place of
+    ``high_water``: path of a file (mode 0600) that remembers the newest documents across restarts; it costs
+    two fsyncs for each newer one that is seen. ``critical_files``: pattern -> points, in place of
     ``CRITICAL_FILES``. Thresholds are the highest score of tier 1 and of tier 2. ``clock`` is for tests.
 
     Methods may be called from any thread. The caller pairs a proposal with the verdict on it. The verdict's
@@ -258,7 +258,7 @@ class TierRouter:
 
     @property
     def override(self) -> Override | None:
-        """The operator's override (``sentineld break-glass``) that is in force now, for some agents or all."""
+        """The operator's override (``sentineld break-glass``) that is in force now, for some or all agents."""
         return None if self._reader is None else self._reader.override()
 
     @property

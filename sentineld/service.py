@@ -18,7 +18,7 @@ from typing import Any
 import structlog
 
 from sentineld import clock, log, requests
-from sentineld.config import Config, options
+from sentineld.config import Config, options, tables
 from sentineld.decode import Reject
 from sentineld.errors import AccessError, ConfigError, SentineldError, StoreError
 from sentineld.explain import printable_path
@@ -28,14 +28,15 @@ from sentineld.mapping import NativeMapping
 from sentineld.monitor import NEVER_US
 from sentineld.outlet import Outlet
 from sentineld.pipeline import Outcome, Pipeline
+from sentineld.published_file import remove_leftovers
 from sentineld.rejects import Rejects
 from sentineld.sd_notify import Notifier
-from sentineld.settings import recorded_prior
+from sentineld.settings import recorded_prior, recorded_trust
 from sentineld.signals import Signals
-from sentineld.state_file import remove_leftovers
 from sentineld.statedir import Paths, resolve_paths
 from sentineld.store import Commit, Store
 from sentineld.tail import Tail, Trouble
+from sentineld.trust import Trust
 from sentineld.watch import Watch
 
 #: Paths in trouble that are counted.
@@ -46,6 +47,10 @@ _BACKLOG_BYTES = 1 << 20
 _MAX_WAIT_S = 5.0
 #: Pauses between attempts to reopen a database that failed, seconds: doubling from the first to the last.
 _FIRST_PAUSE_S, _LAST_PAUSE_S = 0.25, 5.0
+#: Least time between two attempts to watch again, microseconds.
+_REWATCH_US = SECOND_US
+#: Scans that hints ask for pause for so many times as long as the last one took.
+_SCAN_PAUSES = 4
 
 
 class Service:
@@ -73,11 +78,13 @@ class Service:
         self._pipeline: Pipeline
         self._tail: Tail
         self._intake: Intake
+        self._trust: Trust
         self._is_first_run = self._is_caught_up = False
         #: Who writes telemetry (uids), as far as the last scan and what was read since tell.
         self._owners: set[int] = set()
         # On the monotonic clock, but the deadline, which is an instant of effective time.
         self._next_scan = self._next_tick = self._next_ping = 0
+        self._earliest_scan = self._next_rewatch = 0
         self._next_deadline = NEVER_US
 
     def run(self) -> None:
@@ -158,15 +165,31 @@ class Service:
 
     def _look(self) -> None:
         # Taken before anything is looked at: what is reported from here on ends the next wait.
-        paths, needs_scan = self._watch.take()
-        if needs_scan or clock.monotonic_us() >= self._next_scan:
-            if not self._watch.is_healthy():
-                self._tell_watch(self._watch.restart())
+        hints = self._watch.take()
+        self._tail.incidents += hints.incidents
+        for problem in hints.problems:
+            self._tell_watch(problem)
+        if hints.needs_scan or self._is_watch_renewed():
+            self._next_scan = min(self._next_scan, self._earliest_scan)
+        began = clock.monotonic_us()
+        if began >= self._next_scan:
             self._scan()
+            # Whoever provokes scans gets a part of our time, not all of it.
+            now = clock.monotonic_us()
+            self._earliest_scan = now + _SCAN_PAUSES * (now - began)
             return
-        for path in paths:
-            if os.path.dirname(path) != self.paths.requests:
-                self._tail.notice(path)
+        for path in hints.paths:
+            self._tail.notice(path)
+
+    def _is_watch_renewed(self) -> bool:
+        """Start the watch anew where its thread is dead; True if it lives again."""
+        now = clock.monotonic_us()
+        if self._watch.is_healthy() or now < self._next_rewatch:
+            return False
+        self._next_rewatch = now + _REWATCH_US
+        problem = self._watch.restart()
+        self._tell_watch(problem)
+        return not problem
 
     def _beat(self) -> bool:
         """Do what is due by time; False once the daemon should stop."""
@@ -179,6 +202,7 @@ class Service:
         # Work was committed: the storage works.
         self._outlet.faults.discard("storage")
         self._pause_s = _FIRST_PAUSE_S
+        self._outlet.look_at_log()
         if now >= self._outlet.next_heartbeat or self._outlet.word != self._status():
             self._outlet.write_log()
             self._publish()
@@ -244,7 +268,7 @@ class Service:
                 max_files=self.config.limits.files,
             )
             tail.restore(store.sources(with_gone=False), meta.last_scan)
-            self._intake = Intake(tail, NativeMapping())
+            self._intake = Intake(tail, NativeMapping(), self._trust)
             self._is_first_run, self._is_caught_up = meta.has_history, False
             self._next_tick = self._next_scan = 0
             self._next_deadline = NEVER_US
@@ -257,7 +281,13 @@ class Service:
             store.close()
 
     def _make_watch(self) -> Watch:
-        watch = Watch([*self._directories(), self.paths.requests], self._signals.wake)
+        watch = Watch(
+            self._directories(),
+            self._signals.wake,
+            self._tail.followed,
+            clock.now_us,
+            inboxes=[self.paths.requests],
+        )
         self._tell_watch(watch.start())
         return watch
 
@@ -369,7 +399,8 @@ class Service:
 
     def _publish(self, *, status: str = "", is_numbered: bool = False) -> None:
         word = status or self._status()
-        self._outlet.publish(word, self._pipeline.roster.demoted(), is_numbered=is_numbered)
+        roster = self._pipeline.roster
+        self._outlet.publish(word, roster.demoted(), roster.known, is_numbered=is_numbered)
 
     def _status(self) -> str:
         # A document that says that it could not be written would be a contradiction.
@@ -394,10 +425,12 @@ class Service:
 
     def _record_settings(self, recorded: str) -> None:
         settings = self.config.decision_settings()
+        self._trust = recorded_trust(settings)
         text = json.dumps(settings, sort_keys=True)
         if text != recorded:
             self._store.commit(Commit("settings", clock.now_us(), document=settings, settings=text))
             self._pipeline.set_prior(self.config.prior())
+        self._pipeline.bind(self._trust.bindings)
 
     def _reload(self) -> None:
         self._outlet.notifier.send("RELOADING=1", f"MONOTONIC_USEC={clock.monotonic_us()}")
@@ -407,6 +440,7 @@ class Service:
                 raise ConfigError(
                     "state_dir and state.file cannot change while the daemon runs", hint="restart it"
                 )
+            config.trust()
             publisher = self._outlet.make_publisher(config)
         except SentineldError as error:
             self._log.error(
@@ -418,6 +452,7 @@ class Service:
         self.config, self._outlet.publisher = config, publisher
         log.configure(config.log.level, config.log.format)
         self._record_settings(self._store.meta().settings)
+        self._intake.trust = self._trust
         self._pipeline.roster.agents_per_owner = config.limits.agents_per_owner
         self._tail.directories = self._directories()
         self._tail.line_bytes, self._tail.max_files = config.limits.line_bytes, config.limits.files
@@ -438,13 +473,13 @@ def _request_document(request: requests.Request) -> dict[str, Any]:
 
 
 def _differences(old: Config, new: Config) -> Iterator[str]:
-    for option in options():
+    for key in [*(option.key for option in options()), *(table.key for table in tables())]:
         before: Any = old
         after: Any = new
-        for name in option.key.split("."):
+        for name in key.split("."):
             before, after = getattr(before, name), getattr(after, name)
         if before != after:
-            yield option.key
+            yield key
 
 
 def _published_epoch(path: str) -> int:

@@ -6,6 +6,7 @@ import msgspec
 
 from sentineld.config import Config, DetectionOptions, Duration, IntegrityOptions, RecoveryOptions
 from sentineld.step import Prior
+from sentineld.trust import Trust
 
 
 def recorded_prior(document: dict[str, Any], config: Config) -> Prior:
@@ -17,6 +18,12 @@ def recorded_prior(document: dict[str, Any], config: Config) -> Prior:
     return msgspec.structs.replace(
         config, detection=detection, recovery=recovery, integrity=integrity
     ).prior()
+
+
+def recorded_trust(document: dict[str, Any]) -> Trust:
+    """Build the trust rules that recorded settings describe."""
+    # A database that an older version wrote knows of none.
+    return Trust.from_plain(document.get("trust", {}))
 
 
 def _duration(_kind: type, value: Any) -> Duration:  # noqa: ANN401 (msgspec's hook)

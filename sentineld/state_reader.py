@@ -138,7 +138,7 @@ class _Watched(Generic[T]):
         return snapshot.content
 
     def _refresh(self, status: os.stat_result) -> _Snapshot[T]:
-        """Read the file again. A refusal is remembered like content: the same bytes would be refused again."""
+        """Read the file again. A refusal is remembered too: the same bytes would be refused again."""
         with self._lock:
             if self._snapshot is not None and self._snapshot.is_still(status):
                 # Another thread read it while this one waited.
@@ -215,7 +215,7 @@ class StateReader:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Sentences on what does not change a tier but weakens it, and on an override, in force or ignored."""
+        """Sentences on what does not change a tier but weakens it, and on an override, obeyed or ignored."""
         found = list(self._mark.warnings)
         if not self._keys:
             found.insert(

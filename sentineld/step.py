@@ -203,6 +203,27 @@ def elapse(state: AgentState, prior: Prior, at_us: int, drafts: list[Draft]) -> 
         state.clock_us = at_us
 
 
+def shift(state: AgentState, delta_us: int, at_us: int) -> None:
+    """Move the agent's past by ``delta_us``: the wall clock was set by that much and shows ``at_us`` now.
+
+    How long ago everything was stays as it was, to a bucket's width. The end of a pin stays where the operator
+    put it. An agent that has met the new time already moves no further than to ``at_us``.
+    """
+    width = state.profile.window.bucket_us
+    delta_us = min(delta_us, at_us - state.clock_us) // width * width
+    if delta_us <= 0 <= at_us - state.clock_us:
+        return
+    state.profile.window.shift(delta_us // width)
+    state.clock_us += delta_us
+    state.last_activity_us += delta_us
+    standing = state.standing
+    standing.since_us += delta_us
+    if standing.quiet_since_us is not None:
+        standing.quiet_since_us += delta_us
+    if standing.grace_until_us is not None:
+        standing.grace_until_us += delta_us
+
+
 def charge(state: AgentState, prior: Prior, incident: Incident, drafts: list[Draft]) -> None:
     """Charge the agent with an incident; a decision that follows is appended to ``drafts``."""
     at_us = max(incident.at_us, state.clock_us)

@@ -126,8 +126,8 @@ class Commit:
     """Everything that one transaction changes.
 
     ``sources`` are pairs of (the position that the database must still hold, the source's new state).
-    ``kind`` is what the input was: ``read``, ``tick``, ``wish``, ``settings`` or ``publish``; all but the
-    last are kept for ``replay --as-observed``, with ``document`` and the parts that were read.
+    ``kind`` is what the input was: ``read``, ``tick``, ``wish``, ``clock``, ``settings`` or ``publish``; all
+    but the last are kept for ``replay --as-observed``, with ``document`` and the parts that were read.
     """
 
     kind: str
@@ -146,6 +146,8 @@ class Commit:
     incidents: Sequence[Incident] = ()
     request_id: str = ""
     clock_us: int = 0
+    #: By how much the wall clock was set; then ``clock_us`` is what it shows now.
+    shift_us: int = 0
     last_scan_us: int = 0
     is_history_done: bool = False
     logged_no: int = 0
@@ -286,6 +288,8 @@ class Store:
                 "INSERT INTO decision(decision_no, name, document) VALUES (?, ?, ?)",
                 [(d.decision_no, d.agent_id, json.dumps(d.to_dict())) for d in commit.decisions],
             )
+            if commit.shift_us:
+                self._db.execute("UPDATE source SET look_us = look_us + ?", (commit.shift_us,))
             self._write_types(commit.event_types)
             self._write_seen(commit.seen)
             self._db.executemany("INSERT OR IGNORE INTO writer VALUES (?, ?)", commit.writers)
@@ -297,7 +301,8 @@ class Store:
                 )
             self._db.execute(
                 "UPDATE meta SET seq = seq + ?, decision_no = max(decision_no, ?), "
-                "logged_no = max(logged_no, ?), clock = max(clock, ?), last_scan = max(last_scan, ?), "
+                "logged_no = max(logged_no, ?), clock = max(clock + ?, ?), "
+                "last_scan = max(last_scan + ?, ?), "
                 "has_history = has_history AND NOT ?, events = events + ?, "
                 "tool_calls = tool_calls + ?, settings = CASE WHEN ? = '' THEN settings ELSE ? END, "
                 "troubles = coalesce(?, troubles)",
@@ -305,7 +310,9 @@ class Store:
                     int(commit.bumps_seq),
                     commit.decisions[-1].decision_no if commit.decisions else 0,
                     commit.logged_no,
+                    commit.shift_us,
                     commit.clock_us,
+                    commit.shift_us,
                     commit.last_scan_us,
                     commit.is_history_done,
                     commit.events,

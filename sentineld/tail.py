@@ -457,6 +457,22 @@ class Tail:
             for oldest in self._away.pop(next(iter(self._away))):
                 self._end(oldest)
 
+    def followed(self, path: str, inode: Inode | None) -> str:
+        """Name the file that is followed, by its inode or (None) by its path; empty where there is none.
+
+        A document counts once it has been read; a file that is left alone for a moment counts.
+        """
+        if kind_of(path) == DOCUMENT:
+            document = self._documents.get(path)
+            signature = "" if document is None else document.source.signature
+            is_it = inode is None or signature.startswith(f"{inode[0]}:{inode[1]}:")
+            return signature if is_it else ""
+        key = inode or self._inode_of.get(path, (0, 0))
+        file = self._files.get(key)
+        if file is not None:
+            return str(file.source.id)
+        return f"{key[0]}:{key[1]}" if key in self._suspects else ""
+
     def close(self) -> None:
         """Close every descriptor."""
         for file in self._open.values():

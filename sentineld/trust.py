@@ -146,7 +146,7 @@ class Trust:
         return known
 
     def apply(self, rows: Rows, path: str, owner: int) -> None:
-        """Give every row of a file the agent that it is charged to; ``rows.forged`` keeps what was claimed."""
+        """Give every row of a file the agent that answers for it; ``rows.forged`` keeps what was claimed."""
         if not self or not rows.agent_ids:
             return
         belief = self.belief(path, owner)

@@ -95,6 +95,12 @@ class Window:
             bucket += 1
         return bucket
 
+    def shift(self, buckets: int) -> None:
+        """Move everything by a number of buckets (negative: back), as if it had happened then."""
+        self.newest += buckets if self.newest != -EMPTY else 0
+        self.oldest += buckets if self.oldest != EMPTY else 0
+        self.buckets = {number + buckets: cell for number, cell in self.buckets.items()}
+
     def clear(self) -> None:
         """Forget everything counted; the window's place in time stays."""
         self.buckets.clear()

@@ -40,6 +40,8 @@ def toml(option: Option, value: str) -> str:
 
 def example(option: Option) -> str:
     text = option.example
+    if isinstance(text, bool):
+        return str(text).lower()
     if isinstance(text, list):
         return "[" + ", ".join(f'"{item}"' for item in text) + "]"
     return f'"{text}"' if isinstance(text, str) else str(text)
@@ -101,7 +103,9 @@ def test_the_environment_overrides_the_file_and_flags_override_that(option, writ
 def test_every_option_is_read_by_something(option):
     name = option.key.rpartition(".")[2]
     code = "\n".join(path.read_text() for path in (ROOT / "sentineld").rglob("*.py"))
-    used = re.findall(rf"(?:config|detection|state|telemetry|recovery|limits|log|self)\.{name}\b", code)
+    used = re.findall(
+        rf"(?:config|detection|state|telemetry|recovery|identity|limits|log|self)\.{name}\b", code
+    )
 
     assert used, option.key
 

@@ -36,6 +36,7 @@ FLOORS = {
     "visible": 1,
     "clock": 2,
     "identity": 2,
+    "inotify": 2,
     "watch": 2,
     "tail": 2,
     "store": 2,

@@ -5,6 +5,8 @@ missing or stale, 75 another daemon, 77 no permission, 78 configuration.
 """
 
 import gc
+import io
+import json
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -12,12 +14,15 @@ from importlib import import_module
 from typing import Any, TypeVar
 
 import click
-import msgspec
 
 from sentineld.config import Config, load_config
 from sentineld.errors import SentineldError, UsageError
 from sentineld.paths import default_config_file
 from sentineld.statedir import Paths, resolve_paths
+from sentineld.visible import ascii_json, visible
+
+#: Characters shown of an error: it may quote what somebody passed on from an agent.
+_MAX_ERROR = 4000
 
 #: Every command and the module that holds it.
 COMMANDS = {
@@ -116,8 +121,8 @@ def spare_the_collector() -> None:
 
 
 def print_json(document: object) -> None:
-    """Print one JSON document on stdout."""
-    click.echo(msgspec.json.format(msgspec.json.encode(document, enc_hook=str), indent=2))
+    """Print one JSON document on stdout, in ASCII: what agents supplied moves no terminal's cursor."""
+    click.echo(ascii_json(json.dumps(document, indent=2, default=str)))
 
 
 def _existing_default() -> str | None:
@@ -130,14 +135,17 @@ def _existing_default() -> str | None:
 
 def fail(error: SentineldError) -> int:
     """Show an error and return its exit code."""
-    click.echo(f"error: {error}", err=True)
+    click.echo(f"error: {visible(str(error), _MAX_ERROR)}", err=True)
     if error.hint:
-        click.echo(f"try: {error.hint}", err=True)
+        click.echo(f"try: {visible(error.hint, _MAX_ERROR)}", err=True)
     return error.exit_code
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run one command; returns the exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Agents choose letters that the terminal's encoding may lack.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         result = cli.main(list(arguments), prog_name="sentineld", standalone_mode=False)
     except SentineldError as error:

@@ -7,9 +7,11 @@ import click
 import msgspec
 
 from sentineld.cli.app import common, configuration, daemon_paths, print_json
-from sentineld.config import Config, key_file_path, options
+from sentineld.clock import now_us
+from sentineld.config import Config, options
 from sentineld.errors import ConfigError, SentineldError
-from sentineld.state_file import load_key
+from sentineld.keyring import reader_keys, signing_key
+from sentineld.keys import expiry_warning
 from sentineld.statedir import check_apart
 
 
@@ -54,12 +56,21 @@ def _problems(config: Config) -> list[dict[str, Any]]:
         elif not os.access(path, os.R_OK | os.X_OK):
             found.append(_problem("warning", f"telemetry directory {path} is not readable", f"ls -ld {path}"))
     try:
+        config.trust()
+    except ConfigError as error:
+        found.append(_problem("error", str(error), error.hint))
+    try:
         check_apart(daemon_paths(config), [os.path.abspath(path) for path in config.telemetry.directories])
     except ConfigError as error:
         found.append(_problem("error", str(error), error.hint))
-    if config.state.key_file:
-        try:
-            load_key(key_file_path(config, os.environ), config.state.key_id)
-        except ConfigError as error:
-            found.append(_problem("error", str(error), error.hint))
+    now = now_us()
+    try:
+        key = signing_key(config, os.environ, now)
+        reader_keys(config, os.environ)
+    except ConfigError as error:
+        found.append(_problem("error", str(error), error.hint))
+    else:
+        warning = "" if key is None else expiry_warning(key.key_id, key.not_after_us, now)
+        if warning:
+            found.append(_problem("warning", warning, "sentineld keygen; docs/state-file.md has the steps"))
     return found

@@ -9,7 +9,7 @@ from typing import Any
 import click
 import msgspec
 
-from sentineld import log
+from sentineld import clock, log
 from sentineld.cli.app import common, configuration, daemon_paths, print_json, spare_the_collector
 from sentineld.config import Config, Duration, parse_duration
 from sentineld.errors import AccessError, ConfigError, UsageError
@@ -80,6 +80,7 @@ def run(
     os.umask(os.umask(0o077) | 0o022)
     prepare(paths)
     log.configure(config.log.level, config.log.format)
+    log.catch_strays(clock.monotonic_us)
     with hold_lock(paths) as lock:
         # Faults that an operator must mend show here, on the terminal, and not in a log behind it.
         service = Service(config, paths, os.environ, load)
@@ -111,7 +112,13 @@ def _settled(config: Config, base: str) -> Config:
         )
     directories = [os.path.abspath(os.path.join(base, path)) for path in config.telemetry.directories]
     state = msgspec.structs.replace(
-        config.state, file=_absolute(config.state.file, base), key_file=_absolute(config.state.key_file, base)
+        config.state,
+        file=_absolute(config.state.file, base),
+        key_file=_absolute(config.state.key_file, base),
+        keys={
+            key_id: {**entry, "file": _absolute(entry["file"], base)}
+            for key_id, entry in config.state.keys.items()
+        },
     )
     settled = msgspec.structs.replace(
         config,

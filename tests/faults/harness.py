@@ -17,12 +17,14 @@ Numbers of our own: LOG (the decision log tells of nothing that was not committe
 TOLD (a refused fsync is told).
 """
 
+import atexit
 import base64
 import json
 import os
 import random
 import re
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -52,9 +54,9 @@ FLOODING = "scraper"
 #: Event types that carry an event's number; the database counts at most 512 types by name.
 NUMBERS = 110
 #: Bytes that each record is padded with, so that one batch holds few of them and a run has many batches.
-PAD = 60_000
+PAD = 180_000
 ROUNDS = 3
-RECORDS = 32
+RECORDS = 10
 CONFIG = """
 [telemetry]
 rescan_interval = "200ms"
@@ -167,6 +169,82 @@ def committed_version(database: Path) -> tuple[int, int] | None:
         return None
 
 
+def environment(package: Path) -> dict[str, str]:
+    """Return the environment of a run that is told everything by its arguments."""
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("SENTINELD_")}
+    for name in ("NOTIFY_SOCKET", "STATE_DIRECTORY", "RUNTIME_DIRECTORY"):
+        clean.pop(name, None)
+    return {**clean, "PYTHONPATH": str(package), "OPENBLAS_NUM_THREADS": "1"}
+
+
+class Forker:
+    """A process that has imported one package, see `forker.py`; runs are forked off it, one at a time."""
+
+    def __init__(self, package: Path) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("forker.py"))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment(package),
+        )
+
+    def fork(self, place: "Place", *, is_traced: bool) -> "Run":
+        job = {
+            "argv": place.argv("--once"),
+            "cwd": str(place.base),
+            "output": str(place.base / "output"),
+            "is_traced": is_traced,
+        }
+        print(json.dumps(job), file=self._process.stdin, flush=True)
+        return Run(self, int(self.answer()))
+
+    def answer(self) -> str:
+        line = self._process.stdout.readline()
+        assert line, "the process that runs are forked off has ended"
+        return line
+
+    def close(self) -> None:
+        self._process.stdin.close()
+        self._process.stdout.close()
+        self._process.wait(10)
+
+
+@dataclass
+class Run:
+    """One run that was forked."""
+
+    _forker: Forker
+    pid: int
+
+    def let_go(self, tracer: subprocess.Popen[bytes]) -> None:
+        """Let a stopped run begin, once it is traced."""
+        while True:
+            status = Path(f"/proc/{self.pid}/status").read_text()
+            if "State:\tt" in status or "State:\tT" in status:
+                if "TracerPid:\t0\n" not in status:
+                    break
+                assert tracer.poll() is None, "strace cannot attach"
+            time.sleep(0.001)
+        os.kill(self.pid, signal.SIGCONT)
+
+    def wait(self) -> int:
+        """Wait for its end, at most 30 s; return its exit code, or the negative number of its signal."""
+        alarm = threading.Timer(30, os.kill, (self.pid, signal.SIGABRT))
+        alarm.start()
+        try:
+            return os.waitstatus_to_exitcode(int(self._forker.answer()))
+        finally:
+            alarm.cancel()
+
+
+@cache
+def forker(package: Path) -> Forker:
+    made = Forker(package)
+    atexit.register(made.close)
+    return made
+
+
 class Place:
     """One telemetry directory and one state directory. ``package`` is where the program is imported from."""
 
@@ -199,14 +277,8 @@ class Place:
     def journal(self) -> Path:
         return self.state_dir / "decisions.jsonl"
 
-    def environment(self) -> dict[str, str]:
-        clean = {key: value for key, value in os.environ.items() if not key.startswith("SENTINELD_")}
-        for name in ("NOTIFY_SOCKET", "STATE_DIRECTORY", "RUNTIME_DIRECTORY"):
-            clean.pop(name, None)
-        return {**clean, "HOME": str(self.base), "PYTHONPATH": str(self.package), "OMP_NUM_THREADS": "1"}
-
     def argv(self, *options: str) -> list[str]:
-        command = [sys.executable, "-m", "sentineld", "run", *options, "--config", "sentineld.toml"]
+        command = ["run", *options, "--config", "sentineld.toml"]
         return [*command, "--telemetry", str(self.telemetry), "--state-dir", str(self.state_dir)]
 
     # What agents do.
@@ -222,14 +294,14 @@ class Place:
                 file.write(data[len(data) * number // pieces : len(data) * (number + 1) // pieces])
 
     def records(self, agent: str, count: int, *, pad: int = 0, is_flood: bool = False) -> list[dict]:
-        """Make records; half of them carry their number in their type, the others are what is judged."""
+        """Make records that carry their number in their type; of a flood every fifth, the others are what is judged."""
         made = []
         for _ in range(count):
             number = self.numbers[agent]
             self.numbers[agent] += 1
-            kind = f"{agent}.{number // 2 % NUMBERS}"
-            if number % 2:
-                kind = ("file_write", "network_request")[number // 2 % 2] if is_flood else "model_call"
+            kind = f"{agent}.{number % NUMBERS}"
+            if is_flood and number % 5:
+                kind = ("file_write", "network_request")[number % 2]
             note = base64.b64encode(random.Random(number).randbytes(pad * 3 // 4)).decode() if is_flood else "x" * pad
             made.append(
                 {"type": kind, "source": agent, "timestamp": round(time.time(), 3), "data": {"note": note}}
@@ -274,75 +346,73 @@ class Place:
 
     # Runs.
 
-    def calm(self) -> subprocess.CompletedProcess[str]:
+    def calm(self) -> None:
         """Run once, undisturbed, and expect success within the time that a restart may take."""
         began = time.monotonic()
-        with self.watcher:
-            done = subprocess.run(
-                self.argv("--once"),
-                capture_output=True,
-                text=True,
-                env=self.environment(),
-                cwd=self.base,
-                timeout=40,
-                check=False,
-            )
-        check("INV9", done.returncode == 0, f"the restart failed: {done.stderr[-2000:]}")
+        code, told = self.run()
+        check("INV9", code == 0, f"the restart failed: {told[-2000:]}")
         check("INV9", time.monotonic() - began < 10, "the restart took more than 10 s")
-        return done
 
-    def traced(self, *options: str) -> subprocess.CompletedProcess[str]:
-        """Run once under strace; the trace is in the file ``trace``."""
-        command = ["strace", "--seccomp-bpf", "-f", "-qq", "-y", "-s", "0", "-o", "trace", *options]
+    def run(self, *strace: str) -> tuple[int, str]:
+        """Run once, under strace where its options are given; return (exit code or -signal, what was told).
+
+        The trace is in the file ``trace``.
+        """
         with self.watcher:
-            return subprocess.run(
-                [*command, *self.argv("--once")],
-                capture_output=True,
-                text=True,
-                env=self.environment(),
-                cwd=self.base,
-                timeout=40,
-                check=False,
-            )
+            run = forker(self.package).fork(self, is_traced=bool(strace))
+            if strace:
+                command = ["strace", "-qq", "-y", "-s", "0", "-o", str(self.base / "trace"), *strace]
+                with subprocess.Popen([*command, "-p", str(run.pid)], stderr=subprocess.DEVNULL) as tracer:
+                    run.let_go(tracer)
+                    code = run.wait()
+            else:
+                code = run.wait()
+        return code, (self.base / "output").read_text(errors="replace")
 
     def disturbed(self, fault: Fault) -> bool:
         """Run once with a fault; say whether it struck. A refused fsync must be told."""
         inject = f"inject={fault.syscall}:{fault.action}:when={fault.k}"
-        done = self.traced("-e", f"trace={fault.syscall}", "-e", inject)
+        code, told = self.run("-e", f"trace={fault.syscall}", "-e", inject)
         trace = (self.base / "trace").read_text(errors="replace")
-        has_struck = done.returncode in (-9, 137) if fault.is_kill else "(INJECTED)" in trace
+        has_struck = code == -signal.SIGKILL if fault.is_kill else "(INJECTED)" in trace
         if has_struck and not fault.is_kill and fault.syscall == "fsync":
-            is_told = done.returncode != 0 or re.search(r'"level": ?"(warning|error)"', done.stderr)
-            check("TOLD", is_told, f"{fault}: exit {done.returncode}, and nothing on stderr")
+            is_told = code != 0 or re.search(r'"level": ?"(warning|error)"', told)
+            check("TOLD", is_told, f"{fault}: exit {code}, and no warning")
         return has_struck
 
     def db(self) -> sqlite3.Connection:
         return sqlite3.connect(f"file:{self.database}?mode=ro", uri=True, timeout=5)
 
 
-@cache
-def population(base: Path) -> dict[int, dict[str, list[int]]]:
-    """Count, in a run that nobody disturbs, the calls by which state reaches the disk, round by round.
+@dataclass(frozen=True)
+class Reference:
+    """The workload undisturbed, by round: the calls by which state reaches the disk, and the decisions."""
 
-    Returns round -> syscall -> the ordinals of its calls that touch the state directory.
-    """
-    place, found = Place(base), {}
+    calls: dict[int, dict[str, list[int]]]
+    decisions: dict[int, list[tuple[str, int, int, str]]]
+
+
+@cache
+def reference_run(base: Path) -> Reference:
+    """Run the workload with nothing but a trace; the ordinals of calls are of those on the state directory."""
+    place, reference = Place(base), Reference({}, {})
     for number in range(1, ROUNDS + 1):
         place.write_round(number)
-        done = place.traced("-e", "trace=" + ",".join(ACTIONS))
-        assert done.returncode == 0, done.stderr
-        found[number] = persistence_calls(place)
-    assert_invariants(place)
-    reference = decisions_of(place)
-    assert {(name, new) for name, _, new, _ in reference} >= {(FLOODING, 3), ("biller", 2)}
-    return found
+        code, told = place.run("-e", "trace=" + ",".join(ACTIONS))
+        assert code == 0, told
+        assert_invariants(place)
+        reference.calls[number] = persistence_calls(place)
+        reference.decisions[number] = decisions_of(place)
+    assert_replays(place)
+    assert (FLOODING, 2, 3, "detected") in reference.decisions[ROUNDS]
+    return reference
 
 
 def persistence_calls(place: Place) -> dict[str, list[int]]:
     seen: Counter[str] = Counter()
     calls: dict[str, list[int]] = {name: [] for name in ACTIONS}
     for line in (place.base / "trace").read_text(errors="replace").splitlines():
-        match = re.match(r"\d+ +(\w+)\(", line)
+        match = re.match(r"(\w+)\(", line)
         if match and match[1] in ACTIONS:
             seen[match[1]] += 1
             if str(place.state_dir) in line:
@@ -377,23 +447,24 @@ def series(
 
     Whatever was found in a place ends that place: what follows from a violation is not counted again.
     """
-    calls = population(directory / "calm")
+    reference = reference_run(directory / "calm")
     rng = random.Random(seed)
     tally = Tally()
     while tally.runs < faults and len(tally.violations) < enough:
-        place = Place(directory / "place", package)
-        for number in range(1, ROUNDS + 1):
-            fault = draw(rng, calls[number])
-            try:
+        place, done = Place(directory / "place", package), []
+        try:
+            for number in range(1, ROUNDS + 1):
                 place.write_round(number)
+                fault = draw(rng, reference.calls[number])
+                done.append(str(fault))
                 tally.runs += 1
                 tally.struck += place.disturbed(fault)
                 assert_sound(place)
                 place.calm()
-                assert_invariants(place)
-            except (Violation, subprocess.TimeoutExpired) as violation:
-                tally.violations.append(f"{violation} [seed {seed}, round {number}, {fault}]")
-                break
+                assert_invariants(place, reference=reference.decisions[number])
+            assert_replays(place)
+        except Violation as violation:
+            tally.violations.append(f"{violation} [seed {seed}, {', '.join(done)}]")
     return tally
 
 
@@ -418,7 +489,6 @@ def assert_sound(place: Place) -> None:
         check("INV7", not db.execute("PRAGMA foreign_key_check").fetchall(), "foreign_key_check")
         known = dict(db.execute("SELECT decision_no, document FROM decision"))
         check("INV7", sorted(known) == list(range(1, len(known) + 1)), "decision numbers are not dense")
-        _check_positions(place, db)
         _check_brackets(db)
     ids = {json.loads(text)["decision_id"] for text in known.values()}
     check("INV8", place.watcher.demotions <= ids, f"visible, then gone: {place.watcher.demotions - ids}")
@@ -444,6 +514,7 @@ def assert_invariants(place: Place, *, reference: list | None = None) -> None:
         tiers = dict(db.execute("SELECT name, tier FROM agent"))
         pending = db.execute("SELECT count(*) FROM request").fetchone()[0]
         epoch, seq, logged_no = db.execute("SELECT epoch, seq, logged_no FROM meta").fetchone()
+        _check_positions(place, db)
     check("INV2", set(tiers) == set(place.by_agent), f"agents {sorted(tiers)}")
     check("INV1", pending == place.wished, f"{pending} of {place.wished} wishes")
     check("INV1", _events(place) == place.by_agent, f"events {_events(place)}, written {place.by_agent}")
@@ -461,7 +532,6 @@ def assert_invariants(place: Place, *, reference: list | None = None) -> None:
     got = decisions_of(place)
     if reference is not None:
         check("INV10", sorted(got) == sorted(reference), f"decided {got}, undisturbed {reference}")
-    _check_replay(place)
 
 
 def decisions_of(place: Place) -> list[tuple[str, int, int, str]]:
@@ -471,7 +541,7 @@ def decisions_of(place: Place) -> list[tuple[str, int, int, str]]:
     return [(row["agent_id"], row["from_tier"], row["to_tier"], row["cause"]) for row in rows]
 
 
-def _check_replay(place: Place) -> None:
+def assert_replays(place: Place) -> None:
     """What the database says was read, judged anew from the files, gives the same decisions to the digit."""
     with Store.open_readonly(str(place.database)) as recorded:
         again = replay_as_observed([str(place.telemetry)], recorded, Config())

@@ -23,7 +23,7 @@ from sentineld.explain import decide
 from sentineld.mapping import Rows
 from sentineld.monitor import BehavioralMonitor
 from sentineld.policy import Policy
-from sentineld.step import Pardon, Pin, Prior, Unpin, dump_state, load_state, new_state, step
+from sentineld.step import Pardon, Pin, Prior, Unpin, dump_state, load_state, new_state, shift, step
 from sentineld.window import BUCKETS, Window
 
 S = 1_000_000
@@ -329,6 +329,44 @@ def test_forgiven_events_never_demote_again(steps, grace_s):
     assert [draft.change.cause for draft in after if draft.change.at_us >= end][:1] == ["pardoned"]
     assert all(draft.change.cause != "detected" for draft in after if draft.change.at_us > end)
     assert before == after[: len(before)]
+
+
+@settings(max_examples=80, deadline=None)
+@given(STEPS, STEPS, POLICIES, st.sampled_from([-30, -1, 1, 5000]), st.integers(0, 9_000_000))
+def test_a_clock_that_is_set_changes_no_decision(before, after, policy, buckets, fraction):
+    # What comes after the step comes as if the clock had always stood there: pins end by the clock itself.
+    prior = Prior(SMALL, policy)
+    items = [item for item in inputs_of([*before, *after]) if not isinstance(item, Pin)]
+    first, second = items[: len(before)], items[len(before) :]
+    now = max([time_of(item) for item in [*first, Tick(T0)]])
+    delta = buckets * SMALL.bucket_us
+
+    _, expected = run(prior, [*first, Tick(now)], second)
+    moved, drafts = run(prior, [*first, Tick(now)])
+    count = len(drafts)
+    shift(moved, delta + fraction if delta > 0 else delta, now + delta + (fraction if delta > 0 else 0))
+    for item in second:
+        if isinstance(item, tuple):
+            at = (item[0] + delta, *item[1:])
+        else:
+            at = replace(item, at_us=item.at_us + delta)
+        moved, found = step(moved, prior, [at])
+        drafts += found
+
+    seen = [(d.change.cause, d.change.to_tier, d.change.at_us) for d in drafts]
+    wanted = [
+        (d.change.cause, d.change.to_tier, d.change.at_us + (delta if n >= count else 0))
+        for n, d in enumerate(expected)
+    ]
+    assert seen == wanted
+
+
+def test_an_agent_that_has_met_the_new_time_does_not_move_beyond_it():
+    prior = Prior(SMALL, Policy())
+    state, _ = run(prior, [observation(T0 + 3600 * S, FILE, 0, 1)])
+    before = dump_state(state)
+    shift(state, 3600 * S, T0 + 3600 * S)
+    assert dump_state(state) == before
 
 
 # Explanations.

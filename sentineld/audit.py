@@ -1,0 +1,89 @@
+"""Audit: reads again, a little at a time, what was read before, and finds what has been changed since.
+
+Every whole block before a file's position is hashed again after the file changed (by its ctime, which nobody
+can set back) and once after a start. Files take turns of ``_TURN_BYTES``; those that changed without growing
+come first. One scan hashes ``SCAN_BYTES`` at most, over all files.
+
+Promised: a change anywhere in what was read, made while the daemon runs or is down, is found after at most
+(the size of all files that changed, or of all files after a start) / ``SCAN_BYTES`` scans. The first 1 KiB
+and the last block before the position are besides compared before every read.
+
+Not promised: a change that is undone before its turn comes; one through a writable mapping, made after the
+page was last written back and the file read again (its ctime may stay); one on kernels before 6.13 within
+the same clock tick (4 ms) as a look at the file.
+"""
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+from sentineld.identity import BLOCK_BYTES, Source, linked
+
+#: Bytes that are hashed again in one scan, over all files.
+SCAN_BYTES = 16 << 20
+_TURN_BYTES = 1 << 20
+
+Inode = tuple[int, int]
+
+
+@dataclass(slots=True)
+class _Pass:
+    """One reading of everything that was read of a source before the pass began."""
+
+    source_id: int
+    ctime_ns: int
+    end: int
+    chain: bytes
+    at: int = 0
+    so_far: bytes = b""
+
+
+@dataclass(slots=True)
+class Audit:
+    """The files whose past has to be read again, in turn."""
+
+    _due: OrderedDict[Inode, _Pass | None] = field(default_factory=OrderedDict)
+    #: The ctime of every file when its last complete pass began, nanoseconds.
+    _passed: dict[Inode, int] = field(default_factory=dict)
+
+    def note(self, key: Inode, source: Source, ctime_ns: int, *, is_urgent: bool) -> None:
+        """Take note of a look at a file: it is due if it changed since its last pass."""
+        if source.pos < BLOCK_BYTES or not source.chain or self._passed.get(key) == ctime_ns:
+            return
+        if key not in self._due:
+            self._due[key] = None
+            if is_urgent:
+                self._due.move_to_end(key, last=False)
+
+    def forget(self, key: Inode) -> None:
+        """Leave a file alone: it is followed no longer, or became another one."""
+        self._due.pop(key, None)
+        self._passed.pop(key, None)
+
+    def next_due(self) -> Inode | None:
+        """Return the file whose turn it is."""
+        return next(iter(self._due), None)
+
+    def skip(self, key: Inode) -> None:
+        """Give up on a file that cannot be read now; its next change makes it due again."""
+        self._due.pop(key, None)
+
+    def turn(self, key: Inode, source: Source, fd: int, ctime_ns: int) -> tuple[int, bool]:
+        """Hash a piece of a file again: (bytes read, whether it is as it was). Raises ``OSError``.
+
+        A file that is not as it was is due no longer.
+        """
+        current = self._due[key]
+        if current is None or current.source_id != source.id:
+            current = _Pass(source.id, ctime_ns, source.pos // BLOCK_BYTES, source.chain)
+            self._due[key] = current
+        began = current.at
+        while current.at < current.end and (current.at - began) * BLOCK_BYTES < _TURN_BYTES:
+            current.so_far, current.at = linked(fd, current.so_far, current.at, current.end)
+        # A hole takes a jump, and counts as one.
+        length = min((current.at - began) * BLOCK_BYTES, 2 * _TURN_BYTES)
+        if current.at < current.end:
+            self._due.move_to_end(key)
+            return length, True
+        del self._due[key]
+        self._passed[key] = current.ctime_ns
+        return length, current.so_far == current.chain

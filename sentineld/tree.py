@@ -1,0 +1,66 @@
+"""Tree: which names below a telemetry directory carry telemetry, and how the directory is searched.
+
+No link is followed, on no level; the depth is bounded; a large directory is listed in pieces.
+"""
+
+import os
+import re
+from collections.abc import Callable, Iterator
+
+from sentineld.evidence import Trouble, os_trouble
+
+LINES, DOCUMENT = "jsonl", "json"
+
+#: Names that carry telemetry: ``x.jsonl`` and ``x.json``, and rotated ``x.jsonl.1``, ``x.jsonl-20260101``.
+_LINES_NAME = re.compile(r"\.jsonl(?P<rotation>[.-][0-9][0-9TZ_.:-]*)?\Z")
+_MAX_DEPTH = 32
+#: Names that are listed without a pause.
+_PIECE = 1024
+
+
+def kind_of(name: str) -> str | None:
+    """Return ``jsonl`` or ``json`` for a file name that carries telemetry, else None."""
+    if name.endswith(".json"):
+        return DOCUMENT
+    return LINES if _LINES_NAME.search(name) else None
+
+
+def base_name(path: str) -> str:
+    """Return the name that a rotated file had before; empty for one that was not rotated."""
+    name = _LINES_NAME.search(path)
+    return path[: name.start("rotation")] if name is not None and name["rotation"] else ""
+
+
+def walk(directory: str, on_trouble: Callable[[Trouble], None]) -> Iterator[os.DirEntry[str]]:
+    """Yield the entries below a directory that are no directories; links are not followed."""
+    return (entry for entry in walk_in_pieces(directory, on_trouble) if entry is not None)
+
+
+def walk_in_pieces(
+    directory: str, on_trouble: Callable[[Trouble], None]
+) -> Iterator[os.DirEntry[str] | None]:
+    """Yield as ``walk`` does, and None now and then where listing a large directory takes time."""
+    stack = [(directory, 0)]
+    while stack:
+        path, depth = stack.pop()
+        found: list[os.DirEntry[str]] = []
+        try:
+            with os.scandir(path) as entries:
+                for entry in entries:
+                    found.append(entry)
+                    if not len(found) % _PIECE:
+                        yield None
+        except FileNotFoundError:
+            # It went away while its parent was searched.
+            continue
+        except OSError as error:
+            on_trouble(os_trouble(path, error))
+            continue
+        found.sort(key=lambda entry: entry.name)
+        for entry in found:
+            if not entry.is_dir(follow_symlinks=False):
+                yield entry
+            elif depth < _MAX_DEPTH:
+                stack.append((entry.path, depth + 1))
+            else:
+                on_trouble(Trouble("too_deep", entry.path, f"deeper than {_MAX_DEPTH} directories"))
