@@ -7,7 +7,7 @@ python docs/generate.py --check   exit 1 where one is out of date
 import sys
 from pathlib import Path
 
-from sentineld.config import Duration, duration_text, options
+from sentineld.config import Duration, Option, Table, duration_text, options, tables
 
 DOCS = Path(__file__).parent
 
@@ -30,17 +30,32 @@ This page is generated from the declarations in `sentineld/config.py`.
 
 def configuration() -> str:
     """Return the page of all options."""
-    rows = []
-    for option in options():
-        default = option.default
-        if isinstance(default, Duration):
-            default = duration_text(default)
-        shown = f"`{default}`" if default not in ("", []) else ""
-        rows.append(
-            f"| `{option.key}` | {option.type_name} | {shown} "
-            f"| {option.description} | `{option.variable}` |\n"
-        )
-    return _CONFIGURATION + "".join(rows)
+    rows = [
+        f"| `{option.key}` | {option.type_name} | {_default(option)} "
+        f"| {option.description} | `{option.variable}` |\n"
+        for option in options()
+    ]
+    return _CONFIGURATION + "".join(rows) + "".join(map(_table, tables()))
+
+
+def _table(table: Table) -> str:
+    text = f"\n## `{table.key}`\n\n{table.description} Only the file can give it.\n\n"
+    if table.options:
+        rows = [
+            f"| `{option.key}` | {option.type_name} | {_default(option)} | {option.description} |\n"
+            for option in table.options
+        ]
+        text += "| key | type | default | meaning |\n|---|---|---|---|\n" + "".join(rows) + "\n"
+    return f"{text}```toml\n{table.example}\n```\n"
+
+
+def _default(option: Option) -> str:
+    default = option.default
+    if isinstance(default, Duration):
+        default = duration_text(default)
+    if isinstance(default, bool):
+        default = str(default).lower()
+    return f"`{default}`" if default not in ("", []) else ""
 
 
 def main() -> int:

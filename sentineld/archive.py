@@ -12,10 +12,12 @@ from types import TracebackType
 
 from sentineld.batch import Part
 from sentineld.decode import Decoded, Record, Reject, decode_document, decode_lines
+from sentineld.identity import Source, matches, open_regular
 from sentineld.intake import Batch, element_hash, fill
+from sentineld.lines import SKIP_BEGINS, SKIP_HOLE
 from sentineld.mapping import NativeMapping
 from sentineld.store import Store
-from sentineld.tail import DOCUMENT, Source, matches, open_regular, walk
+from sentineld.tree import DOCUMENT, walk
 from sentineld.trust import Trust
 
 _HASH_BYTES = 16
@@ -93,7 +95,9 @@ class Archive:
         self._gaps.append(_Gap(path, unit, start, end))
 
     def _fill_lines(self, part: Part, source: Source) -> None:
-        if part.skip == 1:
+        if part.skip == SKIP_HOLE:
+            part.rejects.append(Reject("nul_hole", "", part.start, part.end - part.start, b""))
+        if part.skip == SKIP_BEGINS:
             part.rejects.append(Reject("line_too_long", "", part.start, part.end - part.start, b""))
         if part.skip:
             return

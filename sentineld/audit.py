@@ -16,13 +16,11 @@ the same clock tick (4 ms) as a look at the file.
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
-from sentineld.identity import BLOCK_BYTES, Source, linked
+from sentineld.identity import BLOCK_BYTES, Inode, Source, linked
 
 #: Bytes that are hashed again in one scan, over all files.
 SCAN_BYTES = 16 << 20
 _TURN_BYTES = 1 << 20
-
-Inode = tuple[int, int]
 
 
 @dataclass(slots=True)

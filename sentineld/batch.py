@@ -23,8 +23,8 @@ class Part:
     """A stretch of one file: bytes ``start`` to ``end`` (documents: elements).
 
     It was written between ``lo`` and ``hi`` (microseconds). ``source_id`` and ``owner`` (uid) name the file;
-    ``is_history`` says that own times count; ``skip`` is 1 where a line over the limit begins and 2 where it
-    goes on. ``ignored`` counts lines without content.
+    ``is_history`` says that own times count; ``skip`` is 1 where a line over the limit begins, 2 where it goes on
+    and 3 where a hole was skipped. ``ignored`` counts lines without content.
     """
 
     source_id: int
@@ -168,12 +168,17 @@ def _combine_one_file(parts: list[Part], key_of: Callable[[int, str], Key]) -> I
             else:
                 run.append(observation)
     by_key: dict[Key, list[Observation]] = {}
+    shared: set[Key] = set()
     for agent_id, run in by_claim.items():
         key = key_of(parts[0].owner, agent_id)
         if key in by_key:
-            # Several claims are charged to one agent: back into the order of the file.
-            run = sorted(by_key[key] + run, key=itemgetter(5))
-        by_key[key] = run
+            by_key[key] += run
+            shared.add(key)
+        else:
+            by_key[key] = run
+    for key in shared:
+        # Several claims are charged to one agent: back into the order of the file.
+        by_key[key].sort(key=itemgetter(5))
     tool_calls = sum(len(part.rows.tool_calls) for part in parts)
     return Inputs(by_key, {}, event_types, tool_calls, sum(len(part.rows) for part in parts))
 

@@ -25,7 +25,7 @@ from sentineld.mapping import FORMATS, is_agent_id
 from sentineld.monitor import BehavioralMonitor
 from sentineld.policy import Policy
 from sentineld.step import Prior
-from sentineld.trust import RECORD, Rule, RuleError, Trust
+from sentineld.trust import Rule, RuleError, Trust
 
 _DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)\s*")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604_800.0}
@@ -57,8 +57,8 @@ class SourceRule(Struct, forbid_unknown_fields=True, frozen=True):
     path: Annotated[
         str,
         Meta(
-            description="Which files: a glob below a telemetry directory, or an absolute one. `*` is any part "
-            "of a name, `**` any number of directories, `{name}` like `*`, to be used in `agent`.",
+            description="Which files: a glob below a telemetry directory, or an absolute one. `*` is any "
+            "part of a name, `**` any number of directories, `{name}` like `*`, to be used in `agent`.",
             examples=["agents/{agent}/**"],
         ),
     ]
@@ -68,7 +68,7 @@ class SourceRule(Struct, forbid_unknown_fields=True, frozen=True):
             description="What gives the agent's id: the record's own field, the path, or the file's owner.",
             examples=["path"],
         ),
-    ] = RECORD
+    ] = "record"
     agent: Annotated[
         str,
         Meta(
@@ -286,6 +286,31 @@ class LimitOptions(Struct, forbid_unknown_fields=True, frozen=True):
     files: Annotated[
         int, Meta(ge=1, le=10_000_000, description="Files that are followed at most.", examples=[100000])
     ] = 100_000
+    files_per_owner: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=10_000_000,
+            description="Files of one owner (uid) that are followed; more are not read, and are a flood.",
+            examples=[10000],
+        ),
+    ] = 10_000
+    database_bytes: Annotated[
+        int,
+        Meta(
+            ge=1 << 20,
+            description="Size that the database is kept below, in bytes; docs/operations.md: what goes.",
+            examples=[536870912],
+        ),
+    ] = 512 << 20
+    decision_log_bytes: Annotated[
+        int,
+        Meta(
+            ge=1 << 16,
+            description="Size at which decisions.jsonl is rotated, in bytes; four old files are kept.",
+            examples=[67108864],
+        ),
+    ] = 64 << 20
     rejects_bytes: Annotated[
         int, Meta(ge=4096, description="Bytes of rejected input kept for inspection.", examples=[16777216])
     ] = 16 << 20

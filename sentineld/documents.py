@@ -94,10 +94,15 @@ class Documents:
         files = [self._files[path] for path in self._news]
         return [file.source for file in files if file.postponed_until_us <= now_us]
 
+    def signature(self, path: str) -> str:
+        """Return by what a document that was read is known; empty where none was read there."""
+        file = self._files.get(path)
+        return "" if file is None else file.source.signature
+
     # Looking.
 
     def notice(self, path: str, status: os.stat_result, now_us: int, scan: int, last_scan_us: int) -> None:
-        """Look at a document; ``scan`` is the number of the latest scan, ``last_scan_us`` the last whole one."""
+        """Look at a document; ``scan`` numbers the latest scan."""
         signature = signature_of(status)
         file = self._renamed(path, signature) or self._files.get(path)
         if file is not None and file.source.owner != status.st_uid:

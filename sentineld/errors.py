@@ -9,6 +9,8 @@
       AccessError               no permission for a path                       exit 77
       StoreError                the database cannot be used                    exit 78
         NoDatabaseError         there is no database yet                       exit 3
+        DamagedError            the database is damaged                        exit 78
+      StorageError              the disk is full, failing or busy: try again   exit 74
       StateFileError            the state file fails a reader's check          (becomes tier 3)
 
 Rejected input is not an exception: it is a value, ``sentineld.decode.Reject``.
@@ -63,6 +65,16 @@ class NoDatabaseError(StoreError):
     """Raised by a command that only reads, where no daemon has run yet."""
 
     exit_code = 3
+
+
+class DamagedError(StoreError):
+    """Raised when the database's content is not what was written."""
+
+
+class StorageError(SentineldError):
+    """Raised when the storage fails for reasons that pass, such as a full disk; systemd starts us again."""
+
+    exit_code = 74
 
 
 class StateFileError(SentineldError):

@@ -39,6 +39,9 @@ _STATX_BYTES, _STATX_BTIME_OFFSET = 256, 80
 _statx = getattr(ctypes.CDLL(None, use_errno=True), "statx", None)
 _DIRECTORY_FLAGS = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
+#: (st_dev, st_ino).
+Inode = tuple[int, int]
+
 
 @dataclass(slots=True)
 class Source:
@@ -46,8 +49,9 @@ class Source:
 
     ``path`` is the name at first sight, by which people know the file; ``last_path`` the latest one.
     ``pos`` is the committed byte offset (documents: number of elements). ``look_us`` is the last completed
-    look at the file's end. ``away_us`` is since when the file has been out of reach; 0: it is not. ``chain`` stands for all whole blocks before ``pos``; empty where there is none,
-    or where the file could not be read any more. ``elements`` holds 16 bytes a known element of a document.
+    look at the file's end. ``chain`` stands for all whole blocks before ``pos``; empty where there is none,
+    or where the file could not be read any more. ``away_us`` is since when the file has been out of reach
+    (0: it is not). ``elements`` holds 16 bytes a known element of a document.
     lines = accepted + ignored + rejected + duplicates, always.
     """
 

@@ -11,6 +11,7 @@ from sentineld.batch import Inputs, Key
 from sentineld.event import Incident, Observation
 from sentineld.intake import Batch
 from sentineld.integrity import KINDS
+from sentineld.lines import SKIP_BEGINS
 from sentineld.roster import OVERFLOW_ID, Roster
 from sentineld.store import Store
 from sentineld.trust import forged
@@ -62,6 +63,9 @@ class Incidents:
                 yield at(run[-1], "too_many_agents", owner, detail, len(run))
         yield from forged(batch.parts, paths.__getitem__)
         for part in batch.parts:
+            if part.skip == SKIP_BEGINS:
+                where = (part.source_id, paths[part.source_id], part.start, part.end)
+                yield Incident(part.hi, "line_too_long", part.owner, *where, "the line begins there")
             if part.conflicts:
                 where = (part.source_id, paths[part.source_id], part.start, part.end)
                 detail = "what it says the second time counts as well"

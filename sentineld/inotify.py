@@ -10,7 +10,8 @@ import errno
 import os
 import select
 import struct
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, cast
 
 MODIFY = 0x2
 CLOSE_WRITE = 0x8
@@ -49,7 +50,8 @@ class Inotify:
             from watchdog.observers import inotify_c
         except Exception as error:  # watchdog raises an error of its own, whose name differs between releases
             raise OSError(errno.ENOSYS, f"this system has no inotify ({error})") from error
-        self._add, self._remove = inotify_c.inotify_add_watch, inotify_c.inotify_rm_watch
+        self._add = inotify_c.inotify_add_watch
+        self._remove = cast("Callable[[int, int], int]", inotify_c.inotify_rm_watch)
         self.fd = inotify_c.inotify_init()
         if self.fd < 0:
             raise _last_error()

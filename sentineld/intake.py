@@ -1,8 +1,8 @@
 """Intake: from files that have news to batches of decoded parts.
 
-Two orders of reading. Live: every file with news gets its turn, a bounded number of bytes each; events are
-bracketed by when they were read. History (the first start, and replay): all files are merged by the events'
-own times, so that an agent that writes to several files is seen as it was.
+Two orders of reading. Live: every owner with news gets its turn, and of each its files, a bounded number of
+bytes each; events are bracketed by when they were read. History (the first start, and replay): all files are
+merged by the events' own times, so that an agent that writes to several files is seen as it was.
 """
 
 import heapq
@@ -24,13 +24,20 @@ from sentineld.decode import (
     encode_element,
     reject,
 )
+from sentineld.documents import Document
 from sentineld.event import Incident
+from sentineld.evidence import Trouble
+from sentineld.identity import Source
+from sentineld.lines import Chunk
 from sentineld.mapping import NativeMapping
-from sentineld.tail import CHUNK_BYTES, DOCUMENT, Chunk, Document, Source, Tail, Trouble
+from sentineld.tail import CHUNK_BYTES, Tail
+from sentineld.tree import DOCUMENT
 from sentineld.trust import Trust
 
 #: Bytes of a live batch: about 100 ms of work.
 BATCH_BYTES = 32 * CHUNK_BYTES
+#: Bytes of a turn, at least, where there are as many: one whole read.
+_TURN_BYTES = CHUNK_BYTES // 2
 #: What a line counts for at least: a short one costs as much time as one of so many bytes, and more memory.
 _LINE_BYTES = 128
 #: Lines of a history batch.
@@ -77,23 +84,33 @@ class Intake:
         self.tail = tail
         self.mapping = mapping
         self.trust = trust or Trust()
-        #: Where the last batch was full: the next one begins behind it, so that every file gets its turn.
-        self._last_turn: tuple[str, int] = ("", 0)
+        #: Who had the last turn, and of every owner which file: the next batch goes on behind them.
+        self._last_owner = -1
+        self._last_files: dict[int, tuple[str, int]] = {}
 
     def live(self) -> Batch:
-        """Read what is new, up to the quotas; an empty batch where there is nothing."""
+        """Read what is new, up to the quotas; an empty batch where there is nothing.
+
+        Owners have their turns one after the other, and so have the files of each; a turn is one read.
+        However much one owner writes, and to however many files, each other one has a turn in every round.
+        """
         batch = Batch()
-        sources = self._in_turn(self.tail.dirty())
-        share = max(CHUNK_BYTES, BATCH_BYTES // max(1, len(sources)))
+        turns = self._turns()
         read_bytes = 0
-        for source in sources:
+        while turns and read_bytes < BATCH_BYTES:
+            owner, files = turns.popleft()
+            source = files.popleft()
             if source.kind == DOCUMENT:
-                read_bytes += self._take_document(batch, source)
+                taken, has_more = self._take_document(batch, source), False
             else:
-                read_bytes += self._take_lines(batch, source, share)
-            if read_bytes >= BATCH_BYTES:
-                self._last_turn = (source.path, source.id)
-                break
+                taken = self._take_lines(batch, source, _TURN_BYTES)
+                has_more = taken >= _TURN_BYTES
+            read_bytes += taken
+            self._last_owner, self._last_files[owner] = owner, (source.path, source.id)
+            if has_more:
+                files.append(source)
+            if files:
+                turns.append((owner, files))
         self._take_changed(batch)
         return batch
 
@@ -141,9 +158,20 @@ class Intake:
             part.rejects.append(chunk.reject)
         return part, decode_lines(chunk.data, chunk.start) if chunk.data else Decoded([], [], [], [])
 
-    def _in_turn(self, sources: list[Source]) -> list[Source]:
-        first = [source for source in sources if (source.path, source.id) > self._last_turn]
-        return first + sources[: len(sources) - len(first)]
+    def _turns(self) -> deque[tuple[int, deque[Source]]]:
+        """Return all owners with news and their files, each in the order in which it is their turn."""
+        by_owner: dict[int, list[Source]] = {}
+        for source in self.tail.dirty():
+            by_owner.setdefault(source.owner, []).append(source)
+        # Who has no news begins anew: nothing of such an owner waits.
+        self._last_files = {owner: last for owner, last in self._last_files.items() if owner in by_owner}
+        turns: deque[tuple[int, deque[Source]]] = deque()
+        for owner in sorted(by_owner, key=lambda owner: (owner <= self._last_owner, owner)):
+            last = self._last_files.get(owner, ("", 0))
+            files = by_owner[owner]
+            split = bisect_right(files, last, key=lambda source: (source.path, source.id))
+            turns.append((owner, deque(files[split:] + files[:split])))
+        return turns
 
     def _take_lines(self, batch: Batch, source: Source, quota: int) -> int:
         taken = 0
@@ -151,7 +179,8 @@ class Intake:
             part = self.decode(chunk, is_history=False)
             taken += max(chunk.end - chunk.start, _lines(part) * _LINE_BYTES)
             before = batch.latest(source)
-            batch.put(source, self.tail.advance(before, part.end, is_skipping=part.is_skipping))
+            after = self.tail.advance(before, part.end, is_skipping=part.is_skipping, raw=chunk.raw)
+            batch.put(source, after)
             batch.parts.append(part)
         return taken
 
@@ -159,7 +188,8 @@ class Intake:
         batch.incidents += self.tail.take_incidents()
         for source in self.tail.take_changed():
             expected, latest = batch.sources.get(source.id, (source.pos, source))
-            batch.sources[source.id] = (expected, replace(latest, is_gone=source.is_gone))
+            after = replace(latest, is_gone=source.is_gone, away_us=source.away_us)
+            batch.sources[source.id] = (expected, after)
 
     def _take_torn(self, batch: Batch, source: Source, data: bytes) -> None:
         now_us = self.tail.clock()

@@ -1,7 +1,8 @@
 """Isolation: what the guarantees are worth, given who could change what the daemon relies on.
 
-``service``: none of the uids that write telemetry can change the daemon's state, its key, its configuration or
-the requests that operators leave. ``user``: they run as the daemon's own user (or as root) and could.
+``service``: none of the uids that write telemetry can change the daemon's state, its key, its configuration,
+its program or the requests that operators leave. ``user``: they run as the daemon's own user, or as root, and
+could.
 ``none``: what the daemon relies on may be written by others anyway, or uids mean nothing here.
 """
 
@@ -43,8 +44,7 @@ def exposures(paths: Iterable[str], agents: Iterable[int], own_uid: int) -> list
     """Say which of these paths, or of the directories above them, the uids in ``agents`` could change.
 
     Links are followed: what counts is where they lead, and who may change them. Paths that do not exist are
-    judged by the directories in which they would stand. Sets that agents cannot be told apart from
-    (everybody, a group with an unknown member) count as agents.
+    judged by the directories in which they would stand. Groups are those that the system knows of a user.
     """
     uids = set(agents) - {0, own_uid}
     groups: set[int] | None = None

@@ -27,7 +27,7 @@ def signing_key(config: Config, env: Mapping[str, str], now_us: int) -> SigningK
     if not state.key_file:
         if entries:
             raise ConfigError(
-                "state.keys says which signatures readers believe, and state.key_file names no key that signs",
+                "state.keys says which keys readers believe, and state.key_file names none that signs",
                 hint="set state.key_file and state.key_id, or remove state.keys",
             )
         return None

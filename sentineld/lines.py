@@ -104,11 +104,6 @@ def next_lines(fd: int, start: int, *, is_skipping: bool, limit: int, line_bytes
     return skip(_before_nuls(data), SKIP_BEGINS, goes_on=True)
 
 
-def has_data(fd: int, start: int) -> bool:
-    """Say whether anything but a hole stands behind ``start``. Raises ``OSError``."""
-    return next_data(fd, start) is not None
-
-
 def _end_of_hole(fd: int, start: int, data: bytes, limit: int) -> int | None:
     """Return where a run of NUL bytes ends that begins at ``start``; None where the file ends with it.
 

@@ -204,7 +204,9 @@ def configure(level: str, form: str, stream: TextIO | None = None) -> None:
 
     A process without a stderr has no log. What waits is written when the process ends.
     """
-    stream = stream or sys.stderr or io.StringIO()
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 (it lasts as long as the process)
+    stream = stream or sys.stderr
     is_terminal = stream.isatty()
     sink = _take_sink(stream)
 

@@ -23,6 +23,7 @@ from sentineld.entropy import batch_entropy_units, encode_canonical
 from sentineld.event import OPERATION_KIND, OTHER
 from sentineld.instant import SECOND_US, from_unix, parse_iso
 from sentineld.taxonomy import classify
+from sentineld.visible import visible
 
 #: Built-in formats.
 FORMATS = ("wordpress",)
@@ -160,7 +161,11 @@ class NativeMapping:
             raise _MisfitError("missing_type", "the record has no `type`")
         if type(event_type) is not str:
             raise _MisfitError("bad_type", f"`type` must be a string, not {type(event_type).__name__}")
-        if not event_type or len(event_type) > _MAX_NAME or not event_type.isprintable():
+        if (
+            not 0 < len(event_type) <= _MAX_NAME
+            or visible(event_type) != event_type
+            or "\ufffd" in event_type
+        ):
             raise _MisfitError(
                 "bad_type", f"`type` must be 1 to {_MAX_NAME} printable characters: {event_type[:40]!r}"
             )

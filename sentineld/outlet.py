@@ -11,21 +11,24 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import structlog
 
-from sentineld import clock, log
-from sentineld.config import Config
+from sentineld import clock, isolation, log
+from sentineld.config import Config, key_file_path
 from sentineld.decision import Decision
-from sentineld.instant import SECOND_US
+from sentineld.instant import SECOND_US, iso
 from sentineld.journal import Journal
-from sentineld.keyring import signing_key
+from sentineld.keyring import reader_keys, signing_key
+from sentineld.keys import expiry_warning, parse_key_table
 from sentineld.log import Reporter
 from sentineld.publisher import ObservingPublisher, Publisher
 from sentineld.sd_notify import Notifier
+from sentineld.state_reader import StateReader
 from sentineld.statedir import Paths
 from sentineld.step import AgentState
 from sentineld.store import Commit, Store
 
 #: How often a daemon that could not publish or log tries again.
 _RETRY_US = SECOND_US
+_RETRIED = {"storage", "publish", "decision_log", "rejects"}
 
 _EVENT_NAMES = {
     "detected": "agent_demoted",
@@ -45,15 +48,32 @@ _EVENT_NAMES = {
 class Outlet:
     """The voice of one daemon. Raises ``ConfigError`` for a key that cannot be used."""
 
-    def __init__(self, config: Config, paths: Paths, env: Mapping[str, str], reporter: Reporter) -> None:
+    def __init__(
+        self,
+        config: Config,
+        paths: Paths,
+        env: Mapping[str, str],
+        reporter: Reporter,
+        config_file: str = "",
+    ) -> None:
         self._paths = paths
         self._env = env
         self._reporter = reporter
         self._log = structlog.get_logger()
-        self._journal = Journal(paths.journal)
+        self._journal = Journal(paths.journal, config.limits.decision_log_bytes)
+        #: What agents must not be able to change: what the daemon writes, obeys and is made of.
+        self._own_files = [
+            paths.state_dir,
+            paths.state_file,
+            paths.database,
+            paths.journal,
+            paths.requests,
+            os.path.dirname(os.path.abspath(__file__)),
+            *([config_file] if config_file else []),
+        ]
         self.publisher = self.make_publisher(config)
         self.notifier = Notifier({})
-        #: What does not work now: storage, publish, decision_log, rejects, log.
+        #: What does not work now: storage, memory_lost, database_size, publish, decision_log, rejects, log.
         self.faults: set[str] = set()
         #: The status that was published last, and when the next heartbeat is due (monotonic microseconds).
         self.word = ""
@@ -64,6 +84,11 @@ class Outlet:
         self._store: Store
         self._epoch = self._logged_no = self._told_no = 0
         self._is_ready = False
+        #: Whether the database holds a number of the state file that nothing was published under.
+        self._has_reserve = False
+        #: What was told of the signing key and of an operator's override, so as not to repeat it.
+        self._told_key = self._told_ignored = ""
+        self._told_override = 0
 
     def open(self, store: Store) -> None:
         """Speak for this database from now on; what a crash left untold is told."""
@@ -71,6 +96,11 @@ class Outlet:
         self._store = store
         self._epoch, self.seq = meta.epoch, meta.seq
         self._logged_no, self._told_no = meta.logged_no, meta.decision_no
+        # When the database fails, there is one number left under which to say so.
+        store.commit(Commit("publish", clock.now_us(), bumps_seq=True))
+        self._has_reserve = True
+        if meta.lost_at:
+            self.faults.add("memory_lost")
         self.next_heartbeat = 0
         self._log.info(
             "started",
@@ -98,6 +128,7 @@ class Outlet:
             self.seq += 1
         else:
             self.keep_books(bumps_seq=True)
+        self._brief_publisher()
         try:
             self.publisher.publish(self._epoch, self.seq, word, demoted, known)
         except OSError as error:
@@ -106,8 +137,10 @@ class Outlet:
         else:
             self.faults.discard("publish")
             self._tell_systemd(word)
+        self._tell_key()
+        self._tell_override()
         self.word = word
-        interval_us = _RETRY_US if self.faults - {"log"} else self.publisher.valid_for_us // 3
+        interval_us = _RETRY_US if self.faults & _RETRIED else self.publisher.valid_for_us // 3
         self.next_heartbeat = clock.monotonic_us() + interval_us
 
     def tell(self, decisions: Sequence[Decision]) -> None:
@@ -132,6 +165,10 @@ class Outlet:
         if self._logged_no == self._told_no:
             return
         try:
+            if self._journal.is_full:
+                # What is rotated may go one day: first it is noted that all of it was logged.
+                self.keep_books()
+                self._journal.rotate()
             self._journal.append(self._store.decisions(after=self._logged_no))
         except OSError as error:
             self.fault("decision_log", "decision_log_failed", error)
@@ -176,28 +213,92 @@ class Outlet:
         if kind in ("storage", "publish"):
             self.notifier.send(f"STATUS=degraded: {error}")
 
+    def fail_storage(self, error: Exception) -> None:
+        """Note that the database failed, and say so to readers once; what they know expires as it would."""
+        self.fault("storage", "storage_failed", error)
+        if not self._has_reserve:
+            return
+        self._has_reserve = False
+        self._brief_publisher()
+        try:
+            self.publisher.repeat(self._epoch, self.seq + 1, "degraded")
+        except OSError as failure:
+            self.fault("publish", "publish_failed", failure)
+
+    def _brief_publisher(self) -> None:
+        # A document that says that it could not be written would be a contradiction.
+        self.publisher.faults = sorted(self.faults - {"publish"})
+        self.publisher.is_restricting = "memory_lost" in self.faults
+
+    def take_limits(self, config: Config) -> None:
+        """Obey the limits of another configuration."""
+        self._journal.max_bytes = config.limits.decision_log_bytes
+
     def make_publisher(self, config: Config) -> Publisher:
         """Make the publisher that a configuration asks for. Raises ``ConfigError`` for an unusable key."""
         key = signing_key(config, self._env, clock.now_us())
         make = ObservingPublisher if config.mode == "observe" else Publisher
+        key_file = key_file_path(config, self._env) if config.state.key_file else ""
+        key_files = [entry.file for entry in parse_key_table(config.state.keys)]
+        self._relied_on = [*self._own_files, *([key_file] if key_file else []), *key_files]
         return make(
             self._paths.state_file,
             config.state.valid_for.us,
-            self._isolation_of_directory(),
+            self._isolation(set()),
             key,
             self._group(config.state.group),
+            config.state.unlisted_tier,
+            StateReader(self._paths.state_file, reader_keys(config, self._env), clock=clock),
         )
+
+    def _tell_key(self) -> None:
+        """Warn of the signing key's end, once a day from 30 days before it."""
+        key = self.publisher.key
+        # The number of days stands in the sentence, so it is a new one every day.
+        warning = "" if key is None else expiry_warning(key.key_id, key.not_after_us, clock.now_us())
+        if key is not None and warning and warning != self._told_key:
+            self._log.warning("key_expires", key_id=key.key_id, warning=warning, hint="docs/state-file.md")
+        self._told_key = warning
+
+    def _tell_override(self) -> None:
+        """Tell of an operator's override: that it is obeyed, is no more, or never was."""
+        reader = self.publisher.reader
+        override = None if reader is None else reader.override()
+        number = 0 if override is None else override.number
+        if number != self._told_override:
+            if override is None:
+                self._log.info("override_ended", number=self._told_override)
+            else:
+                self._log.warning(
+                    "override_in_force",
+                    number=number,
+                    tier=override.tier,
+                    valid_until=iso(override.valid_until_us),
+                    given={
+                        "actor": override.actor,
+                        "reason": override.reason,
+                        "agents": "all" if override.agents is None else sorted(override.agents),
+                    },
+                )
+            self._told_override = number
+        ignored = "" if reader is None else reader.ignored
+        if ignored and ignored != self._told_ignored:
+            self._log.warning("override_ignored", error=ignored, hint="sentineld break-glass --end")
+        self._told_ignored = ignored
 
     def judge_isolation(self, owners: set[int]) -> None:
         """Publish from now on what the guarantees are worth, given the uids that write telemetry."""
-        # Agents that run as the daemon's user could rewrite state and keys: advice, not enforcement.
-        isolation = self._isolation_of_directory()
-        if isolation != "none" and owners and os.geteuid() not in owners:
-            isolation = "service"
-        self.publisher.isolation = isolation
+        self.publisher.isolation = self._isolation(owners)
 
-    def _isolation_of_directory(self) -> str:
-        return "none" if os.stat(self._paths.state_dir).st_mode & 0o022 else "user"
+    def _isolation(self, owners: set[int]) -> str:
+        if not isolation.sees_real_uids():
+            return "none"
+        exposures = isolation.exposures(self._relied_on, owners, os.geteuid())
+        for item in exposures:
+            self._reporter.warn(
+                "exposed", item.path, reason=item.reason, hint="agents could change what the daemon relies on"
+            )
+        return isolation.judge(exposures, owners, os.geteuid())
 
     def _group(self, name: str) -> int | None:
         if not name:

@@ -15,6 +15,7 @@ from sentineld.batch import Inputs, Key, Part, combine
 from sentineld.decision import Decision
 from sentineld.event import Incident, Observation, Tick
 from sentineld.explain import decide
+from sentineld.identity import Source
 from sentineld.incidents import Incidents
 from sentineld.intake import Batch
 from sentineld.roster import Roster
@@ -31,7 +32,6 @@ from sentineld.step import (
     step,
 )
 from sentineld.store import AgentRow, Commit, Store
-from sentineld.tail import Source
 
 
 class Observer(Protocol):

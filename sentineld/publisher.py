@@ -3,7 +3,7 @@
 In observe mode the publisher cannot publish a tier: what would have been stands under ``would``.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,9 +14,12 @@ from sentineld.keys import SigningKey
 from sentineld.published_file import MAX_BYTES, publish
 from sentineld.roster import OVERFLOW_ID
 from sentineld.state_file import encode_state
+from sentineld.state_reader import StateReader
 from sentineld.step import AgentState
 from sentineld.version import __version__
 
+#: A document that is valid for less is not worth publishing, microseconds.
+_MIN_VALID_US = 10_000
 #: What is said of an agent at tier 1.
 _NORMAL = {"tier": 1}
 
@@ -32,11 +35,18 @@ class Publisher:
     group: int | None = None
     #: What readers give to an agent that is not listed.
     unlisted_tier: int = 1
+    #: The state file and the override beside it, as routers with the same configuration see them.
+    reader: StateReader | None = None
+    #: What does not work now, and whether everybody is restricted until it does.
+    faults: Sequence[str] = ()
+    is_restricting: bool = False
     mode = "enforce"
     #: Tier of everybody where there are too many agents to name them.
     _tier_for_all = 3
     #: What was said of an agent after which decision: only a decision changes it.
     _entries: dict[str, tuple[int, dict[str, Any]]] = field(default_factory=dict)
+    #: What was published last: whom it listed, everybody else's tier, and when (boot time, milliseconds).
+    _last: tuple[dict[str, dict[str, Any]], int, int] | None = None
 
     def publish(
         self,
@@ -61,10 +71,33 @@ class Publisher:
         self._entries = {name: self._entries[name] for name in listed}
         if unlisted_tier is not None and unlisted_tier > 1:
             listed = dict.fromkeys(known(), _NORMAL) | listed
-        data = encode_state(self._document(epoch, seq, status, listed, unlisted_tier or 1), self.key)
+        if self.is_restricting and unlisted_tier is not None:
+            unlisted_tier = self._tier_for_all
+            listed = {name: item for name, item in listed.items() if item["tier"] >= unlisted_tier}
+        self._last = None
+        self._write(epoch, seq, status, listed, unlisted_tier or 1)
+        self._last = (listed, unlisted_tier or 1, clock.boottime_ms())
+
+    def repeat(self, epoch: int, seq: int, status: str) -> None:
+        """Publish the last document again with another word and the present faults, but for no longer.
+
+        Raises ``OSError``; nothing is written where there was none, or it has expired.
+        """
+        if self._last is None:
+            return
+        listed, unlisted_tier, began_ms = self._last
+        left_us = self.valid_for_us - (clock.boottime_ms() - began_ms) * 1000
+        if left_us > _MIN_VALID_US:
+            self._write(epoch, seq, status, listed, unlisted_tier, left_us)
+
+    def _write(
+        self, epoch: int, seq: int, status: str, listed: dict[str, Any], unlisted_tier: int, valid_us: int = 0
+    ) -> None:
+        valid_us = valid_us or self.valid_for_us
+        data = encode_state(self._document(epoch, seq, status, listed, unlisted_tier, valid_us), self.key)
         if len(data) > MAX_BYTES:
             # A larger one restricts everybody instead of naming them.
-            document = self._document(epoch, seq, "degraded", {}, self._tier_for_all)
+            document = self._document(epoch, seq, "degraded", {}, self._tier_for_all, valid_us)
             data = encode_state(document, self.key)
         publish(self.path, data, group=self.group)
 
@@ -78,7 +111,7 @@ class Publisher:
         return self.unlisted_tier
 
     def _document(
-        self, epoch: int, seq: int, status: str, listed: dict[str, Any], unlisted_tier: int
+        self, epoch: int, seq: int, status: str, listed: dict[str, Any], unlisted_tier: int, valid_us: int
     ) -> dict[str, Any]:
         now = clock.now_us()
         return {
@@ -88,12 +121,13 @@ class Publisher:
             "seq": seq,
             "mode": self.mode,
             "status": status,
+            **({"faults": list(self.faults)} if self.faults else {}),
             "isolation": self.isolation,
             "generated_at": iso_ms(now),
-            "valid_until": iso_ms(now + self.valid_for_us),
+            "valid_until": iso_ms(now + valid_us),
             "boot_id": clock.boot_id(),
             "boottime_ms": clock.boottime_ms(),
-            "valid_for_ms": self.valid_for_us // 1000,
+            "valid_for_ms": valid_us // 1000,
             "unlisted_tier": unlisted_tier,
             **self._tiers(listed),
         }

@@ -19,8 +19,9 @@ class Quota:
     files_per_owner: int
     _followed: Counter[int] = field(default_factory=Counter)
     _total: int = 0
-    #: Files left out in this scan, and the first one of them: owners over their own quota; -1: over the total.
-    _left_out: dict[int, list[str]] = field(default_factory=dict)
+    #: The first file that this scan left out, by owner; -1: over the limit of all.
+    _left_out: dict[int, str] = field(default_factory=dict)
+    #: How many it left out.
     _excess: Counter[int] = field(default_factory=Counter)
     _charged: set[int] = field(default_factory=set)
 
@@ -56,7 +57,7 @@ class Quota:
 
     def end_scan(self) -> None:
         """Tell how many files the scan left out, and forget charges of owners who are below again."""
-        for owner, (first, *_) in self._left_out.items():
+        for owner, first in self._left_out.items():
             whose = "" if owner < 0 else f" of uid {owner}"
             detail = f"{self._excess[owner]} files{whose} beyond the limit are not followed"
             self.evidence.on_trouble(Trouble("too_many_files", first, detail))
@@ -65,5 +66,5 @@ class Quota:
         self._excess.clear()
 
     def _leave_out(self, owner: int, path: str) -> None:
-        self._left_out.setdefault(owner, [path])
+        self._left_out.setdefault(owner, path)
         self._excess[owner] += 1

@@ -17,6 +17,8 @@ from sentineld.visible import json_line
 
 #: Rejects of one file that are kept at once.
 MAX_AT_ONCE = 100
+#: Room for the count of those that were not.
+_COUNT_BYTES = 64
 
 
 class Rejects:
@@ -29,10 +31,7 @@ class Rejects:
 
     def keep(self, path: str, rejects: Sequence[Reject], at_us: int) -> None:
         """Append rejects of one file. Raises ``OSError``."""
-        kept = [_document(path, item, at_us) for item in rejects[:MAX_AT_ONCE]]
-        if len(rejects) > len(kept):
-            kept[-1]["left_out_after"] = len(rejects) - len(kept)
-        data = self._fitting([json_line(document) for document in kept])
+        data = self._fitting(path, rejects, at_us)
         if not data:
             return
         self._make_room(len(data))
@@ -45,13 +44,18 @@ class Rejects:
         finally:
             os.close(fd)
 
-    def _fitting(self, lines: list[bytes]) -> bytes:
-        room = self._max_bytes // 2
-        first = len(lines)
-        while first and len(lines[first - 1]) <= room:
-            first -= 1
-            room -= len(lines[first])
-        return b"".join(lines[first:])
+    def _fitting(self, path: str, rejects: Sequence[Reject], at_us: int) -> bytes:
+        room = self._max_bytes // 2 - _COUNT_BYTES
+        kept: list[dict[str, object]] = []
+        for item in rejects[:MAX_AT_ONCE]:
+            document = _document(path, item, at_us)
+            room -= len(json_line(document))
+            if room < 0:
+                break
+            kept.append(document)
+        if kept and len(kept) < len(rejects):
+            kept[-1]["left_out_after"] = len(rejects) - len(kept)
+        return b"".join(map(json_line, kept))
 
     def _make_room(self, size: int) -> None:
         try:

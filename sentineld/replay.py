@@ -18,6 +18,7 @@ from sentineld.config import Config
 from sentineld.decision import Decision, decision_id
 from sentineld.errors import UsageError
 from sentineld.event import Incident, Observation
+from sentineld.evidence import Trouble
 from sentineld.instant import SECOND_US, iso, parse_iso
 from sentineld.intake import Intake
 from sentineld.mapping import NativeMapping
@@ -27,7 +28,7 @@ from sentineld.requests import Request
 from sentineld.settings import recorded_prior, recorded_trust
 from sentineld.step import Prior
 from sentineld.store import Store
-from sentineld.tail import Tail, Trouble
+from sentineld.tail import Tail
 from sentineld.window import BUCKETS, Window
 
 #: A gap after which a new session begins, where telemetry names none.
@@ -165,6 +166,7 @@ def replay(paths: Sequence[str], config: Config) -> Replayed:
         now_us,
         line_bytes=config.limits.line_bytes,
         max_files=config.limits.files,
+        files_per_owner=config.limits.files,
         is_final=True,
     )
     sessions = Sessions(prior.monitor)

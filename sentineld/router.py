@@ -238,6 +238,7 @@ class TierRouter:
         self._critical = _compile(self.CRITICAL_FILES if critical_files is None else critical_files)
         self._monitor = behavioral_monitor
         path = _absolute(state_file)
+        self._has_keys = bool(keys)
         self._reader: StateReader | None = None
         if path is not None:
             self._reader = StateReader(
@@ -267,7 +268,12 @@ class TierRouter:
 
         No key, a key that ends soon, an unusable high-water file, an override that is forged or has expired.
         """
-        return () if self._reader is None else self._reader.warnings
+        if self._reader is None:
+            return ()
+        if self._has_keys:
+            return self._reader.warnings
+        name = f"state file {self.state_file}"
+        return f"{name} is believed by its owner and permissions alone: there is no key", *self._reader.warnings
 
     def calculate_score(self, proposal: EvolutionProposal, verdict: GuardianVerdict) -> int:
         """Return the points of a change, at least 0: lines, files, critical files, the guardian's findings.

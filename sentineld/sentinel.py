@@ -15,15 +15,20 @@ from typing import BinaryIO
 
 from sentineld.clock import now_us
 from sentineld.decode import Decoded, Record, Reject, decode_document, decode_lines
+from sentineld.documents import MAX_DOCUMENT_BYTES
 from sentineld.entropy import UNITS
 from sentineld.event import BehavioralEvent
+from sentineld.evidence import Trouble
 from sentineld.explain import printable_path
+from sentineld.identity import open_regular
 from sentineld.instant import iso
 from sentineld.mapping import NativeMapping, native_metadata
-from sentineld.tail import CHUNK_BYTES, DOCUMENT, MAX_DOCUMENT_BYTES, Trouble, kind_of, open_regular, walk
+from sentineld.tree import DOCUMENT, kind_of, walk
 
 _logger = logging.getLogger(__name__)
 
+#: Bytes of one read.
+CHUNK_BYTES = 65_536
 #: About the longest line that is read, in bytes; longer ones are skipped, with a warning.
 MAX_LINE_BYTES = 1 << 20
 #: Position of a ``.json`` file that has been read whole.

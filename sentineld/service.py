@@ -8,6 +8,7 @@ is judged runs on the wall clock, as telemetry does.
 """
 
 import contextlib
+import errno
 import json
 import os
 import sqlite3
@@ -20,7 +21,8 @@ import structlog
 from sentineld import clock, log, requests
 from sentineld.config import Config, options, tables
 from sentineld.decode import Reject
-from sentineld.errors import AccessError, ConfigError, SentineldError, StoreError
+from sentineld.errors import AccessError, ConfigError, SentineldError, StorageError, StoreError
+from sentineld.evidence import Trouble
 from sentineld.explain import printable_path
 from sentineld.instant import SECOND_US
 from sentineld.intake import Batch, Intake
@@ -29,13 +31,14 @@ from sentineld.monitor import NEVER_US
 from sentineld.outlet import Outlet
 from sentineld.pipeline import Outcome, Pipeline
 from sentineld.published_file import remove_leftovers
+from sentineld.recovery import open_store, rescue
 from sentineld.rejects import Rejects
 from sentineld.sd_notify import Notifier
 from sentineld.settings import recorded_prior, recorded_trust
 from sentineld.signals import Signals
 from sentineld.statedir import Paths, resolve_paths
-from sentineld.store import Commit, Store
-from sentineld.tail import Tail, Trouble
+from sentineld.store import Commit, Store, cannot_open
+from sentineld.tail import Tail
 from sentineld.trust import Trust
 from sentineld.watch import Watch
 
@@ -45,22 +48,35 @@ _MAX_TROUBLES = 10_000
 _BACKLOG_BYTES = 1 << 20
 #: Longest sleep, seconds; nothing waits for it, for everything that is due ends a sleep before.
 _MAX_WAIT_S = 5.0
+#: Errors that say nothing of the file that could not be read.
+_PASSING_ERRORS = (errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.EINTR)
 #: Pauses between attempts to reopen a database that failed, seconds: doubling from the first to the last.
 _FIRST_PAUSE_S, _LAST_PAUSE_S = 0.25, 5.0
+#: Pause between steps of pruning while there is nothing else to do, seconds.
+_PRUNE_PAUSE_S = 0.05
 #: Least time between two attempts to watch again, microseconds.
 _REWATCH_US = SECOND_US
-#: Scans that hints ask for pause for so many times as long as the last one took.
+#: Longest stretch of a scan between two turns of the loop, microseconds.
+_SCAN_SLICE_US = 50_000
+#: Scans pause for so many times as long as the last one took.
 _SCAN_PAUSES = 4
 
 
 class Service:
     """One daemon over one state directory. ``load`` reads the configuration again, for SIGHUP.
 
+    ``config_file`` is where it stands, empty for none.
+
     Raises ``ConfigError`` for a key that cannot be used.
     """
 
     def __init__(
-        self, config: Config, paths: Paths, env: Mapping[str, str], load: Callable[[], Config]
+        self,
+        config: Config,
+        paths: Paths,
+        env: Mapping[str, str],
+        load: Callable[[], Config],
+        config_file: str = "",
     ) -> None:
         self.config = config
         self.paths = paths
@@ -68,7 +84,7 @@ class Service:
         self._load = load
         self._log = structlog.get_logger()
         self._reporter = log.Reporter(clock.monotonic_us)
-        self._outlet = Outlet(config, paths, env, self._reporter)
+        self._outlet = Outlet(config, paths, env, self._reporter, config_file)
         self._rejects = Rejects(paths.rejects, config.limits.rejects_bytes)
         self._was_open = False
         self._pause_s = _FIRST_PAUSE_S
@@ -84,7 +100,7 @@ class Service:
         self._owners: set[int] = set()
         # On the monotonic clock, but the deadline, which is an instant of effective time.
         self._next_scan = self._next_tick = self._next_ping = 0
-        self._earliest_scan = self._next_rewatch = 0
+        self._earliest_scan = self._scan_work = self._next_rewatch = 0
         self._next_deadline = NEVER_US
 
     def run(self) -> None:
@@ -94,18 +110,18 @@ class Service:
             while not self._signals.is_stopping:
                 try:
                     self._run_connected()
-                except (sqlite3.Error, OSError, StoreError, AccessError) as error:
-                    if isinstance(error, SentineldError) and not self._was_open:
+                except (sqlite3.Error, OSError, StoreError, StorageError, AccessError) as error:
+                    if isinstance(error, StoreError | AccessError) and not self._was_open:
                         raise
                     # Nothing was committed: everything is read again from the database once it works.
-                    self._outlet.fault("storage", "storage_failed", error)
+                    self._outlet.fail_storage(error)
                     self._signals.wait(self._pause_s)
                     self._pause_s = min(_LAST_PAUSE_S, self._pause_s * 2)
 
     def run_once(self, valid_for_us: int) -> None:
         """Process what is there, publish, and return.
 
-        Raises ``AccessError`` where the state file cannot be written, ``StoreError`` where the storage fails;
+        Raises ``AccessError`` where the state file cannot be written, ``StorageError`` where the disk fails;
         what was committed until then stays.
         """
         self._outlet.publisher.valid_for_us = valid_for_us
@@ -113,20 +129,18 @@ class Service:
             with self._open():
                 self._tail.is_final = True
                 self._obey_requests()
-                self._scan()
+                self._scan(lambda: True)
                 self._read_history(lambda: True)
                 self._obey_requests()
                 while self._drain():
                     pass
                 self._tick()
+                self._check_memory()
                 self._is_caught_up = True
                 self._publish()
                 self._outlet.keep_books(last_scan_us=self._tail.last_scan_us)
         except sqlite3.Error as error:
-            raise StoreError(
-                f"the database {self.paths.database} failed: {error}",
-                hint="check the disk, then run again",
-            ) from error
+            raise cannot_open(self.paths.database, error) from error
         if "publish" in self._outlet.faults:
             raise AccessError(
                 f"cannot publish {self.paths.state_file}", hint="check the directory's owner, mode and space"
@@ -140,7 +154,7 @@ class Service:
             try:
                 self._publish()
                 self._obey_requests()
-                self._scan()
+                self._scan(self._beat)
                 self._read_history(self._beat)
                 self._loop()
                 self._outlet.notifier.send("STOPPING=1")
@@ -159,8 +173,10 @@ class Service:
             self._look()
             is_busy = self._drain()
             self._is_caught_up = not is_busy or self._tail.unread_bytes() <= _BACKLOG_BYTES
+            if not is_busy and self._store.retention.is_behind:
+                self._store.prune()
             is_alive = self._beat()
-            if is_alive and not is_busy:
+            if is_alive and not is_busy and not self._tail.is_scanning:
                 self._signals.wait(self._wait_s())
 
     def _look(self) -> None:
@@ -169,17 +185,13 @@ class Service:
         self._tail.incidents += hints.incidents
         for problem in hints.problems:
             self._tell_watch(problem)
-        if hints.needs_scan or self._is_watch_renewed():
+        is_renewed = self._is_watch_renewed()
+        if hints.needs_scan or is_renewed:
             self._next_scan = min(self._next_scan, self._earliest_scan)
-        began = clock.monotonic_us()
-        if began >= self._next_scan:
-            self._scan()
-            # Whoever provokes scans gets a part of our time, not all of it.
-            now = clock.monotonic_us()
-            self._earliest_scan = now + _SCAN_PAUSES * (now - began)
-            return
         for path in hints.paths:
             self._tail.notice(path)
+        if self._tail.is_scanning or clock.monotonic_us() >= self._next_scan:
+            self._scan_step()
 
     def _is_watch_renewed(self) -> bool:
         """Start the watch anew where its thread is dead; True if it lives again."""
@@ -202,12 +214,45 @@ class Service:
         # Work was committed: the storage works.
         self._outlet.faults.discard("storage")
         self._pause_s = _FIRST_PAUSE_S
+        self._check_storage()
+        self._check_memory()
         self._outlet.look_at_log()
         if now >= self._outlet.next_heartbeat or self._outlet.word != self._status():
             self._outlet.write_log()
             self._publish()
         self._ping(now)
         return not self._signals.is_stopping
+
+    def _check_storage(self) -> None:
+        """See whether the database is where it belongs, and within its bounds."""
+        if not self._store.is_at(self.paths.database):
+            # We still hold the open file, and so all that was known: it is written anew.
+            try:
+                rescue(self._store, self.paths)
+            except (OSError, sqlite3.Error, AccessError, StorageError) as error:
+                self._outlet.fault("storage", "storage_failed", error)
+                return
+            raise StorageError(
+                f"the database {self.paths.database} was removed or replaced; it was written anew",
+                hint="nothing is lost; find out who did it",
+            )
+        if not self._store.retention.is_stuck:
+            self._outlet.faults.discard("database_size")
+        elif "database_size" not in self._outlet.faults:
+            limit = self.config.limits.database_bytes
+            self._outlet.faults.add("database_size")
+            self._reporter.warn("database_over_limit", str(limit), hint="raise limits.database_bytes")
+
+    def _check_memory(self) -> None:
+        """End the restriction that a loss of memory brought: what is there was read, and time has passed."""
+        if "memory_lost" not in self._outlet.faults or self._is_first_run:
+            return
+        wait_us = max(self.config.recovery.quiet_time.us, self.config.detection.window.us)
+        now = clock.now_us()
+        if now >= self._store.meta().lost_at + wait_us:
+            self._store.commit(Commit("publish", now, lost=(0, "")))
+            self._outlet.faults.discard("memory_lost")
+            self._log.info("memory_rebuilt", after_s=wait_us // SECOND_US)
 
     def _ping(self, now: int) -> None:
         # A daemon that cannot publish is no living one to systemd: a restart makes its directories anew.
@@ -222,6 +267,8 @@ class Service:
             due.append(self._next_tick)
         if self._outlet.notifier.watchdog_us:
             due.append(self._next_ping)
+        if self._store.retention.is_behind:
+            return _PRUNE_PAUSE_S
         sleep_us = min(min(due) - clock.monotonic_us(), self._next_deadline + 1 - clock.now_us())
         return min(_MAX_WAIT_S, sleep_us / SECOND_US)
 
@@ -243,7 +290,12 @@ class Service:
         now = clock.now_us()
         with contextlib.suppress(OSError):
             remove_leftovers(self.paths.state_file)
-        store = Store.open(self.paths.database, now, epoch_floor=_published_epoch(self.paths.state_file))
+        store = open_store(
+            self.paths,
+            now,
+            lambda event, cause: self._reporter.warn(event, cause, docs="docs/operations.md"),
+            limit_bytes=self.config.limits.database_bytes,
+        )
         tail: Tail | None = None
         try:
             meta = store.meta()
@@ -266,6 +318,7 @@ class Service:
                 line_bytes=self.config.limits.line_bytes,
                 max_open=_max_open_files(),
                 max_files=self.config.limits.files,
+                files_per_owner=self.config.limits.files_per_owner,
             )
             tail.restore(store.sources(with_gone=False), meta.last_scan)
             self._intake = Intake(tail, NativeMapping(), self._trust)
@@ -296,13 +349,29 @@ class Service:
 
     # Work.
 
-    def _scan(self) -> None:
-        self._tail.scan()
-        self._next_scan = clock.monotonic_us() + self.config.telemetry.rescan_interval.us
-        self._owners = {source.owner for source in self._tail.sources()}
+    def _scan(self, goes_on: Callable[[], bool]) -> None:
+        """Do a whole scan; ``goes_on`` is asked between its slices."""
+        while not self._scan_step() and goes_on():
+            pass
+
+    def _scan_step(self) -> bool:
+        """Do a slice of a scan, and what follows a complete one; True once it is complete."""
+        began = clock.monotonic_us()
+        if not self._tail.is_scanning:
+            self._next_scan, self._scan_work = began + self.config.telemetry.rescan_interval.us, 0
+        is_complete = self._tail.scan_step(_SCAN_SLICE_US)
+        now = clock.monotonic_us()
+        self._scan_work += now - began
+        if not is_complete:
+            return False
+        # Whoever provokes scans, or makes them long, gets a part of our time, not all of it.
+        self._earliest_scan = now + _SCAN_PAUSES * self._scan_work
+        self._next_scan = max(self._next_scan, self._earliest_scan)
+        self._owners = self._tail.owners()
         self._outlet.judge_isolation(self._owners)
         if batch := self._intake.torn():
             self._take(batch)
+        return True
 
     def _drain(self) -> bool:
         batch = self._intake.live()
@@ -384,6 +453,10 @@ class Service:
                 if self._store.agent_named(request.agent) is None:
                     raise ValueError("it names an unknown agent")  # noqa: TRY301 (refused like the others)
             except (ValueError, OSError) as error:
+                if isinstance(error, OSError) and error.errno in _PASSING_ERRORS:
+                    # A disk that fails for a moment must not lose an operator's wish.
+                    self._reporter.warn("request_unreadable", request_id, error=str(error))
+                    continue
                 self._reporter.warn("request_refused", request_id, given={"error": str(error)})
             else:
                 document = {"agent": request.agent, "actor": actor, "request": _request_document(request)}
@@ -450,17 +523,24 @@ class Service:
             return
         changed = sorted(_differences(self.config, config))
         self.config, self._outlet.publisher = config, publisher
+        self._outlet.take_limits(config)
+        self._store.retention.limit_bytes = config.limits.database_bytes
         log.configure(config.log.level, config.log.format)
         self._record_settings(self._store.meta().settings)
         self._intake.trust = self._trust
         self._pipeline.roster.agents_per_owner = config.limits.agents_per_owner
-        self._tail.directories = self._directories()
-        self._tail.line_bytes, self._tail.max_files = config.limits.line_bytes, config.limits.files
+        limits = config.limits
+        self._tail.configure(
+            self._directories(),
+            line_bytes=limits.line_bytes,
+            max_files=limits.files,
+            files_per_owner=limits.files_per_owner,
+        )
         self._rejects = Rejects(self.paths.rejects, config.limits.rejects_bytes)
         self._watch.stop()
         self._watch = self._make_watch()
         self._log.info("config_reloaded", changed=changed)
-        self._scan()
+        self._next_scan = 0
         self._next_tick = 0
         self._publish()
         self._outlet.notifier.send("READY=1")
@@ -480,16 +560,6 @@ def _differences(old: Config, new: Config) -> Iterator[str]:
             before, after = getattr(before, name), getattr(after, name)
         if before != after:
             yield key
-
-
-def _published_epoch(path: str) -> int:
-    # Unverified, and used only to go higher: a new database must never publish below an old one's epoch.
-    try:
-        with open(path, "rb") as file:
-            epoch = json.loads(file.read(1 << 24)).get("epoch", 0)
-    except (OSError, ValueError, AttributeError, RecursionError):
-        return 0
-    return epoch if isinstance(epoch, int) and 0 < epoch < 1 << 40 else 0
 
 
 def _max_open_files() -> int:

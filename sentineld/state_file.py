@@ -78,6 +78,8 @@ class StateView:
     verified: bool
     key_id: str | None
     key_not_after_us: int | None = None
+    #: What did not work when it was published; informative.
+    faults: tuple[str, ...] = ()
 
     @property
     def version(self) -> tuple[int, int]:
@@ -186,6 +188,10 @@ def _agents(document: Mapping[str, object]) -> Mapping[str, Mapping[str, object]
     return agents
 
 
+def _faults(names: object) -> tuple[str, ...]:
+    return tuple(name for name in names if isinstance(name, str)) if isinstance(names, list) else ()
+
+
 def _view(document: Mapping[str, object], source: str, key: Key | None) -> StateView:
     """Check every member that decides something, and build the view."""
     check_schema(document, SCHEMA)
@@ -213,4 +219,5 @@ def _view(document: Mapping[str, object], source: str, key: Key | None) -> State
         verified=key is not None,
         key_id=key.key_id if key is not None else claimed if KEY_ID.fullmatch(claimed) else None,
         key_not_after_us=None if key is None else key.not_after_us,
+        faults=_faults(document.get("faults")),
     )

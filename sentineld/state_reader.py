@@ -183,7 +183,8 @@ class StateReader:
         self._keys = tuple(keys)
         self._clock = clock
         self._mark = HighWater(high_water)
-        self._override_warning = ""
+        #: Why the override that is there counts for nothing; empty where none is there or it counts.
+        self.ignored = ""
         # One lock for both files: they share the mark.
         lock = threading.Lock()
         is_signed = bool(self._keys)
@@ -217,17 +218,13 @@ class StateReader:
     def warnings(self) -> tuple[str, ...]:
         """Sentences on what does not change a tier but weakens it, and on an override, obeyed or ignored."""
         found = list(self._mark.warnings)
-        if not self._keys:
-            found.insert(
-                0, f"{self._state.name} is believed by its owner and permissions alone: there is no key"
-            )
         try:
             override = self.override()
             now_us = self._clock.now_us()
         except Exception as error:  # noqa: BLE001 (a clock may fail; a warning must not)
             return *found, f"the clock failed: {type(error).__name__}"
-        if self._override_warning:
-            found.append(self._override_warning)
+        if self.ignored:
+            found.append(self.ignored)
         if override is not None:
             who = "" if override.agents is None else f", for {len(override.agents)} agents"
             found.append(f"{override.describe()}{who}")
@@ -265,12 +262,12 @@ class StateReader:
                     self._clock.now_us(), self._clock.boottime_ms(), self._clock.boot_id()
                 )
         except StateFileError as error:
-            self._override_warning = f"ignored: {error}"
+            self.ignored = f"ignored: {error}"
             return None
         except Exception as error:  # noqa: BLE001 (as in `behavior`)
-            self._override_warning = f"ignored: {self._override.name} cannot be used: {type(error).__name__}"
+            self.ignored = f"ignored: {self._override.name} cannot be used: {type(error).__name__}"
             return None
-        self._override_warning = ""
+        self.ignored = ""
         return None if override is None or override.tier is None else override
 
     def _current_view(self) -> StateView:

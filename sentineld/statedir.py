@@ -4,6 +4,7 @@ Before: the configuration says where. After: ``service`` writes there; commands 
 """
 
 import contextlib
+import errno
 import fcntl
 import os
 import time
@@ -11,9 +12,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from sentineld.config import Config
-from sentineld.errors import AccessError, ConfigError, LockedError
+from sentineld.errors import AccessError, ConfigError, LockedError, StorageError
 from sentineld.paths import default_state_dir, default_state_file
 
+#: Errors of the system that pass without a change of configuration.
+PASSING_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 #: How often, and how many seconds apart, a held lock is asked for: commands hold it for an instant to see
 #: whether a daemon runs, and a daemon that starts at that instant must not give up.
 _LOCK_ATTEMPTS = 6
@@ -36,6 +39,11 @@ class Paths:
     def journal(self) -> str:
         """The decision log."""
         return os.path.join(self.state_dir, "decisions.jsonl")
+
+    @property
+    def overrides(self) -> str:
+        """The record of operators' overrides (``sentineld break-glass``), one JSON object a line."""
+        return os.path.join(self.state_dir, "break-glass.jsonl")
 
     @property
     def requests(self) -> str:
@@ -101,8 +109,8 @@ def prepare(paths: Paths) -> None:
         for directory in (paths.requests, paths.rejects):
             os.makedirs(directory, mode=0o700, exist_ok=True)
     except OSError as error:
-        raise AccessError(
-            f"cannot create {error.filename}: {error.strerror}", hint="choose another place with --state-dir"
+        raise _cannot(
+            "create", str(error.filename), error, "choose another place with --state-dir"
         ) from error
     owner = os.stat(paths.state_dir).st_uid
     if os.geteuid() == 0 and owner != 0:
@@ -126,14 +134,26 @@ def hold_lock(paths: Paths) -> Iterator[int]:
             if attempt < _LOCK_ATTEMPTS - 1:
                 time.sleep(_LOCK_PAUSE_S)
         else:
-            holder = os.pread(fd, 32, 0).decode("ascii", "replace").strip()
-            who = f"process {holder}" if holder.isdigit() else "a process that does not say which"
-            raise LockedError(
-                f"another daemon ({who}) holds {paths.state_dir}", hint="stop it, or use another --state-dir"
-            )
+            raise _is_held(os.pread(fd, 32, 0).strip(), paths)
         yield fd
     finally:
         os.close(fd)
+
+
+def renew_lock(paths: Paths) -> None:
+    """Lock the directory anew where the lock's file was removed, for the rest of this process's life.
+
+    Raises ``LockedError`` where another daemon was faster, ``AccessError`` where there can be no file.
+    """
+    fd = _open_lock(paths)
+    if _try_lock(fd):
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, b"%d\n" % os.getpid(), 0)
+        return
+    holder = os.pread(fd, 32, 0).strip()
+    os.close(fd)
+    if holder != b"%d" % os.getpid():
+        raise _is_held(holder, paths)
 
 
 def is_locked(paths: Paths) -> bool:
@@ -150,13 +170,25 @@ def is_locked(paths: Paths) -> bool:
         os.close(fd)
 
 
+def _is_held(holder: bytes, paths: Paths) -> LockedError:
+    who = f"process {int(holder)}" if holder.isdigit() else "a process that does not say which"
+    return LockedError(
+        f"another daemon ({who}) holds {paths.state_dir}", hint="stop it, or use another --state-dir"
+    )
+
+
 def _open_lock(paths: Paths) -> int:
     try:
         return os.open(paths.lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise AccessError(
-            f"cannot open {paths.lock}: {error.strerror}", hint="check owner and mode of the state directory"
-        ) from error
+        raise _cannot("open", paths.lock, error, "check owner and mode of the state directory") from error
+
+
+def _cannot(do: str, path: str, error: OSError, hint: str) -> AccessError | StorageError:
+    if error.errno in PASSING_ERRORS:
+        # systemd starts us again after this one, until there is room.
+        return StorageError(f"cannot {do} {path}: {error.strerror}", hint="make room on the disk")
+    return AccessError(f"cannot {do} {path}: {error.strerror}", hint=hint)
 
 
 def _try_lock(fd: int) -> bool:

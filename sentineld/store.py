@@ -17,20 +17,27 @@ from typing import Any
 
 from sentineld.batch import Key, Part
 from sentineld.decision import Decision
-from sentineld.errors import AccessError, NoDatabaseError, StoreError
+from sentineld.errors import (
+    AccessError,
+    DamagedError,
+    NoDatabaseError,
+    SentineldError,
+    StorageError,
+    StoreError,
+)
 from sentineld.event import Incident
-from sentineld.tail import Source
+from sentineld.identity import Source
+from sentineld.retention import Retention
+from sentineld.statedir import PASSING_ERRORS
 
 #: ``PRAGMA application_id``: "SNTL".
 APPLICATION_ID = 0x534E544C
 SCHEMA_VERSION = 2
 
-#: Inputs kept for ``replay --as-observed``.
-KEPT_INPUTS = 500_000
+#: Size that the database is kept below unless told otherwise, bytes.
+LIMIT_BYTES = 512 << 20
 #: Different event types counted by name; further ones are counted as ``other``.
 MAX_EVENT_TYPES = 512
-#: Incidents kept for people; further ones of the same kind and path are counted in the newest of them.
-KEPT_INCIDENTS = 10_000
 #: How long an incident of the same owner, kind and path is the same one, microseconds.
 _SAME_INCIDENT_US = 60_000_000
 #: Explicit record ids remembered for each owner.
@@ -85,10 +92,32 @@ CREATE INDEX seen_age ON seen(owner, no);
 CREATE TABLE request(id TEXT PRIMARY KEY, at INTEGER NOT NULL, document TEXT NOT NULL) STRICT, WITHOUT ROWID;
 """
 
+_RESTORE_HINT = "sentineld restore FILE with a backup; sentineld run sets it aside and begins anew"
+_DISK_HINT = "make room on the disk, or see what is wrong with it; nothing that was committed is lost"
+
 #: What each version of the schema added to the one before it.
 _MIGRATIONS = {
     2: """
 ALTER TABLE meta ADD COLUMN incidents TEXT NOT NULL DEFAULT '{}';
+ALTER TABLE meta ADD COLUMN decisions_pruned INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE meta ADD COLUMN incidents_pruned INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE meta ADD COLUMN sources_pruned INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE meta ADD COLUMN requests_pruned INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE meta ADD COLUMN restored_at INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE meta ADD COLUMN lost_at INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE meta ADD COLUMN lost_why TEXT NOT NULL DEFAULT '';
+ALTER TABLE source ADD COLUMN away_us INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE source ADD COLUMN last_input INTEGER NOT NULL DEFAULT 0;
+UPDATE source SET last_input = (SELECT coalesce(max(no), 0) FROM input);
+UPDATE source SET chain = x'';
+CREATE INDEX source_gone ON source(last_input) WHERE is_gone = 1;
+CREATE TABLE past_file(
+  path BLOB PRIMARY KEY, no INTEGER NOT NULL, files INTEGER NOT NULL,
+  lines INTEGER NOT NULL, accepted INTEGER NOT NULL, ignored INTEGER NOT NULL, rejected INTEGER NOT NULL,
+  duplicates INTEGER NOT NULL, conflicts INTEGER NOT NULL, clamped INTEGER NOT NULL,
+  timeless INTEGER NOT NULL, bytes_read INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX past_file_age ON past_file(no);
 CREATE TABLE incident(
   no INTEGER PRIMARY KEY, at INTEGER NOT NULL, kind TEXT NOT NULL, owner INTEGER NOT NULL,
   source INTEGER NOT NULL, path BLOB NOT NULL, "from" INTEGER NOT NULL, "to" INTEGER NOT NULL,
@@ -102,9 +131,10 @@ CREATE TABLE writer(
 }
 
 _SOURCE_COLUMNS = [item.name for item in fields(Source)]
+_STORED_COLUMNS = [*_SOURCE_COLUMNS, "last_input"]
 _SOURCE_UPSERT = (
-    f"INSERT INTO source({', '.join(_SOURCE_COLUMNS)}) VALUES ({', '.join('?' * len(_SOURCE_COLUMNS))}) "  # noqa: S608
-    f"ON CONFLICT(id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in _SOURCE_COLUMNS[1:])} "
+    f"INSERT INTO source({', '.join(_STORED_COLUMNS)}) VALUES ({', '.join('?' * len(_STORED_COLUMNS))}) "  # noqa: S608
+    f"ON CONFLICT(id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in _STORED_COLUMNS[1:])} "
     "WHERE source.pos = ?"
 )
 
@@ -155,6 +185,8 @@ class Commit:
     settings: str = ""
     #: Paths in trouble since the start, by kind; None leaves what is recorded.
     troubles: dict[str, int] | None = None
+    #: Since when and why memory is lost; (0, "") once it is made up for; None leaves what is recorded.
+    lost: tuple[int, str] | None = None
 
 
 @dataclass(slots=True)
@@ -177,14 +209,44 @@ class Meta:
     settings: str
     troubles: str
     incidents: str
+    decisions_pruned: int
+    incidents_pruned: int
+    sources_pruned: int
+    requests_pruned: int
+    restored_at: int
+    #: Since when, and why, what was known before is lost; 0 where nothing is, or it has been made up for.
+    lost_at: int
+    lost_why: str
+
+
+@dataclass(slots=True)
+class PastFile:
+    """Accounts of files that are gone for good, by path; the oldest ones together, under no path."""
+
+    path: str
+    files: int
+    lines: int
+    accepted: int
+    ignored: int
+    rejected: int
+    duplicates: int
+    conflicts: int
+    clamped: int
+    timeless: int
+    bytes_read: int
 
 
 class Store:
     """The database of one state directory. Use as a context manager, or ``close`` it."""
 
-    def __init__(self, connection: sqlite3.Connection, *, keeps_inputs: bool = True) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, *, is_durable: bool = True, limit_bytes: int = LIMIT_BYTES
+    ) -> None:
         self._db = connection
-        self._keeps_inputs = keeps_inputs
+        self._is_durable = is_durable
+        self.retention = Retention(connection, limit_bytes)
+        #: Which file was opened; nobody may hold this connection and another file for the same one.
+        self._inode = (0, 0)
         self._next_source = 1 + self._value("SELECT coalesce(max(id), 0) FROM source")
         self._count()
 
@@ -195,29 +257,49 @@ class Store:
         self._seen_counts = dict(self._db.execute("SELECT owner, count(*) FROM seen GROUP BY owner"))
 
     @classmethod
-    def open(cls, path: str, now_us: int, *, is_durable: bool = True, epoch_floor: int = 0) -> "Store":
-        """Open or create the database; a new one gets an epoch above ``epoch_floor``.
+    def open(
+        cls,
+        path: str,
+        now_us: int,
+        *,
+        is_durable: bool = True,
+        epoch_floor: int = 0,
+        decision_floor: int = 0,
+        lost_why: str = "",
+        limit_bytes: int = LIMIT_BYTES,
+    ) -> "Store":
+        """Open or create the database.
 
-        Without ``is_durable`` (replay, with the path ``:memory:``) nothing is kept of the inputs.
-        Raises ``StoreError`` where the file is no sentineld database, is damaged, or was written by a newer
-        version; ``AccessError`` where it may not be opened.
+        A new one gets an epoch above ``epoch_floor``, numbers its decisions from above ``decision_floor`` and
+        notes that what was known before is lost, if ``lost_why`` says why. Without ``is_durable`` (replay,
+        with the path ``:memory:``) nothing is kept of the inputs.
+
+        Raises ``StoreError`` where the file is no sentineld database or was written by a newer version,
+        ``DamagedError`` where it is damaged, ``AccessError`` where it may not be opened, ``StorageError``
+        where the disk is full or fails.
         """
         try:
             connection = sqlite3.connect(path, isolation_level=None, timeout=5.0)
         except sqlite3.OperationalError as error:
-            raise _cannot_open(path, error) from error
+            raise cannot_open(path, error) from error
         try:
             if path != ":memory:" and os.stat(path).st_size == 0:
                 os.chmod(path, 0o600)
-            if not _is_new(connection):
+            if _is_new(connection):
+                connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
+            else:
                 # Before anything is configured: the journal mode is written into the file.
                 _check_ours(connection, path)
             _configure(connection, is_durable=is_durable)
-            _migrate(connection, path, now_us, epoch_floor)
-            return cls(connection, keeps_inputs=is_durable)
+            _migrate(connection, path, now_us, epoch_floor, decision_floor, lost_why)
+            store = cls(connection, is_durable=is_durable, limit_bytes=limit_bytes)
+            if is_durable:
+                status = os.stat(path)
+                store._inode = (status.st_dev, status.st_ino)
+            return store  # noqa: TRY300 (closing must cover all of the above)
         except sqlite3.DatabaseError as error:
             connection.close()
-            raise _cannot_open(path, error) from error
+            raise cannot_open(path, error) from error
         except BaseException:
             connection.close()
             raise
@@ -225,23 +307,27 @@ class Store:
     @classmethod
     def open_readonly(cls, path: str) -> "Store":
         """Open an existing database for reading only. Raises as ``open`` does."""
-        if not os.path.exists(path):
+        try:
+            os.stat(path)
+        except (FileNotFoundError, NotADirectoryError) as error:
             raise NoDatabaseError(
                 f"there is no database at {path}", hint="sentineld run --telemetry DIR --state-dir DIR"
-            )
+            ) from error
+        except OSError as error:
+            raise AccessError(
+                f"the database {path} may not be read by this user: {error.strerror}",
+                hint="be root or the daemon's user",
+            ) from error
         connection: sqlite3.Connection | None = None
         try:
-            uri = f"file:{_quote(path)}?mode=ro"
-            connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=5.0)
-            connection.execute("PRAGMA query_only=ON")
-            connection.execute("PRAGMA trusted_schema=OFF")
+            connection = _connect_readonly(path)
             _check_ours(connection, path, oldest=SCHEMA_VERSION)
             return cls(connection)
         except BaseException as error:
             if connection is not None:
                 connection.close()
             if isinstance(error, sqlite3.DatabaseError):
-                raise _cannot_open(path, error) from error
+                raise _cannot_read(path, error) from error
             raise
 
     def __enter__(self) -> "Store":
@@ -270,9 +356,63 @@ class Store:
             self._commit(commit)
         except BaseException:
             # What was counted on the way is not in the database.
+            self.retention.forget_counts()
             with contextlib.suppress(sqlite3.Error):
                 self._count()
             raise
+
+    def prune(self) -> bool:
+        """Forget a bounded part of what retention does not keep; say whether there is more."""
+        with self._transaction():
+            self._prune(has_news=False)
+        return self.retention.is_behind
+
+    def go_above(self, epoch: int, decision_no: int, now_us: int, *, lost_why: str = "") -> None:
+        """Continue as the successor of a database that went further: a higher epoch, higher decisions.
+
+        With ``lost_why`` what that one knew is noted as lost, otherwise this one as restored.
+        """
+        with self._transaction():
+            self._db.execute(
+                "UPDATE meta SET epoch = max(epoch + 1, ?, ?), decision_no = max(decision_no, ?), "
+                "logged_no = max(logged_no, ?)",
+                (epoch + 1, now_us // 1_000_000, decision_no, decision_no),
+            )
+            if lost_why:
+                self._db.execute("UPDATE meta SET lost_at = ?, lost_why = ?", (now_us, lost_why))
+            else:
+                self._db.execute("UPDATE meta SET restored_at = ?", (now_us,))
+
+    def is_at(self, path: str) -> bool:
+        """Say whether the file at the path is the one that was opened."""
+        try:
+            status = os.stat(path)
+        except FileNotFoundError:
+            return False
+        return (status.st_dev, status.st_ino) == self._inode
+
+    def copy_to(self, path: str) -> None:
+        """Write a consistent copy of the whole database to a new file of mode 0600, and wait for the disk.
+
+        Raises ``sqlite3.Error`` and ``OSError``.
+        """
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
+        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as copy:
+            self._db.backup(copy)
+            # One file, without a journal beside it; a daemon turns it on again.
+            copy.execute("PRAGMA journal_mode=DELETE")
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+    def check(self) -> None:
+        """Read everything and compare. Raises ``DamagedError``."""
+        for pragma in ("integrity_check(1)", "foreign_key_check"):
+            row = self._db.execute(f"PRAGMA {pragma}").fetchone()
+            if row is not None and row[0] != "ok":
+                raise DamagedError(f"it is damaged: {row}", hint="take another backup")
 
     def _commit(self, commit: Commit) -> None:
         with self._transaction():
@@ -322,6 +462,15 @@ class Store:
                     None if commit.troubles is None else json.dumps(commit.troubles, sort_keys=True),
                 ),
             )
+            if commit.shift_us:
+                self._db.execute("UPDATE meta SET lost_at = lost_at + ? WHERE lost_at", (commit.shift_us,))
+            if commit.lost is not None:
+                self._db.execute("UPDATE meta SET lost_at = ?, lost_why = ?", commit.lost)
+            if self._is_durable:
+                self._prune(
+                    has_news=bool(commit.request_id or commit.incidents)
+                    or any(source.is_gone for _, source in commit.sources)
+                )
 
     def meta(self) -> Meta:
         """Return the database's own row."""
@@ -336,6 +485,12 @@ class Store:
         rows = self._db.execute(f"SELECT {', '.join(_SOURCE_COLUMNS)} FROM source {where} ORDER BY id")  # noqa: S608
         return [_source(row) for row in rows]
 
+    def past_files(self) -> list[PastFile]:
+        """Return the accounts of files whose rows went, by path."""
+        columns = ", ".join(item.name for item in fields(PastFile))
+        rows = self._db.execute(f"SELECT {columns} FROM past_file ORDER BY path")  # noqa: S608
+        return [PastFile(os.fsdecode(path), *counts) for path, *counts in rows]
+
     def agent(self, key: Key) -> AgentRow | None:
         """Return one agent by owner and claimed id."""
         row = self._db.execute(
@@ -346,6 +501,8 @@ class Store:
 
     def agent_named(self, name: str) -> AgentRow | None:
         """Return one agent by its published id."""
+        if not _is_text(name):
+            return None
         row = self._db.execute(
             "SELECT owner, agent_id, name, tier, is_cold, state FROM agent WHERE name = ?", (name,)
         ).fetchone()
@@ -470,7 +627,7 @@ class Store:
             raise
 
     def _write_input(self, commit: Commit) -> None:
-        if commit.kind == "publish" or not self._keeps_inputs:
+        if commit.kind == "publish" or not self._is_durable:
             return
         no = self._next_input
         self._db.execute(
@@ -495,21 +652,31 @@ class Store:
                 for ordinal, part in enumerate(commit.parts)
             ],
         )
-        if no % 4096 == 0:
-            oldest_kept = no - KEPT_INPUTS
-            self._db.execute("DELETE FROM bracket WHERE input_no < ?", (oldest_kept,))
-            pruned = self._db.execute("DELETE FROM input WHERE no < ?", (oldest_kept,)).rowcount
-            self._db.execute("UPDATE meta SET inputs_pruned = inputs_pruned + ?", (pruned,))
         self._next_input = no + 1
 
     def _write_sources(self, sources: Iterable[tuple[int, Source]]) -> None:
         for expected_pos, source in sources:
-            row = [_column(source, name) for name in _SOURCE_COLUMNS]
+            row = [*(_column(source, name) for name in _SOURCE_COLUMNS), self._next_input - 1]
             if self._db.execute(_SOURCE_UPSERT, (*row, expected_pos)).rowcount != 1:
                 raise StoreError(
                     f"the database no longer holds position {expected_pos} of {source.path!r}",
                     hint="is another process writing to this state directory?",
                 )
+
+    def _prune(self, *, has_news: bool) -> None:
+        pruned = self.retention.step(has_news=has_news)
+        if pruned["seen"]:
+            self._seen_counts = dict(self._db.execute("SELECT owner, count(*) FROM seen GROUP BY owner"))
+        if pruned:
+            self._db.execute(
+                "UPDATE meta SET inputs_pruned = inputs_pruned + ?, sources_pruned = sources_pruned + ?, "
+                "decisions_pruned = decisions_pruned + ?, incidents_pruned = incidents_pruned + ?, "
+                "requests_pruned = requests_pruned + ?, seen_expired = seen_expired + ?",
+                [
+                    pruned[name]
+                    for name in ("inputs", "sources", "decisions", "incidents", "requests", "seen")
+                ],
+            )
 
     def _write_types(self, counts: dict[str, int]) -> None:
         named: dict[str, int] = {}
@@ -545,9 +712,6 @@ class Store:
                     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                     (*row, item.detail, item.count),
                 )
-        self._db.execute(
-            "DELETE FROM incident WHERE no <= (SELECT max(no) FROM incident) - ?", (KEPT_INCIDENTS,)
-        )
         self._db.execute("UPDATE meta SET incidents = ?", (json.dumps(counts, sort_keys=True),))
 
     def _write_seen(self, seen: list[tuple[int, bytes, bytes]]) -> None:
@@ -579,12 +743,37 @@ def _configure(db: sqlite3.Connection, *, is_durable: bool) -> None:
     db.execute("PRAGMA journal_size_limit=67108864")
 
 
+def _connect_readonly(path: str) -> sqlite3.Connection:
+    uri = f"file:{_quote(path)}?mode=ro"
+    if not os.access(os.path.dirname(os.path.abspath(path)), os.W_OK) and not os.path.lexists(f"{path}-wal"):
+        # Nobody has it open, and the files by which readers and a writer agree cannot be made here.
+        uri += "&immutable=1"
+    connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=5.0)
+    connection.execute("PRAGMA query_only=ON")
+    connection.execute("PRAGMA trusted_schema=OFF")
+    return connection
+
+
+def _cannot_read(path: str, error: sqlite3.Error) -> SentineldError:
+    if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
+        reason = "" if os.access(path, os.R_OK) else ": the file is the daemon's own"
+        if not reason and os.path.lexists(f"{path}-wal"):
+            # What a crashed daemon left in the journal can only be read by who may write beside it.
+            reason = ": its last writer did not end well, and this user may not finish its work"
+        return AccessError(
+            f"the database {path} may not be read by this user{reason}", hint="be root or the daemon's user"
+        )
+    return cannot_open(path, error)
+
+
 def _is_new(db: sqlite3.Connection) -> bool:
     return bool(db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0] == 0)
 
 
 def _check_ours(db: sqlite3.Connection, path: str, oldest: int = 1) -> None:
     if db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
+        if db.execute("SELECT count(*) FROM sqlite_schema WHERE name = 'bracket'").fetchone()[0]:
+            raise DamagedError(f"{path} is damaged: its header is not what we wrote", hint=_RESTORE_HINT)
         raise StoreError(f"{path} is not a sentineld database", hint="choose another --state-dir")
     version = db.execute("PRAGMA user_version").fetchone()[0]
     if version > SCHEMA_VERSION:
@@ -592,6 +781,8 @@ def _check_ours(db: sqlite3.Connection, path: str, oldest: int = 1) -> None:
             f"{path} has schema version {version}; this program knows up to {SCHEMA_VERSION}",
             hint="install the newer sentineld that wrote it; nothing was changed",
         )
+    if version < 1:
+        raise DamagedError(f"{path} is damaged: it has schema version {version}", hint=_RESTORE_HINT)
     if version < oldest:
         raise StoreError(
             f"{path} has schema version {version}, older than this program's {SCHEMA_VERSION}",
@@ -599,15 +790,15 @@ def _check_ours(db: sqlite3.Connection, path: str, oldest: int = 1) -> None:
         )
 
 
-def _migrate(db: sqlite3.Connection, path: str, now_us: int, epoch_floor: int) -> None:
+def _migrate(
+    db: sqlite3.Connection, path: str, now_us: int, epoch_floor: int, decision_floor: int, lost_why: str
+) -> None:
     """Bring the database to ``SCHEMA_VERSION`` in one transaction: after a crash it is as it was."""
     is_new = _is_new(db)
     if not is_new:
         check = db.execute("PRAGMA quick_check(1)").fetchone()[0]
         if check != "ok":
-            raise StoreError(
-                f"{path} is damaged: {check}", hint="move it aside, or restore a backup; agents start anew"
-            )
+            raise DamagedError(f"{path} is damaged: {check}", hint=_RESTORE_HINT)
     version = 1 if is_new else db.execute("PRAGMA user_version").fetchone()[0]
     if not is_new and version == SCHEMA_VERSION:
         return
@@ -615,12 +806,20 @@ def _migrate(db: sqlite3.Connection, path: str, now_us: int, epoch_floor: int) -
     if is_new:
         _run(db, _SCHEMA)
         db.execute(
-            "INSERT INTO meta VALUES (1, ?, ?, ?, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, '', '{}')",
-            (uuid.uuid4().hex, now_us, max(epoch_floor + 1, now_us // 1_000_000)),
+            "INSERT INTO meta VALUES (1, ?, ?, ?, 0, ?, ?, 0, 0, 1, 0, 0, 0, 0, '', '{}')",
+            (
+                uuid.uuid4().hex,
+                now_us,
+                max(epoch_floor + 1, now_us // 1_000_000),
+                decision_floor,
+                decision_floor,
+            ),
         )
         db.execute(f"PRAGMA application_id={APPLICATION_ID}")
     for number in range(version + 1, SCHEMA_VERSION + 1):
         _run(db, _MIGRATIONS[number])
+    if is_new and lost_why:
+        db.execute("UPDATE meta SET lost_at = ?, lost_why = ?", (now_us, lost_why))
     db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
     db.execute("COMMIT")
 
@@ -632,13 +831,37 @@ def _run(db: sqlite3.Connection, script: str) -> None:
             db.execute(statement)
 
 
-def _cannot_open(path: str, error: sqlite3.DatabaseError) -> StoreError | AccessError:
-    text = str(error)
-    if "unable to open" in text or "readonly" in text:
-        return AccessError(
-            f"cannot open the database {path}: {text}", hint="check owner and mode of the state directory"
-        )
-    return StoreError(f"cannot use the database {path}: {text}", hint="move it aside, or restore a backup")
+def cannot_open(path: str, error: sqlite3.Error) -> SentineldError:
+    """Say what kind of failure an error of SQLite is."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return DamagedError(f"{path} is damaged: {error}", hint=_RESTORE_HINT)
+    if code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM):
+        number = _why_not(path)
+        if number not in PASSING_ERRORS:
+            return AccessError(
+                f"cannot open the database {path}: {error}",
+                hint="check owner and mode of the state directory",
+            )
+        return StorageError(f"cannot open the database {path}: {os.strerror(number)}", hint=_DISK_HINT)
+    if code in (
+        sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_PROTOCOL,
+    ):  # fmt: skip
+        return StorageError(f"the database {path} failed: {error}", hint=_DISK_HINT)
+    return StoreError(f"cannot use the database {path}: {error}", hint=_RESTORE_HINT)
+
+
+def _why_not(path: str) -> int:
+    """Return the number of the error that keeps the file from being opened for writing; 0: none."""
+    try:
+        os.close(os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+        probe = f"{path}.probe"
+        os.close(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+        os.unlink(probe)
+    except OSError as error:
+        return error.errno or 0
+    return 0
 
 
 def _quote(path: str) -> str:
@@ -653,6 +876,11 @@ def _column(source: Source, name: str) -> object:
         # Unsigned 64-bit numbers, which SQLite integers cannot hold.
         return str(value)
     return value
+
+
+def _is_text(name: str) -> bool:
+    # What the command line could not decode has half surrogates, which the database cannot even look for.
+    return not any("\ud800" <= char <= "\udfff" for char in name)
 
 
 def _source(row: Sequence[Any]) -> Source:

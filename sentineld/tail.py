@@ -6,92 +6,51 @@ and where reading may resume, ``identity`` decides; a path is only a label. The 
 has committed (``advance``, then ``accept``), never before.
 
 Only regular files with one name are met. A file that is renamed or unlinked is read to its end through the
-open descriptor; one that was moved out of reach resumes where it stood when it comes back. What could not be
-read in time is told as a ``gap``.
+open descriptor; one that was moved out of reach resumes where it stood when it comes back, after a restart
+too. What was done to files besides appending, rotating, copying and removing what was read is told as an
+incident, with the next batch: see ``sentineld.integrity``; rewriting is found as ``audit`` promises.
+
+A look at one path, and a turn in which nothing happened, cost the same whatever number of silent files there
+are. A scan looks at every file, and can be done in slices.
 """
 
 import errno
 import os
-import re
 import stat
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
-from sentineld import identity
-from sentineld.decode import KEPT_BYTES, Reject
+from sentineld import clock, identity
+from sentineld.audit import SCAN_BYTES, Audit
+from sentineld.documents import Document, Documents
 from sentineld.event import Incident
-from sentineld.identity import Source as Source
-from sentineld.identity import matches as matches
-from sentineld.identity import open_regular as open_regular
-
-LINES, DOCUMENT = "jsonl", "json"
-
-#: Names that carry telemetry: ``x.jsonl`` and ``x.json``, and rotated ``x.jsonl.1``, ``x.jsonl-20260101``.
-_LINES_NAME = re.compile(r"\.jsonl(?P<rotation>[.-][0-9][0-9TZ_.:-]*)?\Z")
+from sentineld.evidence import Evidence, Trouble, os_trouble
+from sentineld.identity import Inode, Source, open_regular
+from sentineld.lines import Chunk, next_lines
+from sentineld.quota import Quota
+from sentineld.tree import DOCUMENT, LINES, base_name, kind_of, walk_in_pieces
 
 #: Bytes of one read: larger ones were slower, by page faults.
 CHUNK_BYTES = 65_536
-#: Largest ``.json`` document read; it has to be decoded as one, at many times its size in memory.
-MAX_DOCUMENT_BYTES = 16 << 20
 #: How long an unlinked or renamed-away file is kept open for more lines, microseconds.
 _LINGER_US = 60_000_000
-#: How long an incomplete ``.json`` file may stay unchanged before it is rejected, microseconds.
-_INCOMPLETE_US = 2_000_000
-_NEVER_US = 1 << 62
-_MAX_DIRECTORY_DEPTH = 32
 #: Files out of reach that are remembered, so that they resume when they come back; the oldest go first.
 _MAX_AWAY = 10_000
+#: How long they are remembered, microseconds.
+_AWAY_US = 7 * 86_400 * 1_000_000
 #: Files that were cut in place whose copies are still recognised.
-_MAX_CUT = 256
+_MAX_CUT = 4096
 #: How long a file that begins like a whole one is left alone, microseconds: that one may be about to be cut.
+#: Also how long a file may be unreadable before that is told: its maker may be about to open it to others.
 _COPYING_US = 2_000_000
 #: A copy that is not named after its original must share this many bytes with it. Short beginnings are alike
 #: by nature: many logs start with the same line.
-_MIN_COPY_BYTES = 1024
-
-Inode = tuple[int, int]
-
-
-@dataclass(slots=True)
-class Chunk:
-    """Whole lines of one file, read but not yet committed.
-
-    ``data`` are the bytes from ``start`` to ``end``; empty where a line over the limit is being skipped
-    (``skip`` 1: it begins here and ``reject`` tells of it; 2: it goes on). ``lo`` and ``hi`` bracket when
-    the lines were written; ``file_time`` is the file's modification time, in microseconds.
-    """
-
-    source: Source
-    start: int
-    end: int
-    data: bytes
-    lo: int
-    hi: int
-    file_time: int
-    skip: int = 0
-    is_skipping: bool = False
-    reject: Reject | None = None
-
-
-@dataclass(slots=True)
-class Document:
-    """A ``.json`` file that changed: its whole content, with the same brackets as a chunk.
-
-    ``look_us`` is when reading began. ``is_settled``: it has not changed for a while, so an incomplete one
-    will stay so. ``reject`` says why there is no content.
-    """
-
-    source: Source
-    data: bytes
-    signature: str
-    is_settled: bool
-    lo: int
-    hi: int
-    look_us: int
-    file_time: int
-    reject: Reject | None = None
+_MIN_COPY_BYTES = identity.FINGERPRINT_BYTES
+#: Files that cannot be opened that are kept in mind.
+_MAX_UNREADABLE = 10_000
+#: Files of a scan between two looks at the clock.
+_LOOKS = 64
 
 
 @dataclass(slots=True)
@@ -101,15 +60,12 @@ class _File:
     size: int = 0
     #: The size at which nothing but an unfinished line was left; -1 for never.
     examined: int = -1
-    #: Modification time at which the bytes that were read were last found unchanged, nanoseconds.
+    #: When the file was changed before its head and the bytes before the position were last found unchanged,
+    #: nanoseconds. The ctime: unlike the mtime, nobody can set it back.
     checked_ns: int = -1
     #: Number of the last scan that met the file.
     seen: int = 0
     gone_us: int | None = None
-    # Of documents:
-    signature: str = ""
-    changed_us: int = 0
-    postponed_until_us: int = 0
 
     @property
     def is_read(self) -> bool:
@@ -117,46 +73,26 @@ class _File:
         return self.size in (self.source.pos, self.examined)
 
 
-@dataclass(frozen=True, slots=True)
-class Trouble:
-    """Something about a path that an operator should know: ``kind`` is one word, for counting."""
+@dataclass(slots=True)
+class _Cut:
+    """A source whose file was cut or rewritten in place, after it was copied or not.
 
-    kind: str
+    ``size`` is what the file was known to hold. Undecided until scan number ``until`` is complete.
+    """
+
+    source: Source
+    verdict: str
     path: str
-    detail: str
+    size: int
+    until: int
+    is_copied: bool = False
 
 
-def kind_of(name: str) -> str | None:
-    """Return ``jsonl`` or ``json`` for a file name that carries telemetry, else None."""
-    if name.endswith(".json"):
-        return DOCUMENT
-    return LINES if _LINES_NAME.search(name) else None
-
-
-def _base_name(path: str) -> str:
-    """Return the name that a rotated file had before; empty for one that was not rotated."""
-    name = _LINES_NAME.search(path)
-    return path[: name.start("rotation")] if name is not None and name["rotation"] else ""
-
-
-def walk(directory: str, on_trouble: Callable[[Trouble], None]) -> Iterator[os.DirEntry[str]]:
-    """Yield the entries below a directory that are no directories; links are not followed."""
-    stack = [(directory, 0)]
-    while stack:
-        path, depth = stack.pop()
-        try:
-            with os.scandir(path) as entries:
-                found = sorted(entries, key=lambda entry: entry.name)
-        except OSError as error:
-            on_trouble(_os_trouble(path, error))
-            continue
-        for entry in found:
-            if not entry.is_dir(follow_symlinks=False):
-                yield entry
-            elif depth < _MAX_DIRECTORY_DEPTH:
-                stack.append((entry.path, depth + 1))
-            else:
-                on_trouble(Trouble("too_deep", entry.path, f"deeper than {_MAX_DIRECTORY_DEPTH} directories"))
+@dataclass(slots=True)
+class _Unreadable:
+    since_us: int
+    seen: int
+    is_told: bool = False
 
 
 @dataclass(slots=True)
@@ -165,7 +101,8 @@ class Tail:
 
     ``next_id`` numbers new sources; ``on_trouble`` is told what could not be read (the caller limits the
     rate); ``clock`` gives microseconds since the epoch. ``line_bytes`` is the longest line accepted;
-    ``max_open`` bounds descriptors, ``max_files`` the files that are followed.
+    ``max_open`` bounds descriptors, ``max_files`` the files that are followed, ``files_per_owner`` those of
+    one uid.
     """
 
     directories: Sequence[str]
@@ -175,25 +112,37 @@ class Tail:
     line_bytes: int = 1 << 20
     max_open: int = 512
     max_files: int = 100_000
+    files_per_owner: int = 10_000
+    #: When the last complete scan began.
     last_scan_us: int = 0
     #: Whether incomplete documents are rejected at once, because nobody will look again.
     is_final: bool = False
-    #: What was done to the files, until ``take_incidents`` hands it over.
-    incidents: list[Incident] = field(default_factory=list)
+    _evidence: Evidence = field(init=False)
+    _quota: Quota = field(init=False)
+    _documents: Documents = field(init=False)
+    _audit: Audit = field(default_factory=Audit)
     _files: dict[Inode, _File] = field(default_factory=dict)
-    _documents: dict[str, _File] = field(default_factory=dict)
+    #: Files that have unread bytes, and files that the last scan did not meet.
+    _news: set[Inode] = field(default_factory=set)
+    _gone: set[Inode] = field(default_factory=set)
     _open: OrderedDict[Inode, _File] = field(default_factory=OrderedDict)
     #: Files that are known but were not met since the start, or went out of reach.
     _away: dict[Inode, list[Source]] = field(default_factory=dict)
     _inode_of: dict[str, Inode] = field(default_factory=dict)
-    #: Which document has a signature: a renamed one is recognised by it.
-    _path_of: dict[str, str] = field(default_factory=dict)
-    #: Sources that were cut in place, and the scan after which no copy of them can turn up any more.
-    _cut: deque[tuple[Source, int]] = field(default_factory=lambda: deque(maxlen=_MAX_CUT))
+    _cut: dict[int, _Cut] = field(default_factory=dict)
+    #: Originals of copies that were met before it was seen that the original was cut, by scan.
+    _copied: dict[int, int] = field(default_factory=dict)
     #: When files were met that may be copies of whole ones.
     _suspects: dict[Inode, int] = field(default_factory=dict)
+    _unreadable: dict[Inode, _Unreadable] = field(default_factory=dict)
     _changed: dict[int, Source] = field(default_factory=dict)
     _scans: int = 0
+    _scan: Iterator[None] | None = None
+
+    def __post_init__(self) -> None:
+        self._evidence = Evidence(self.on_trouble, self.clock)
+        self._quota = Quota(self._evidence, self.max_files, self.files_per_owner)
+        self._documents = Documents(self.next_id, self._evidence, self._quota, self._changed, self._open_path)
 
     def restore(self, sources: Sequence[Source], last_scan_us: int) -> None:
         """Take over what the database knows from earlier runs."""
@@ -202,43 +151,63 @@ class Tail:
             if source.is_gone:
                 continue
             if source.kind == DOCUMENT:
-                self._documents[source.last_path] = _File(source, signature=source.signature)
-                self._path_of[source.signature] = source.last_path
+                self._documents.restore(source)
             else:
                 key = (source.dev, source.ino)
                 self._away.setdefault(key, []).append(source)
                 self._inode_of[source.last_path] = key
 
+    def configure(
+        self, directories: Sequence[str], *, line_bytes: int, max_files: int, files_per_owner: int
+    ) -> None:
+        """Go on with other directories and limits; the next scan begins anew."""
+        self.directories, self.line_bytes = directories, line_bytes
+        self._quota.max_files, self._quota.files_per_owner = max_files, files_per_owner
+        self._scan = None
+
+    # Evidence.
+
+    @property
+    def incidents(self) -> list[Incident]:
+        """What was done to the files, until ``take_incidents`` hands it over; others may add to it."""
+        return self._evidence.incidents
+
+    @incidents.setter
+    def incidents(self, incidents: list[Incident]) -> None:
+        self._evidence.incidents = incidents
+
+    def take_incidents(self) -> list[Incident]:
+        """Return, once, what was done to the files: it belongs to the next batch that is committed."""
+        taken, self._evidence.incidents = self._evidence.incidents, []
+        return taken
+
+    def tell_rewritten(self, source: Source) -> None:
+        """Report that what was read of a document has changed."""
+        self._evidence.tell("rewritten", source, 0, source.pos, "elements that were read have changed")
+
     # Looking.
 
     def scan(self) -> None:
         """Look at every file below the directories; afterwards ``dirty`` tells which have news."""
-        now_us = self.clock()
-        self._scans += 1
-        is_complete = True
-        for directory in self.directories:
-            if os.path.isfile(directory):
-                # The operator may name a file through a link; agents may not.
-                path = os.path.realpath(directory)
-                self._see(path, kind_of(path) or LINES, now_us)
-            elif os.path.isdir(directory):
-                self._scan_directory(directory, now_us)
-            else:
-                is_complete = False
-                detail = "the telemetry directory does not exist (yet)"
-                self.on_trouble(Trouble("missing_directory", directory, detail))
-        for file in [*self._files.values(), *self._documents.values()]:
-            if file.seen == self._scans:
-                file.gone_us = None
-            elif self._measure(file) or file.gone_us is None:
-                file.gone_us = now_us
-        horizon_us = now_us - 2 * _COPYING_US
-        self._suspects = {key: met_us for key, met_us in self._suspects.items() if met_us > horizon_us}
-        while self._cut and self._cut[0][1] <= self._scans:
-            self._cut.popleft()
-        if is_complete:
-            # What turns up in a directory that was not there may be older than this scan.
-            self.last_scan_us = now_us
+        self._scan = None
+        while not self.scan_step():
+            pass
+
+    def scan_step(self, budget_us: int | None = None) -> bool:
+        """Go on with a scan, or begin one, for about ``budget_us``; True once it is complete."""
+        if self._scan is None:
+            self._scan = self._scanning()
+        deadline = None if budget_us is None else clock.monotonic_us() + budget_us
+        for _ in self._scan:
+            if deadline is not None and clock.monotonic_us() >= deadline:
+                return False
+        self._scan = None
+        return True
+
+    @property
+    def is_scanning(self) -> bool:
+        """Whether a scan has begun that is not complete yet."""
+        return self._scan is not None
 
     def notice(self, path: str) -> None:
         """Look at one path that is said to have changed; paths of no interest are ignored."""
@@ -248,22 +217,22 @@ class Tail:
 
     def dirty(self) -> list[Source]:
         """Return the sources that have unread bytes, in the order of their names."""
-        now_us = self.clock()
-        news = [file.source for file in self._files.values() if not file.is_read]
-        news += [
-            file.source
-            for file in self._documents.values()
-            if file.signature != file.source.signature and file.postponed_until_us <= now_us
-        ]
+        news = [self._files[key].source for key in self._news]
+        news += self._documents.dirty(self.clock())
         return sorted(news, key=lambda source: (source.path, source.id))
 
     def sources(self) -> list[Source]:
         """Return every source that is followed now."""
-        return [file.source for file in [*self._files.values(), *self._documents.values()]]
+        return [*(file.source for file in self._files.values()), *self._documents.sources()]
+
+    def owners(self) -> set[int]:
+        """Return the owners (uids) of the files that are followed now."""
+        return self._quota.owners()
 
     def unread_bytes(self) -> int:
         """Return how many bytes of lines are known and not yet committed."""
-        return sum(max(0, file.size - file.source.pos) for file in self._files.values() if not file.is_read)
+        files = [self._files[key] for key in self._news]
+        return sum(max(0, file.size - file.source.pos) for file in files)
 
     def size(self, source: Source) -> int:
         """Return a line file's size at the last look."""
@@ -289,15 +258,22 @@ class Tail:
             file.size = status.st_size
             if not self._is_still_ours(file, fd, status):
                 return None
-            chunk = self._read_lines(state, fd, status, limit)
+            file.checked_ns = status.st_ctime_ns
+            stretch = next_lines(
+                fd, state.pos, is_skipping=state.is_skipping, limit=limit, line_bytes=self.line_bytes
+            )
         except OSError as error:
-            self.on_trouble(_os_trouble(state.last_path, error))
+            self._cannot_read(file, error)
             return None
-        if chunk is None:
+        if stretch is None:
             # Everything complete up to this size has been read: a finished look at the end.
             state.look_us = file.source.look_us = before_us
-            file.examined, file.checked_ns = status.st_size, status.st_mtime_ns
-        return chunk
+            file.examined = status.st_size
+            self._note(file)
+            return None
+        end, data, skip, is_skipping, reject, raw = stretch
+        brackets = (state.look_us, self.clock(), status.st_mtime_ns // 1000)
+        return Chunk(state, state.pos, end, data, *brackets, skip, is_skipping, reject, raw)
 
     def current(self, source: Source) -> Source:
         """Return the committed state of a source."""
@@ -306,71 +282,28 @@ class Tail:
 
     def read_document(self, source: Source) -> Document | None:
         """Read a ``.json`` file that changed; None where it cannot be read."""
-        file = self._documents.get(source.last_path)
-        if file is None or file.source.id != source.id:
-            return None
-        # Whatever goes wrong: the next look at the path decides anew whether there is something to read.
-        file.signature = source.signature
-        before_us = self.clock()
-        try:
-            fd = self._open_path(source.last_path)
-            try:
-                status = os.fstat(fd)
-                if not stat.S_ISREG(status.st_mode) or status.st_uid != source.owner:
-                    return None
-                is_too_large = status.st_size > MAX_DOCUMENT_BYTES
-                data = _read_all(fd, KEPT_BYTES if is_too_large else status.st_size)
-            finally:
-                os.close(fd)
-        except OSError as error:
-            self.on_trouble(_os_trouble(source.last_path, error))
-            return None
-        file.signature = _signature(status)
-        now_us = self.clock()
-        document = Document(
-            source,
-            data,
-            file.signature,
-            is_settled=self.is_final or now_us - file.changed_us >= _INCOMPLETE_US,
-            lo=source.look_us,
-            hi=now_us,
-            look_us=before_us,
-            file_time=status.st_mtime_ns // 1000,
-        )
-        if is_too_large:
-            detail = f"larger than {MAX_DOCUMENT_BYTES} bytes: write JSON lines instead"
-            document.reject = Reject("document_too_large", detail, 0, status.st_size, data[:KEPT_BYTES])
-        return document
+        return self._documents.read(source, is_final=self.is_final)
 
     def postpone(self, source: Source, *, until_it_changes: bool = False) -> None:
         """Leave a document alone until it changes, or (unless told so) has not changed for a while."""
-        file = self._documents.get(source.last_path)
-        if file is None:
-            return
-        file.postponed_until_us = file.changed_us + _INCOMPLETE_US
-        if until_it_changes:
-            file.postponed_until_us = _NEVER_US
-            self.on_trouble(Trouble("incomplete_document", source.last_path, "read once it is complete JSON"))
-
-    def tell_rewritten(self, source: Source) -> None:
-        """Report that what was read of a source has changed."""
-        self.on_trouble(Trouble("rewritten", source.last_path, "elements that were read have changed"))
+        self._documents.postpone(source, until_it_changes=until_it_changes)
 
     # Moving on.
 
-    def advance(self, source: Source, end: int, *, is_skipping: bool = False) -> Source:
+    def advance(self, source: Source, end: int, *, is_skipping: bool = False, raw: bytes = b"") -> Source:
         """Return a copy of the source as it stands behind ``end``, a line's end that has been read.
 
-        Nothing changes until the caller has committed it and calls ``accept``.
+        ``raw`` are the bytes of the chunk that ends there, if it was read whole. Nothing changes until the
+        caller has committed it and calls ``accept``.
         """
         file = self._followed(source)
         after = None
         try:
             fd = None if file is None else self._descriptor(file)
             if fd is not None:
-                after = identity.proven(source, fd, end)
+                after = identity.proven(source, fd, end, raw)
         except OSError as error:
-            self.on_trouble(_os_trouble(source.last_path, error))
+            self.on_trouble(os_trouble(source.last_path, error))
         if after is None:
             after = identity.unproven(source, end)
         after.is_skipping = is_skipping
@@ -381,42 +314,38 @@ class Tail:
         """Replace a source by its committed successor."""
         if source.id in self._changed:
             # It ended while it was being read: its last word is where reading got to.
-            self._changed[source.id] = replace(source, is_gone=self._changed[source.id].is_gone)
-        if source.kind != DOCUMENT:
-            file = self._followed(source)
-        else:
-            file = self._documents.get(source.last_path)
-            if file is not None and file.source.id == source.id:
-                self._path_of.pop(file.source.signature, None)
-                if source.signature:
-                    self._path_of[source.signature] = source.last_path
-        if file is not None and file.source.id == source.id:
+            changed = self._changed[source.id]
+            self._changed[source.id] = replace(source, is_gone=changed.is_gone, away_us=changed.away_us)
+        if source.kind == DOCUMENT:
+            self._documents.accept(source)
+            return
+        cut = self._cut.get(source.id)
+        if cut is not None:
+            cut.source = source
+        file = self._followed(source)
+        if file is not None:
             file.source = source
+            self._note(file)
 
     def take_changed(self) -> list[Source]:
         """Return, once, the sources that have to be committed although nothing was read of them.
 
-        Those that ended (truncated, rewritten, gone), and copies that begin where their original stood.
+        Those that ended (truncated, rewritten, gone) or went out of reach, and copies that begin where their
+        original stood.
         """
         changed = list(self._changed.values())
         self._changed.clear()
         return changed
 
-    def take_incidents(self) -> list[Incident]:
-        """Return, once, what was done to the files: it belongs to the next batch that is committed."""
-        taken, self.incidents = self.incidents, []
-        return taken
-
     def gone(self, linger_us: int = _LINGER_US) -> list[Source]:
         """Return sources whose file is gone and silent for a while, and read up to an unfinished line."""
         before_us = self.clock() - linger_us
+        files = [self._files[key] for key in sorted(self._gone)]
         return [
             file.source
-            for file in [*self._files.values(), *self._documents.values()]
-            if file.gone_us is not None
-            and file.gone_us <= before_us
-            and (file.source.kind == DOCUMENT or file.is_read or file.fd is None)
-        ]
+            for file in files
+            if file.gone_us is not None and file.gone_us <= before_us and (file.is_read or file.fd is None)
+        ] + self._documents.gone(before_us)
 
     def torn(self, source: Source) -> bytes:
         """Return the unfinished last line of a file that is about to be given up (may be empty)."""
@@ -425,9 +354,10 @@ class Tail:
             return b""
         try:
             if file.fd is not None:
-                return os.pread(file.fd, self.line_bytes, source.pos)
+                # Reserved space that was never filled is no line.
+                return os.pread(file.fd, self.line_bytes, source.pos).rstrip(b"\0")
         except OSError as error:
-            self.on_trouble(_os_trouble(source.last_path, error))
+            self.on_trouble(os_trouble(source.last_path, error))
         return b""
 
     def forget(self, source: Source) -> None:
@@ -436,42 +366,39 @@ class Tail:
         If the file still exists somewhere, its position is remembered, for it may come back.
         """
         if source.kind == DOCUMENT:
-            if self._documents.pop(source.last_path, None) is not None:
-                self._path_of.pop(source.signature, None)
-                self._end(source)
+            self._documents.forget(source)
             return
         file = self._followed(source)
         if file is None:
             return
         key = (source.dev, source.ino)
         is_deleted = file.fd is not None and os.fstat(file.fd).st_nlink == 0
-        if file.size > source.pos:
-            lost = f"bytes {source.pos} to {file.size} were removed before they could be read"
-            self.on_trouble(Trouble("gap", source.last_path, lost))
+        if file.size > source.pos and self._is_lost(file, source):
+            self._tell_gap(source, file.size)
         self._drop(key)
         if is_deleted:
             self._end(source)
             return
+        source.away_us = self.clock()
+        self._changed[source.id] = source
         self._away.setdefault(key, []).append(source)
-        while len(self._away) > _MAX_AWAY:
-            for oldest in self._away.pop(next(iter(self._away))):
-                self._end(oldest)
+        self._limit_away()
 
-    def followed(self, path: str, inode: Inode | None) -> str:
-        """Name the file that is followed, by its inode or (None) by its path; empty where there is none.
+    def followed(self, path: str, inode: Inode | None) -> tuple[str, ...]:
+        """Find a file that is followed by its inode, or (None) by its path; empty where there is none.
 
-        A document counts once it has been read; a file that is left alone for a moment counts.
+        Returns a token of its own, its first and its latest path. A document counts once it has been read; a
+        file that is left alone for a moment counts.
         """
         if kind_of(path) == DOCUMENT:
-            document = self._documents.get(path)
-            signature = "" if document is None else document.source.signature
+            signature = self._documents.signature(path)
             is_it = inode is None or signature.startswith(f"{inode[0]}:{inode[1]}:")
-            return signature if is_it else ""
+            return (signature, path, path) if is_it and signature else ()
         key = inode or self._inode_of.get(path, (0, 0))
         file = self._files.get(key)
         if file is not None:
-            return str(file.source.id)
-        return f"{key[0]}:{key[1]}" if key in self._suspects else ""
+            return str(file.source.id), file.source.path, file.source.last_path
+        return (f"{key[0]}:{key[1]}", path, path) if key in self._suspects else ()
 
     def close(self) -> None:
         """Close every descriptor."""
@@ -480,14 +407,120 @@ class Tail:
                 os.close(file.fd)
                 file.fd = None
         self._open.clear()
+        self._scan = None
 
-    # Looking, in detail.
+    # Scanning.
 
-    def _scan_directory(self, directory: str, now_us: int) -> None:
-        for entry in walk(directory, self.on_trouble):
-            kind = kind_of(entry.name)
-            if kind is not None or self._is_known_inode(entry):
-                self._see(entry.path, kind or LINES, now_us)
+    def _scanning(self) -> Iterator[None]:
+        """Do a scan, with a pause wherever somebody may want to look at the clock."""
+        began_us = self.clock()
+        self._scans += 1
+        is_complete = True
+        for directory in self.directories:
+            if os.path.isfile(directory):
+                # The operator may name a file through a link; agents may not.
+                path = os.path.realpath(directory)
+                self._notice(path, kind_of(path) or LINES, self.clock())
+            elif os.path.isdir(directory):
+                yield from self._scan_directory(directory)
+            else:
+                is_complete = False
+                detail = "the telemetry directory does not exist (yet)"
+                self.on_trouble(Trouble("missing_directory", directory, detail))
+        yield from self._find_gone()
+        self._documents.end_scan(self.clock(), self._scans, is_complete=is_complete)
+        self._quota.end_scan()
+        if is_complete:
+            self._find_missing()
+            # What turns up in a directory that was not there may be older than this scan.
+            self.last_scan_us = began_us
+        horizon_us = self.clock() - 2 * _COPYING_US
+        self._suspects = {key: met_us for key, met_us in self._suspects.items() if met_us > horizon_us}
+        self._unreadable = {key: item for key, item in self._unreadable.items() if item.seen == self._scans}
+        self._copied = {number: scan for number, scan in self._copied.items() if scan >= self._scans - 1}
+        yield from self._read_again()
+        self._decide_cuts()
+
+    def _scan_directory(self, directory: str) -> Iterator[None]:
+        def tell(trouble: Trouble) -> None:
+            self._tell_directory(trouble, directory)
+
+        for number, entry in enumerate(walk_in_pieces(directory, tell)):
+            if entry is not None:
+                kind = kind_of(entry.name)
+                if kind is not None or self._is_known_inode(entry):
+                    self._notice(entry.path, kind or LINES, self.clock())
+            if entry is None or not number % _LOOKS:
+                yield
+
+    def _find_gone(self) -> Iterator[None]:
+        for number, (key, file) in enumerate(list(self._files.items())):
+            if self._files.get(key) is file and file.seen != self._scans:
+                if self._measure(file) or file.gone_us is None:
+                    file.gone_us = self.clock()
+                source = file.source
+                if source.away_us == 0 and source.pos == file.size:
+                    # All of it was read: after a restart nobody has to miss it.
+                    source.away_us = file.gone_us
+                    self._changed[source.id] = source
+                self._gone.add(key)
+            if not number % _LOOKS:
+                yield
+
+    def _find_missing(self) -> None:
+        """Tell of files that were there when the daemon ended; end those that have been away for long."""
+        now_us = self.clock()
+        for key, sources in list(self._away.items()):
+            for source in list(sources):
+                if source.away_us == 0:
+                    detail = "it was gone when the daemon came back; perhaps not all of it was read"
+                    self._evidence.tell("missing", source, 0, 0, detail)
+                    source.away_us = now_us
+                    self._changed[source.id] = source
+                elif source.away_us < now_us - _AWAY_US:
+                    sources.remove(source)
+                    self._end(source)
+            if not sources:
+                del self._away[key]
+        self._limit_away()
+
+    def _limit_away(self) -> None:
+        while len(self._away) > _MAX_AWAY:
+            for oldest in self._away.pop(next(iter(self._away))):
+                self._end(oldest)
+
+    def _read_again(self) -> Iterator[None]:
+        budget = SCAN_BYTES
+        while budget > 0 and (key := self._audit.next_due()) is not None:
+            file = self._files.get(key)
+            if file is None:
+                self._audit.forget(key)
+                continue
+            try:
+                fd = self._descriptor(file)
+                if fd is None:
+                    self._audit.skip(key)
+                    continue
+                status = os.fstat(fd)
+                length, is_as_it_was = self._audit.turn(key, file.source, fd, status.st_ctime_ns)
+                if not is_as_it_was:
+                    self._begin_anew(file, fd, os.fstat(fd))
+            except OSError as error:
+                self._cannot_read(file, error)
+                self._audit.skip(key)
+                continue
+            budget -= max(length, identity.BLOCK_BYTES)
+            yield
+
+    def _tell_directory(self, trouble: Trouble, root: str) -> None:
+        self.on_trouble(trouble)
+        if trouble.kind != "unreadable" or trouble.path == root:
+            return
+        try:
+            status = os.lstat(trouble.path)
+        except OSError:
+            return
+        self._tell_unreadable((status.st_dev, status.st_ino), status.st_uid, trouble.path, trouble.detail)
 
     def _is_known_inode(self, entry: os.DirEntry[str]) -> bool:
         # A rotated file may have any name; its inode tells that there may be unread lines in it.
@@ -498,45 +531,50 @@ class Tail:
         key = (status.st_dev, status.st_ino)
         return key in self._files or key in self._away
 
-    def _see(self, path: str, kind: str, now_us: int) -> None:
-        file = self._notice(path, kind, now_us)
-        if file is not None:
-            file.seen = self._scans
+    # Looking at one path.
 
-    def _notice(self, path: str, kind: str, now_us: int) -> _File | None:
+    def _notice(self, path: str, kind: str, now_us: int) -> None:
         try:
             status = os.lstat(path)
         except OSError as error:
             if error.errno not in (errno.ENOENT, errno.ENOTDIR):
-                self.on_trouble(_os_trouble(path, error))
+                self.on_trouble(os_trouble(path, error))
             elif (file := self._files.get(self._inode_of.get(path, (0, 0)))) is not None:
                 # Deleted or renamed: what was appended before is read through the open descriptor.
                 self._measure(file)
-            return None
+            return
         if not stat.S_ISREG(status.st_mode):
             detail = "links, pipes, sockets and devices are not followed"
             self.on_trouble(Trouble("not_a_file", path, detail))
-            return None
+            return
         key = (status.st_dev, status.st_ino)
-        if status.st_nlink > 1 and key not in self._files and key not in self._away:
+        file = self._files.get(key)
+        if status.st_nlink > 1 and file is None and key not in self._away:
             # A link to a file that is followed does no harm, and must not blind us to it.
             self._tell_hard_link(path)
-            return None
+            return
         if kind == DOCUMENT:
-            return self._notice_document(path, status, now_us)
-        file = self._files.get(key)
+            self._documents.notice(path, status, now_us, self._scans, self.last_scan_us)
+            return
         if file is None or file.source.owner != status.st_uid or status.st_size < file.source.pos:
-            return self._meet(path)
-        self._place(file, path)
-        file.size = status.st_size
-        if file.is_read and file.checked_ns != status.st_mtime_ns:
-            if not self._is_unchanged(file):
-                return self._meet(path)
-            # Nobody knows what became of an unfinished line: look again.
-            file.examined = -1
-        if file.is_read:
-            file.source.look_us = now_us
-        return file
+            file = self._meet(path, status)
+        else:
+            self._place(file, path)
+            file.size = status.st_size
+            if file.is_read and file.checked_ns != status.st_ctime_ns:
+                if self._is_unchanged(file):
+                    # Nobody knows what became of an unfinished line: look again.
+                    file.examined = -1
+                else:
+                    file = self._meet(path, status)
+            elif file.is_read:
+                file.source.look_us = now_us
+        if file is not None:
+            file.seen = self._scans
+            file.gone_us, file.source.away_us = None, 0
+            self._gone.discard(key)
+            self._note(file)
+            self._audit.note(key, file.source, status.st_ctime_ns, is_urgent=file.is_read)
 
     def _is_unchanged(self, file: _File) -> bool:
         try:
@@ -547,54 +585,10 @@ class Tail:
             if identity.verdict(fd, status, file.source, identity.generation(fd)) is not None:
                 return False
         except OSError as error:
-            self.on_trouble(_os_trouble(file.source.last_path, error))
+            self._cannot_read(file, error)
             return True
-        file.size, file.checked_ns = status.st_size, status.st_mtime_ns
+        file.size, file.checked_ns = status.st_size, status.st_ctime_ns
         return True
-
-    def _notice_document(self, path: str, status: os.stat_result, now_us: int) -> _File | None:
-        signature = _signature(status)
-        file = self._documents.get(path) or self._renamed_document(path, signature)
-        if file is not None and file.source.owner != status.st_uid:
-            self._end(file.source)
-            file = None
-        if file is None:
-            if path not in self._documents and self._is_full(path):
-                return None
-            source = Source(
-                id=self.next_id(),
-                path=path,
-                last_path=path,
-                kind=DOCUMENT,
-                dev=status.st_dev,
-                ino=status.st_ino,
-                generation=0,
-                owner=status.st_uid,
-                look_us=self.last_scan_us,
-            )
-            file = self._documents[path] = _File(source)
-        if signature == file.source.signature:
-            file.source.look_us = now_us
-        if signature != file.signature:
-            file.signature = signature
-            file.changed_us = now_us
-            file.postponed_until_us = 0
-        return file
-
-    def _renamed_document(self, path: str, signature: str) -> _File | None:
-        former = self._path_of.get(signature)
-        if former is None or former not in self._documents:
-            return None
-        if self._documents[former].source.signature != signature:
-            return None
-        try:
-            if _signature(os.lstat(former)) == signature:
-                return None
-        except OSError:
-            pass
-        file = self._documents[path] = self._documents.pop(former)
-        file.source.last_path = self._path_of[signature] = path
-        return file
 
     def _measure(self, file: _File) -> bool:
         if file.fd is None:
@@ -602,11 +596,23 @@ class Tail:
         size = os.fstat(file.fd).st_size
         has_grown = size != file.size
         file.size = size
+        self._note(file)
         return has_grown
+
+    def _note(self, file: _File) -> None:
+        """Take note of whether a file has news; whoever changes its size or its position calls this."""
+        key = (file.source.dev, file.source.ino)
+        if file.is_read or self._files.get(key) is not file:
+            self._news.discard(key)
+        else:
+            self._news.add(key)
 
     # Meeting a file: what it is, and where to begin.
 
-    def _meet(self, path: str) -> _File | None:
+    def _meet(self, path: str, status: os.stat_result) -> _File | None:
+        key = (status.st_dev, status.st_ino)
+        if not self._known_at(key) and not self._quota.admits(status.st_uid, path):
+            return None
         # Open first, then decide by the open descriptor: the path may be swapped at any moment.
         file = None
         try:
@@ -616,14 +622,26 @@ class Tail:
             finally:
                 if file is None or file.fd != fd:
                     os.close(fd)
+        except FileNotFoundError:
+            # The watch and the next scan tell what became of it.
+            return None
         except OSError as error:
-            self.on_trouble(_os_trouble(path, error))
+            self.on_trouble(os_trouble(path, error))
+            self._tell_unreadable(key, status.st_uid, path, error.strerror or str(error))
         return file
 
-    def _identify(self, path: str, fd: int, status: os.stat_result) -> _File | None:
+    def _begin_anew(self, file: _File, fd: int, status: os.stat_result) -> None:
+        """Read a file from its start, whose past is not what was read."""
+        if self._identify(file.source.last_path, fd, status, is_rewritten=True) is None:
+            os.close(fd)
+
+    def _identify(
+        self, path: str, fd: int, status: os.stat_result, *, is_rewritten: bool = False
+    ) -> _File | None:
         if not stat.S_ISREG(status.st_mode):
             return None
         key = (status.st_dev, status.st_ino)
+        self._unreadable.pop(key, None)
         generation = identity.generation(fd)
         followed = self._files.get(key)
         candidates = self._known_at(key)
@@ -631,20 +649,24 @@ class Tail:
         self._away.pop(key, None)
         source = None
         for known, verdict in verdicts:
-            if verdict is None and source is None:
+            if verdict is None and source is None and not is_rewritten:
                 source = known
             else:
-                self._end(known, verdict or "replaced", path)
+                size = followed.size if followed is not None else known.pos
+                self._end_by(known, verdict or ("rewritten" if is_rewritten else "replaced"), path, size)
         if source is not None and source.owner == status.st_uid:
+            source.away_us = 0
             file = followed if followed is not None else _File(source)
-            file.checked_ns = status.st_mtime_ns
+            file.checked_ns = status.st_ctime_ns
             return self._adopt(key, file, fd, status, path)
         if followed is not None:
             self._drop(key, but=fd)
         if status.st_nlink > 1 and not candidates:
             self._tell_hard_link(path)
             return None
-        if self._is_full(path):
+        if not self._quota.admits(status.st_uid, path):
+            if source is not None:
+                self._end(source)
             return None
         new = Source(
             id=self.next_id(),
@@ -673,22 +695,39 @@ class Tail:
 
         A file that begins like one that is still whole is a file of its own: agents repeat themselves.
         """
-        base = _base_name(path)
+        base = base_name(path)
         candidates = [source for source, is_whole in self._named(base) if not is_whole]
-        for source, _ in reversed(self._cut):
-            if source.path == base or source.pos >= _MIN_COPY_BYTES:
-                candidates.append(self.current(source))
+        if self._cut:
+            head = identity.head(fd)
+            candidates += [
+                cut.source
+                for cut in reversed(self._cut.values())
+                if cut.source.path == base or (cut.source.pos >= _MIN_COPY_BYTES and cut.source.fp == head)
+            ]
         for source in candidates:
             if source.pos and identity.begins_with(fd, status.st_size, source):
+                self._note_copy(source, status.st_size)
                 return source
         return None
+
+    def _note_copy(self, original: Source, size: int) -> None:
+        cut = self._cut.get(original.id)
+        if cut is None:
+            # It is shorter than what was read, which nobody has seen yet.
+            self._copied[original.id] = self._scans
+            return
+        if not cut.is_copied:
+            cut.is_copied = True
+            self._end(cut.source)
+            if cut.size > size:
+                self._tell_gap(replace(cut.source, pos=size), cut.size)
 
     def _may_become_copy(self, path: str, fd: int, status: os.stat_result) -> bool:
         # Between the copying and the cutting both files are whole; a moment later it is plain what they are.
         key, now_us = (status.st_dev, status.st_ino), self.clock()
         is_suspect = not self.is_final and any(
             source.pos and identity.begins_with(fd, status.st_size, source)
-            for source, is_whole in self._named(_base_name(path))
+            for source, is_whole in self._named(base_name(path))
             if is_whole
         )
         if is_suspect and 0 <= now_us - self._suspects.setdefault(key, now_us) < _COPYING_US:
@@ -729,22 +768,87 @@ class Tail:
         self._changed[new.id] = new
         return new
 
-    def _end(self, source: Source, verdict: str = "", path: str = "") -> None:
-        self._changed[source.id] = replace(source, is_gone=True)
-        if verdict in ("truncated", "rewritten"):
-            # Its copy was made before: the next whole scan meets it.
-            self._cut.append((source, self._scans + 1))
-        if verdict in _VERDICTS:
-            self.on_trouble(Trouble(verdict, path, _VERDICTS[verdict]))
+    # Ending.
+
+    def _end(self, source: Source) -> None:
+        self._changed[source.id] = identity.ended(source)
+
+    def _end_by(self, source: Source, verdict: str, path: str, size: int) -> None:
+        """End a source whose file is no longer what was read; ``size`` is what it was known to hold."""
+        if verdict == "replaced":
+            if size > source.pos:
+                self._tell_gap(source, size)
+            elif source.away_us == 0 and (source.dev, source.ino) not in self._files:
+                self._evidence.tell("missing", source, 0, 0, "another file has its inode now")
+            self._end(source)
+            return
+        cut = _Cut(source, verdict, path, size, self._scans + 1)
+        self._cut[source.id] = cut
+        if self._copied.pop(source.id, None) is not None:
+            cut.is_copied = True
+            self._end(source)
+        if len(self._cut) > _MAX_CUT:
+            self._decide(self._cut.pop(next(iter(self._cut))))
+
+    def _decide_cuts(self) -> None:
+        """Tell of files that were cut or rewritten, and of which no copy has turned up."""
+        for number, cut in list(self._cut.items()):
+            # A copy was made before: a whole scan that began after the cut has met it.
+            if cut.until <= self._scans or self.is_final:
+                self._decide(self._cut.pop(number))
+
+    def _decide(self, cut: _Cut) -> None:
+        if cut.is_copied:
+            return
+        source = cut.source
+        if cut.verdict == "truncated" and cut.size > source.pos:
+            self._tell_gap(source, cut.size)
+        else:
+            self._evidence.charge(
+                cut.verdict, source.owner, cut.path, _VERDICTS[cut.verdict], source.id, 0, source.pos
+            )
+        self._end(source)
+
+    def _tell_gap(self, source: Source, size: int) -> None:
+        detail = f"bytes {source.pos} to {size} were removed before they could be read"
+        self._evidence.tell("gap", source, source.pos, size, detail)
+
+    def _is_lost(self, file: _File, source: Source) -> bool:
+        """Say whether anything unread is lost with a file: a hole, or reserved space, is nothing."""
+        if file.fd is None:
+            return True
+        try:
+            behind = identity.next_data(file.fd, source.pos)
+            data = b"" if behind is None else os.pread(file.fd, self.line_bytes, behind)
+        except OSError:
+            return True
+        return len(data) == self.line_bytes or bool(data.strip(b"\0"))
+
+    # Telling.
 
     def _tell_hard_link(self, path: str) -> None:
         self.on_trouble(Trouble("hard_link", path, "a file with more than one name is not read"))
 
-    def _is_full(self, path: str) -> bool:
-        if len(self._files) + len(self._documents) < self.max_files:
-            return False
-        self.on_trouble(Trouble("too_many_files", path, f"more than {self.max_files} files are not followed"))
-        return True
+    def _tell_unreadable(self, key: Inode, owner: int, path: str, detail: str) -> None:
+        now_us = self.clock()
+        item = self._unreadable.get(key)
+        if item is None:
+            if len(self._unreadable) >= _MAX_UNREADABLE:
+                return
+            item = self._unreadable[key] = _Unreadable(now_us, self._scans)
+        item.seen = self._scans
+        if not item.is_told and (self.is_final or now_us - item.since_us >= _COPYING_US):
+            item.is_told = True
+            known = self._known_at(key)
+            source_id = known[-1].id if known else 0
+            self._evidence.charge("unreadable", owner, path, detail, source_id)
+
+    def _cannot_read(self, file: _File, error: OSError) -> None:
+        source = file.source
+        self.on_trouble(os_trouble(source.last_path, error))
+        if file.fd is None and error.errno in (errno.EACCES, errno.EPERM):
+            key = (source.dev, source.ino)
+            self._tell_unreadable(key, source.owner, source.last_path, error.strerror or str(error))
 
     # Descriptors.
 
@@ -770,9 +874,13 @@ class Tail:
         if file.fd is not None and file.fd != fd:
             os.close(file.fd)
         file.fd, file.size, file.gone_us = fd, status.st_size, None
+        file.seen = self._scans
+        if key not in self._files:
+            self._quota.add(file.source.owner)
         self._files[key] = file
         self._place(file, path)
         self._keep_open(key, file)
+        self._note(file)
         return file
 
     def _keep_open(self, key: Inode, file: _File) -> None:
@@ -786,6 +894,10 @@ class Tail:
 
     def _drop(self, key: Inode, but: int | None = None) -> None:
         file = self._files.pop(key)
+        self._quota.drop(file.source.owner)
+        self._audit.forget(key)
+        self._news.discard(key)
+        self._gone.discard(key)
         self._open.pop(key, None)
         if self._inode_of.get(file.source.last_path) == key:
             del self._inode_of[file.source.last_path]
@@ -822,63 +934,8 @@ class Tail:
             os.close(fd)
         return False
 
-    def _read_lines(self, state: Source, fd: int, status: os.stat_result, limit: int) -> Chunk | None:
-        start = state.pos
-        data = os.pread(fd, limit, start)
-        if not data:
-            return None
-
-        def chunk(length: int, lines: bytes, **more: Any) -> Chunk:  # noqa: ANN401 (fields of Chunk)
-            file_time = status.st_mtime_ns // 1000
-            return Chunk(state, start, start + length, lines, state.look_us, self.clock(), file_time, **more)
-
-        if state.is_skipping:
-            end = data.find(b"\n") + 1
-            return chunk(end or len(data), b"", skip=2, is_skipping=end == 0)
-        whole = data.rfind(b"\n") + 1
-        if not whole:
-            if len(data) < limit and len(data) <= self.line_bytes:
-                return None
-            if limit <= self.line_bytes:
-                data = os.pread(fd, self.line_bytes + 1, start)
-                whole = data.find(b"\n") + 1
-            if not whole and len(data) <= self.line_bytes:
-                return None
-        short = _short_lines(data[:whole], self.line_bytes) if self.line_bytes < max(whole, limit) else whole
-        if short:
-            return chunk(short, data[:short])
-        end = data.find(b"\n") + 1 or len(data)
-        detail = f"longer than {self.line_bytes} bytes"
-        too_long = Reject("line_too_long", detail, start, end, data[: min(end, KEPT_BYTES)])
-        return chunk(end, b"", skip=1, is_skipping=data[end - 1 : end] != b"\n", reject=too_long)
-
 
 _VERDICTS = {
     "truncated": "the file is shorter than what was read; it is read again from its start",
     "rewritten": "bytes that were read have changed; the file is read again from its start",
 }
-
-
-def _short_lines(data: bytes, line_bytes: int) -> int:
-    """Return the length of the whole lines before the first one that is longer than ``line_bytes``."""
-    position = 0
-    while (end := data.find(b"\n", position)) >= 0 and end - position <= line_bytes:
-        position = end + 1
-    return position
-
-
-def _read_all(fd: int, size: int) -> bytes:
-    parts = []
-    position = 0
-    while position <= size and (part := os.pread(fd, 1 << 20, position)):
-        parts.append(part)
-        position += len(part)
-    return b"".join(parts)
-
-
-def _signature(status: os.stat_result) -> str:
-    return f"{status.st_dev}:{status.st_ino}:{status.st_size}:{status.st_mtime_ns}"
-
-
-def _os_trouble(path: str, error: OSError) -> Trouble:
-    return Trouble("unreadable", path, error.strerror or str(error))

@@ -1,37 +1,47 @@
 """Views: what the database and the state file say, as plain documents. ``status`` and ``why`` print them."""
 
 import json
-import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sentineld import clock
-from sentineld.config import Config, key_file_path
+from sentineld.config import Config
 from sentineld.decision import Decision
-from sentineld.errors import ConfigError, StateFileError
+from sentineld.errors import ConfigError, NoDatabaseError, SentineldError
 from sentineld.event import Incident
 from sentineld.explain import printable_path
+from sentineld.identity import Source
 from sentineld.instant import SECOND_US, iso
 from sentineld.integrity import KINDS
+from sentineld.keyring import may_read_keys, reader_keys
+from sentineld.keys import VerificationKey
+from sentineld.override import Override
 from sentineld.policy import Policy
 from sentineld.settings import recorded_prior
-from sentineld.state_file import StateView, load_key, parse_state, read_document
+from sentineld.state_file import StateView
+from sentineld.state_reader import StateReader
 from sentineld.statedir import Paths
 from sentineld.step import AgentState, Prior, load_state
-from sentineld.store import AgentRow, Store
-from sentineld.tail import DOCUMENT, Source
+from sentineld.store import AgentRow, PastFile, Store
+from sentineld.tree import DOCUMENT
 from sentineld.visible import visible
 
 
 @dataclass(frozen=True, slots=True)
 class StateReport:
-    """The state file as a reader sees it: ``view`` is None where it is unusable, ``reason`` then says why."""
+    """The state file as a reader sees it: ``view`` is None where it is unusable, ``reason`` then says why.
+
+    ``override`` is an operator's, in force now; ``warnings`` are sentences, ``keys`` what a reader believes.
+    """
 
     view: StateView | None
     fresh: bool
     reason: str
+    override: Override | None = None
+    warnings: Sequence[str] = ()
+    keys: Sequence[VerificationKey] = ()
 
     def is_observed(self, config: Config) -> bool:
         """Say whether tiers are only observed: as the state file says, else as configured."""
@@ -47,43 +57,82 @@ class StateReport:
             "fresh": self.fresh,
             "mode": None if view is None else view.mode,
             "status": None if view is None else view.status,
+            "faults": [] if view is None else list(view.faults),
             "isolation": None if view is None else view.isolation,
+            "unlisted_tier": None if view is None else int(view.unlisted_tier),
             "generated_at": None if view is None else iso(view.generated_at_us),
             "valid_until": None if view is None else iso(view.valid_until_us),
             "verified": view is not None and view.verified,
             "reason": self.reason,
+            "key_id": None if view is None else view.key_id,
+            "keys": [
+                {
+                    "key_id": key.key_id,
+                    "algorithm": key.algorithm,
+                    "not_after": None if key.not_after_us is None else iso(key.not_after_us),
+                }
+                for key in self.keys
+            ],
+            "override": None if self.override is None else override_document(self.override),
+            "warnings": list(self.warnings),
         }
+
+
+def override_document(override: Override) -> dict[str, Any]:
+    """Return an operator's override as plain data; ``agents`` is null where it is for all of them."""
+    return {
+        "tier": None if override.tier is None else int(override.tier),
+        "agents": None if override.agents is None else sorted(override.agents),
+        "issued_at": iso(override.issued_at_us),
+        "valid_until": iso(override.valid_until_us),
+        "actor": override.actor,
+        "reason": override.reason,
+    }
 
 
 def look_at_state(config: Config, paths: Paths, env: Mapping[str, str]) -> StateReport:
     """Read the state file as a router would."""
     try:
-        path = key_file_path(config, env)
-        keys = [load_key(path, config.state.key_id)] if path and os.access(path, os.R_OK) else []
-        data, _ = read_document(paths.state_file, is_signed=bool(keys))
-        view = parse_state(data, keys, source=f"state file {paths.state_file}")
-    except (StateFileError, ConfigError) as error:
+        keys = reader_keys(config, env) if may_read_keys(config, env) else ()
+    except ConfigError as error:
         return StateReport(None, False, str(error))
-    try:
-        view.check_fresh(clock.now_us(), clock.boottime_ms(), clock.boot_id())
-    except StateFileError as error:
-        return StateReport(view, False, str(error))
-    return StateReport(view, True, "")
+    reader = StateReader(paths.state_file, keys, clock=clock)
+    # Whoever it is about: the file is usable for all of them or for none.
+    found = reader.behavior("-")
+    return StateReport(
+        reader.view,
+        found.is_usable,
+        "" if found.is_usable else found.reason,
+        reader.override(),
+        reader.warnings,
+        keys,
+    )
 
 
-def agent_document(row: AgentRow, prior: Prior, now_us: int, *, is_observed: bool) -> dict[str, Any]:
+def agent_document(
+    row: AgentRow,
+    prior: Prior,
+    now_us: int,
+    *,
+    is_observed: bool,
+    is_restricted: bool = False,
+    override: Override | None = None,
+) -> dict[str, Any]:
     """Return what ``status`` says of one agent, with its window as of ``now_us``.
 
-    ``tier`` is the one that routers use: 1 for everybody where the daemon only observes; ``would`` is what
-    behaviour and operators call for.
+    ``tier`` is the one that routers use: an override's where there is one, else 1 for everybody where the
+    daemon only observes, 3 while memory is lost; ``would`` is what behaviour and operators call for.
     """
     state = load_state(row.state)
     window = state.profile.window
     window.advance(max(now_us, state.clock_us) // window.bucket_us)
     score = prior.monitor.score_window(window)
     would = state.standing.effective_tier
+    tier = 1 if is_observed else 3 if is_restricted else would
+    if override is not None and override.tier is not None and override.applies_to(row.name):
+        tier = int(override.tier)
     return {
-        "tier": 1 if is_observed else would,
+        "tier": tier,
         "would": would,
         "score": round(score.value, 6),
         "events": state.events,
@@ -98,10 +147,10 @@ def agent_document(row: AgentRow, prior: Prior, now_us: int, *, is_observed: boo
     }
 
 
-def files_document(sources: list[Source]) -> dict[str, dict[str, Any]]:
+def files_document(sources: Sequence[Source], past: Sequence[PastFile] = ()) -> dict[str, dict[str, Any]]:
     """Return the accounts of every file by path; the generations of one path are added up."""
     files: dict[str, dict[str, Any]] = {}
-    for source in sources:
+    for source in (*(item for item in past if item.path), *sources):
         entry = files.setdefault(
             printable_path(source.path),
             dict.fromkeys(
@@ -127,16 +176,17 @@ def files_document(sources: list[Source]) -> dict[str, dict[str, Any]]:
         entry["clamped"] += source.clamped
         entry["id_conflicts"] += source.conflicts
         entry["timeless"] += source.timeless
-        entry["offset"] = -1 if source.kind == DOCUMENT else source.pos
+        if isinstance(source, Source):
+            entry["offset"] = -1 if source.kind == DOCUMENT else source.pos
     return files
 
 
 def totals_document(store: Store) -> dict[str, Any]:
     """Return lifetime totals over all agents and files."""
-    sources = store.sources()
+    sources, past = store.sources(), store.past_files()
     meta = store.meta()
     counts: Counter[str] = Counter()
-    for source in sources:
+    for source in (*past, *sources):
         counts.update(
             accepted=source.accepted,
             ignored=source.ignored,
@@ -149,7 +199,8 @@ def totals_document(store: Store) -> dict[str, Any]:
         "tool_calls": meta.tool_calls,
         "by_type": store.event_types(),
         **{name: counts[name] for name in ("accepted", "ignored", "rejects", "duplicates", "bytes")},
-        "files": len({source.path for source in sources}),
+        "files": len({item.path for item in (*past, *sources) if item.path})
+        + sum(item.files for item in past if not item.path),
         "decisions": meta.decision_no,
         "troubles": json.loads(meta.troubles),
         "incidents": json.loads(meta.incidents),
@@ -165,23 +216,59 @@ def prior_in_force(store: Store, config: Config) -> Prior:
 def status_document(store: Store, config: Config, report: StateReport, paths: Paths) -> dict[str, Any]:
     """Return the document of ``status --json``."""
     now, prior = clock.now_us(), prior_in_force(store, config)
+    is_restricted = bool(store.meta().lost_at)
     return {
         "agents": {
-            row.name: agent_document(row, prior, now, is_observed=report.is_observed(config))
+            row.name: agent_document(
+                row,
+                prior,
+                now,
+                is_observed=report.is_observed(config),
+                is_restricted=is_restricted,
+                override=report.override,
+            )
             for row in store.agents()
         },
         "totals": totals_document(store),
         "state": report.to_dict(paths.state_file),
-        "files": files_document(store.sources()),
+        "files": files_document(store.sources(), store.past_files()),
+        "storage": storage_document(store, config),
     }
 
 
-def empty_status_document(config: Config, report: StateReport, paths: Paths) -> dict[str, Any]:
-    """Return the document of ``status --json`` where no daemon has run yet: nothing is known."""
+def storage_document(store: Store | None, config: Config, reason: str = "") -> dict[str, Any]:
+    """Return what the database holds and what it has forgotten; ``reason`` says why it cannot be read."""
+    meta = None if store is None else store.meta()
+    return {
+        "readable": store is not None,
+        "reason": reason,
+        "bytes": 0 if store is None else store.retention.used_bytes(),
+        "limit_bytes": config.limits.database_bytes,
+        "inputs_pruned": 0 if meta is None else meta.inputs_pruned,
+        "sources_pruned": 0 if meta is None else meta.sources_pruned,
+        "decisions_pruned": 0 if meta is None else meta.decisions_pruned,
+        "incidents_pruned": 0 if meta is None else meta.incidents_pruned,
+        "requests_pruned": 0 if meta is None else meta.requests_pruned,
+        "seen_expired": 0 if meta is None else meta.seen_expired,
+        "memory_lost_at": iso(meta.lost_at) if meta is not None and meta.lost_at else None,
+        "memory_lost_why": "" if meta is None else meta.lost_why,
+        "restored_at": iso(meta.restored_at) if meta is not None and meta.restored_at else None,
+    }
+
+
+def empty_status_document(
+    config: Config, report: StateReport, paths: Paths, error: SentineldError
+) -> dict[str, Any]:
+    """Return the document of ``status --json`` where there is no database, or none that may be read.
+
+    Without one nothing is in force; one that others may not read says nothing of the state file.
+    """
     with Store.open(":memory:", clock.now_us(), is_durable=False) as store:
         document = status_document(store, config, report, paths)
-    document["state"]["fresh"] = False
-    document["state"]["reason"] = report.reason or f"there is no database {paths.database}"
+    document["storage"] = storage_document(None, config, str(error))
+    if isinstance(error, NoDatabaseError):
+        document["state"]["fresh"] = False
+        document["state"]["reason"] = report.reason or f"there is no database {paths.database}"
     return document
 
 
@@ -194,7 +281,14 @@ def why_document(store: Store, config: Config, report: StateReport, row: AgentRo
     demotion = next((d for d in reversed(decisions) if d.to_tier > d.from_tier), None)
     return {
         "agent": row.name,
-        **agent_document(row, prior, clock.now_us(), is_observed=report.is_observed(config)),
+        **agent_document(
+            row,
+            prior,
+            clock.now_us(),
+            is_observed=report.is_observed(config),
+            is_restricted=bool(store.meta().lost_at),
+            override=report.override,
+        ),
         "decision": None if behind is None else behind.to_dict(),
         "demotion": None if demotion is None else demotion.to_dict(),
         "lifted_by": list(_lifts(state, prior.policy)),

@@ -24,8 +24,9 @@ from dataclasses import dataclass, field
 
 from sentineld import identity, inotify
 from sentineld.event import Incident
+from sentineld.identity import Inode
 from sentineld.inotify import Event, Inotify
-from sentineld.tail import DOCUMENT, Inode, kind_of
+from sentineld.tree import DOCUMENT, kind_of
 
 #: Paths kept between two calls of ``take``; beyond that a scan is cheaper than a list.
 _MAX_PATHS = 10_000
@@ -40,7 +41,7 @@ _CHECK_S = 1.0
 _RENAME_S = 0.5
 #: Pause after reports that told nothing new, seconds: the kernel merges the repetitions of a busy file.
 _PAUSE_S = 0.005
-#: Least time between two walks over all directories, seconds: after overflows, and while the limit is reached.
+#: Least time between two walks over all directories, seconds: after overflows; while the limit is reached.
 _SYNC_S, _RETRY_S = 1.0, 30.0
 
 _TREE = (
@@ -55,6 +56,7 @@ _TREE = (
     | inotify.ONLYDIR
 )
 _NAMES = inotify.CREATE | inotify.DELETE | inotify.MOVED_FROM | inotify.MOVED_TO | inotify.ONLYDIR
+_MOVED = inotify.MOVED_FROM | inotify.MOVED_TO
 _CONTENT = inotify.MODIFY | inotify.CLOSE_WRITE
 #: Requests appear by rename; what the daemon itself removes must not wake it.
 _INBOX = inotify.MOVED_TO | inotify.CLOSE_WRITE | inotify.ONLYDIR
@@ -102,8 +104,9 @@ class _Node:
 
 @dataclass(slots=True)
 class _Young:
-    """A file that came while we watched, as far as is known. ``owner`` is a uid; -1: its directory's."""
+    """A file that came while we watched, as far as is known: its first name, its owner (-1: not known)."""
 
+    name: str
     inode: Inode | None = None
     owner: int = -1
     is_written: bool = False
@@ -114,6 +117,7 @@ class _Ended:
     """A file that is gone. ``is_evidence``: unless the tail follows it, it was destroyed unread."""
 
     path: str
+    first_name: str
     inode: Inode | None
     owner: int
     is_evidence: bool
@@ -142,7 +146,7 @@ class Watch:
         self,
         directories: Sequence[str],
         wake: Callable[[], None],
-        followed: Callable[[str, Inode | None], str],
+        followed: Callable[[str, Inode | None], tuple[str, ...]],
         clock: Callable[[], int],
         inboxes: Sequence[str] = (),
     ) -> None:
@@ -257,9 +261,11 @@ class Watch:
         counts: Counter[tuple[str, int]] = Counter()
         last: dict[tuple[str, int], str] = {}
         for item in due:
-            token = self._followed(item.path, item.inode)
-            # Where the inode is not known, one file that is followed at the path excuses one that is gone.
-            is_read = token and (item.inode is not None or token not in self._accounted)
+            token, *names = self._followed(item.path, item.inode) or ("",)
+            # Numbers of inodes are used again, names too: both together say which file it was. By one of them
+            # alone, a file that is followed excuses one that is gone.
+            is_known = item.inode is not None and not {item.path, item.first_name}.isdisjoint(names)
+            is_read = bool(token) and (is_known or token not in self._accounted)
             if token:
                 self._accounted[token] = None
             if item.is_evidence and not is_read:
@@ -306,7 +312,8 @@ class _Reader:
         #: Directories that hold roots, and which: they tell at once when one is exchanged.
         self.parents: dict[int, dict[bytes, _Root]] = {}
         self.young: dict[str, _Young] = {}
-        self.adrift: dict[int, _Adrift] = {}
+        #: By the cookie of the rename, or by a name that carries no telemetry.
+        self.adrift: dict[int | str, _Adrift] = {}
         self.ended: list[_Ended] = []
         self.hints = Hints()
         self.is_limited = False
@@ -431,10 +438,12 @@ class _Reader:
         mask = event.mask
         kind = _kind(event.name)
         if kind is None:
-            # A file that is renamed to a name which carries no telemetry is out of sight.
-            moved = self.adrift.pop(event.cookie, None) if mask & inotify.MOVED_TO else None
+            # Under a name that carries no telemetry a file is out of sight, unless it is on its way to another.
+            before, after = (event.cookie, path) if mask & inotify.MOVED_TO else (path, event.cookie)
+            moved = self.adrift.pop(before, None) if mask & _MOVED else None
             if moved is not None:
-                self.lose(moved)
+                moved.until = time.monotonic() + _RENAME_S
+                self.adrift[after] = moved
             return
         self.hints.paths.add(path)
         if mask & inotify.MODIFY:
@@ -471,7 +480,7 @@ class _Reader:
             status = os.lstat(path)
         except OSError:
             if path not in self.young:
-                self.remember(path, _Young(owner=node.owner))
+                self.remember(path, _Young(path))
             return
         if not stat.S_ISREG(status.st_mode):
             return
@@ -486,7 +495,7 @@ class _Reader:
             if item.path == path and item.inode == inode:
                 # It was met too late: what was seen then was this one already.
                 item.inode = None
-        self.remember(path, _Young(inode, status.st_uid, status.st_size > 0))
+        self.remember(path, _Young(path, inode, status.st_uid, status.st_size > 0))
 
     def remember(self, path: str, young: _Young) -> None:
         self.young[path] = young
@@ -496,10 +505,10 @@ class _Reader:
     def end(self, path: str, young: _Young | None, owner: int) -> None:
         """Note that a file is gone: one that came while we watched, or one that was there before."""
         if young is None:
-            self.ended.append(_Ended(path, None, owner, is_evidence=False))
+            self.ended.append(_Ended(path, path, None, owner, is_evidence=False))
         else:
             charged = young.owner if young.owner >= 0 else owner
-            self.ended.append(_Ended(path, young.inode, charged, young.is_written))
+            self.ended.append(_Ended(path, young.name, young.inode, charged, young.is_written))
 
     def lose(self, adrift: _Adrift) -> None:
         """Give up what was moved to where we do not look."""
@@ -553,9 +562,12 @@ class _Reader:
             except OSError:
                 continue
             try:
+                count = len(self.nodes)
                 node = self.add(root, path, depth, fd)
                 if node is not None:
                     found.add(node)
+                # One that we did not know may hold anything; in a new one it is told of below.
+                self.hints.needs_scan |= len(self.nodes) > count and not is_new
                 if root.is_telemetry:
                     # Listed after it is watched: nothing comes in between.
                     with os.scandir(fd) as entries:
@@ -585,7 +597,6 @@ class _Reader:
             if self.is_limited:
                 self.next_sync = min(self.next_sync, time.monotonic() + _RETRY_S)
             return None
-        self.hints.needs_scan |= wd not in self.nodes
         self.nodes[wd] = _Node(root, path, depth, os.fstat(fd).st_uid)
         return wd
 

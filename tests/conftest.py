@@ -18,11 +18,13 @@ from typing import Any
 import pytest
 
 from sentineld.config import Config
+from sentineld.event import Incident
+from sentineld.identity import Source
 from sentineld.intake import Batch, Intake
 from sentineld.mapping import NativeMapping
 from sentineld.pipeline import Pipeline
 from sentineld.store import Store
-from sentineld.tail import Source, Tail
+from sentineld.tail import Tail
 
 NORMAL = ("biller", "mailer", "researcher")
 FLOODING = "scraper"
@@ -284,6 +286,7 @@ class Line:
         self.counted: Counter[str] = Counter()
         self.order: list[list[str]] = []
         self.troubles: list[Any] = []
+        self.incidents: list[Incident] = []
         self.rejects: list[Any] = []
         self.agents_per_owner = 10_000
         self._pending: list[str] = []
@@ -328,6 +331,7 @@ class Line:
         """Commit a batch as the daemon does."""
         self._pending.clear()
         self.pipeline.read(batch, self.now_us, last_scan_us=self.tail.last_scan_us)
+        self.incidents += batch.incidents
         for part in batch.parts:
             self.rejects += part.rejects
         for _, source in batch.sources.values():

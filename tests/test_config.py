@@ -18,6 +18,7 @@ from sentineld.config import (
     options,
     parse_duration,
     starter,
+    tables,
 )
 from sentineld.errors import AccessError, ConfigError
 
@@ -246,3 +247,95 @@ def test_the_credentials_directory_is_filled_in_or_asked_for():
     assert key_file_path(config, {"CREDENTIALS_DIRECTORY": "/run/c"}) == "/run/c/signing.key"
     with pytest.raises(ConfigError, match="CREDENTIALS_DIRECTORY"):
         key_file_path(config, {})
+
+
+RULE = '[[telemetry.sources]]\npath = "agents/{agent}/**"\nidentity = "path"\n'
+
+
+@pytest.mark.parametrize("table", list(tables()), ids=lambda table: table.key)
+def test_every_table_has_a_sentence_and_an_example_that_is_accepted(table, write):
+    assert table.description.endswith((".", ")."))
+    assert all(option.description.endswith(".") for option in table.options)
+    config = load_config(write(table.example), {})
+
+    assert value_of(config, table.key) != value_of(Config(), table.key)
+    assert all(f"# {line}" in starter([]) for line in table.example.splitlines())
+
+
+def test_trust_is_built_from_the_file_with_users_resolved(write):
+    text = RULE + 'owner = "root"\n[identity.bindings]\n"a/b" = 4711\nc = "root"\nd = "4712"\n'
+    config = load_config(write('[telemetry]\ndirectories = ["/t"]\n' + text), {})
+    trust = config.trust()
+
+    assert trust.bindings == {"a/b": 4711, "c": 0, "d": 4712}
+    assert [rule.owner for rule in trust.rules] == [0]
+    assert trust.belief("/t/agents/x/1.jsonl", 0).agent == "x"
+    assert config.trust(["/other"]).belief("/other/agents/x/1.jsonl", 0).agent == "x"
+    assert config.decision_settings()["trust"] == trust.to_plain()
+
+
+def test_users_are_named_where_a_rule_asks_for_names(write):
+    rule = '[[telemetry.sources]]\npath = "**"\nidentity = "owner"\n'
+    config = load_config(write(f'[telemetry]\ndirectories = ["/t"]\n{rule}'), {})
+
+    assert config.trust().belief("/t/x.jsonl", 0).agent == "root"
+    assert load_config(write(rule + 'agent = "u{uid}"\n'), {}).trust().users == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "hint"),
+    [
+        ("[telemetry]\nsources = 5", "telemetry.sources: must be a list of tables", "[[telemetry.sources]]"),
+        ("[telemetry]\nsources = [5]", "telemetry.sources: must be a list", "[[telemetry.sources]]"),
+        ("[[telemetry.sources]]\nidentity = 'path'", "telemetry.sources[0]: Object missing", "check"),
+        (RULE + "[[telemetry.sources]]\npath = 5", "telemetry.sources[1].path: ", "check"),
+        (RULE + "ident = 5", "unknown option telemetry.sources[0].ident", "did you mean identity?"),
+        (RULE + "agent = '{agnet}'", "telemetry.sources[0].agent: there is no {agnet}", "{agent}"),
+        (RULE + RULE.replace("{agent}", "*"), "telemetry.sources[1].agent: ", "{1}"),
+        (RULE.replace("'path'", "'paht'").replace('"path"', '"paht"'), "telemetry.sources[0].identity: ", ""),
+        (RULE + "owner = true", "telemetry.sources[0].owner: ", ""),
+        ("[identity]\nbindings = 5", "identity.bindings: must be a table", "[identity.bindings]"),
+        ("[identity.bindings]\n'a b' = 5", "identity.bindings: 'a b' cannot be an agent's id", "1 to 128"),
+        ("[identity.bindings]\n'<other>' = 5", "identity.bindings: '<other>' cannot be", "1 to 128"),
+        ("[identity.bindings]\na = 1.5", "identity.bindings", ""),
+        ("[identity]\nbinding = 5", "unknown option identity.binding", "identity.bindings"),
+        ("[state]\nunlisted_tier = 4", "state.unlisted_tier: ", ""),
+    ],
+)
+def test_tables_that_make_no_sense_are_refused_with_file_and_key(write, text, words, hint):
+    path = write(text)
+    with pytest.raises(ConfigError) as caught:
+        load_config(path, {})
+
+    assert str(caught.value).startswith(f"{path}: ")
+    assert words in str(caught.value)
+    assert hint in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "hint"),
+    [
+        (
+            RULE + "owner = 'roto'",
+            "telemetry.sources[0].owner: there is no user 'roto'",
+            "did you mean root?",
+        ),
+        ("[identity.bindings]\na = 'roto'", "identity.bindings.a: there is no user", "did you mean root?"),
+        ("[identity.bindings]\na = -1", "identity.bindings.a: -1 is no uid", "4294967294"),
+        ("[identity.bindings]\na = 4294967295", "identity.bindings.a: 4294967295 is no uid", "0 to"),
+    ],
+)
+def test_users_that_do_not_exist_are_told_with_the_key_and_the_nearest_name(write, text, words, hint):
+    with pytest.raises(ConfigError) as caught:
+        load_config(write(text), {}).trust()
+
+    assert words in str(caught.value)
+    assert hint in caught.value.hint
+
+
+def test_the_examples_of_trust_in_the_documentation_are_accepted(write):
+    blocks = re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / "telemetry.md").read_text(), re.DOTALL)
+    config = load_config(write("\n".join(blocks)), {})
+
+    assert [source.identity for source in config.telemetry.sources] == ["path", "path", "owner", "record"]
+    assert config.identity.bindings == {"research-07": "scraper"}

@@ -1,11 +1,17 @@
 """Intake: fair turns while live, one order of time for history."""
 
 import json
+import os
 import random
+import tempfile
+from collections import Counter
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from sentineld import intake as intake_module
 from sentineld.intake import new_elements
@@ -239,6 +245,89 @@ def test_one_file_takes_no_more_than_a_batch(line, telemetry):
     batch = one.intake.live()
 
     assert sum(part.end - part.start for part in batch.parts) <= intake_module.BATCH_BYTES + CHUNK_BYTES
+
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files to others")
+
+
+def owned(directory: Path, name: str, owner: int, size: int) -> Path:
+    """Write a file of an owner with so many bytes of events whose type names the owner."""
+    text = json.dumps(record(f"of-{owner}", START, pad="x" * 1000)) + "\n"
+    path = directory / name
+    path.write_text(text * max(1, size // len(text)))
+    os.chown(path, owner, -1)
+    return path
+
+
+@needs_root
+def test_every_owner_has_a_turn_in_every_batch_however_many_files_another_one_floods(line, telemetry):
+    for number in range(200):
+        owned(telemetry.directory, f"a{number:03}.jsonl", 1001, 3 * CHUNK_BYTES)
+    for owner in (1002, 1003, 1004):
+        owned(telemetry.directory, f"z{owner}.jsonl", owner, 4 * CHUNK_BYTES)
+    one = line()
+    one.tail.scan()
+    batch = one.intake.live()
+    taken = Counter()
+    for part in batch.parts:
+        taken[part.owner] += part.end - part.start
+
+    # The quiet ones have nothing left; the flooder has the rest of the batch.
+    assert [taken[owner] >= 4 * CHUNK_BYTES - 2000 for owner in (1002, 1003, 1004)] == [True] * 3
+    assert taken[1001] > 10 * CHUNK_BYTES
+    assert [part.owner for part in batch.parts[:8]] == [1001, 1002, 1003, 1004] * 2
+    one.commit(batch)
+
+
+@needs_root
+def test_an_owners_own_files_share_its_turns(line, telemetry):
+    for number in range(100):
+        owned(telemetry.directory, f"a{number:03}.jsonl", 1001, 8 * CHUNK_BYTES)
+        owned(telemetry.directory, f"b{number:03}.jsonl", 1002, 8 * CHUNK_BYTES)
+    one = line()
+    one.tail.scan()
+    read = []
+    for _ in range(7):
+        batch = one.intake.live()
+        read += [part.source_id for part in batch.parts if part.owner == 1001]
+        one.commit(batch)
+
+    assert len(set(read)) == 100
+
+
+@needs_root
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.lists(st.lists(st.integers(1, 40), min_size=1, max_size=6), min_size=1, max_size=6),
+    st.integers(2, 8),
+)
+def test_every_file_with_news_has_its_turn_within_a_bounded_number_of_batches(make_line, sizes, turns):
+    with (
+        tempfile.TemporaryDirectory() as base,
+        mock.patch.object(intake_module, "CHUNK_BYTES", 1024),
+        mock.patch.object(intake_module, "_TURN_BYTES", 512),
+        mock.patch.object(intake_module, "BATCH_BYTES", turns * 512),
+    ):
+        directory = Path(base) / "telemetry"
+        directory.mkdir()
+        for owner, files in enumerate(sizes, 1001):
+            for number, size in enumerate(files):
+                owned(directory, f"{owner}-{number}.jsonl", owner, size * 1100)
+        one = make_line(directory, Path(base) / "db")
+        one.tail.scan()
+        waits: Counter[int] = Counter()
+        # At worst a batch is one turn, each owner comes after all others, and so does each of its files.
+        bound = len(sizes) * max(map(len, sizes))
+        while batch := one.intake.live():
+            waiting = {source.id for source in one.tail.dirty()}
+            for part in batch.parts:
+                waits[part.source_id] = -1
+            for number in waiting:
+                waits[number] += 1
+                assert waits[number] <= bound
+            one.commit(batch)
+        one.check_accounts()
+        one.close()
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,10 @@ import io
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -29,6 +31,9 @@ HOSTILE = [
     "\x00nul",
     "\x7f",
     "\u200b\ufeff",
+    "\u2066isolated\u2069",
+    "\u3164\ufe0f\U000e0100\u034f",
+    "\U000e0041\U000e007f",
     "k=v event=forged",
     '{"event": "forged"}',
     "\\x1b",
@@ -124,25 +129,131 @@ def test_a_closed_stderr_does_not_stop_the_process():
     assert (done.returncode, done.stdout) == (0, b"alive\n")
 
 
-def test_a_reader_that_does_not_read_does_not_hold_up_the_process_and_is_told_of_the_loss():
-    program = _PROGRAM.replace("range(1000)", "range(250)").replace('"x" * 100', '"x" * 300')
+@pytest.mark.parametrize("kind", ["pipe", "pair", "shared"])
+def test_a_reader_that_does_not_read_does_not_hold_up_the_process_and_is_told_of_the_loss(kind):
+    program = _PROGRAM.replace('"x" * 100', '"x" * 300')
     program = program.replace('print("alive")', 'print("alive", flush=True); sys.stdin.read(1)')
     program += 'structlog.get_logger().info("last")'
-    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-    with subprocess.Popen([sys.executable, "-c", program], **pipes) as process:
+    if kind == "shared":
+        # Where a second description cannot be had, as of a pipe of another user.
+        program = program.replace("log.configure", "log._unblocked = lambda fd: (None, None); log.configure")
+    reader, writer = (end.detach() for end in socket.socketpair()) if kind == "pair" else os.pipe()
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=writer
+    ) as process:
+        os.close(writer)
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"alive\n"
+        os.set_blocking(reader, False)
+        errors = b"".join(iter(lambda: read_some(reader), b""))
+        os.set_blocking(reader, True)
+        process.stdin.write(b"x")
+        process.stdin.flush()
+        errors += b"".join(iter(lambda: os.read(reader, 65_536), b""))
+    os.close(reader)
+    records = [json.loads(line) for line in errors.splitlines()]
+    kept = [record["n"] for record in records[:-1]]
+
+    assert 200 < len(kept) < 1000
+    assert kept == list(range(len(kept))), "the first ones, in their order, none torn"
+    assert records[-1]["event"] == "last"
+    assert records[-1]["records_dropped"] == 1000 - len(kept)
+
+
+def read_some(fd: int) -> bytes:
+    try:
+        return os.read(fd, 65_536)
+    except BlockingIOError:
+        return b""
+
+
+def test_what_waits_is_written_at_the_end_of_the_process():
+    program = _PROGRAM.replace("range(1000)", "range(250)").replace('"x" * 100', '"x" * 300')
+    program = program.replace('print("alive")', 'print("alive", flush=True)')
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         assert process.stdout.readline() == b"alive\n"
-        os.set_blocking(process.stderr.fileno(), False)
-        errors = process.stderr.read()
-        os.set_blocking(process.stderr.fileno(), True)
-        errors += process.communicate(b"x", timeout=30)[1]
-    records = [json.loads(line) for line in errors.splitlines()]
-    kept = len(records) - 1
+        records = [json.loads(line) for line in process.stderr.read().splitlines()]
 
-    assert 100 < kept < 250
-    assert records[-1]["event"] == "last"
-    assert records[-1]["records_dropped"] == 250 - kept
+    assert [record["n"] for record in records] == list(range(250))
+
+
+def test_a_reader_that_never_reads_delays_the_end_of_the_process_by_a_second_only():
+    reader, writer = os.pipe()
+    began = time.monotonic()
+    done = run(_PROGRAM, stdout=subprocess.PIPE, stderr=writer)
+    os.close(writer)
+    os.close(reader)
+
+    assert (done.returncode, done.stdout) == (0, b"alive\n")
+    assert time.monotonic() - began < 4
+
+
+def test_a_process_without_stderr_has_no_log():
+    done = run(_PROGRAM, stdout=subprocess.PIPE, preexec_fn=lambda: os.close(2))
+
+    assert (done.returncode, done.stdout) == (0, b"alive\n")
+
+
+def test_the_descriptor_that_others_share_stays_blocking():
+    program = _PROGRAM + "import os; assert os.get_blocking(2); print('blocking')"
+    done = run(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+    assert done.stdout == b"alive\nblocking\n"
+
+
+def test_configuring_again_opens_nothing_new_and_loses_nothing():
+    program = """
+import os, structlog, sys
+from sentineld import log
+log.configure("info", "json")
+before = len(os.listdir("/proc/self/fd"))
+for n in range(300):
+    log.configure("info", "json")
+    structlog.get_logger().info("an_event", n=n, text="x" * 300)
+assert len(os.listdir("/proc/self/fd")) == before
+print("alive", flush=True)
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == b"alive\n"
+        records = [json.loads(line) for line in process.stderr.read().splitlines()]
+
+    assert [record["n"] for record in records] == list(range(300))
+
+
+def test_what_libraries_and_the_interpreter_say_becomes_records_too():
+    program = """
+import logging, threading, time, warnings
+from sentineld import log
+log.configure("info", "json")
+log.catch_strays(lambda: time.monotonic_ns() // 1000)
+for _ in range(3):
+    logging.getLogger("library").warning("a \x1b[2J %s", "b\\nc")
+logging.getLogger("library").info("nothing to tell")
+warnings.warn("odd \x1b")
+thread = threading.Thread(target=lambda: [][1], name="worker \x1b")
+thread.start()
+thread.join()
+raise ValueError("at the \x9bend\\n")
+"""
+    done = run(program, stderr=subprocess.PIPE)
+    records = [json.loads(line) for line in done.stderr.splitlines()]
+
+    assert done.returncode == 1
+    assert [record["event"] for record in records] == ["library_warning"] * 2 + ["crashed"] * 2
+    assert records[0]["given"]["message"] == r"a \x1b[2J b\nc"
+    assert [record["thread"] for record in records[2:]] == [r"worker \x1b", "main"]
+    assert "IndexError" in records[2]["exception"]
+    assert "at the \\x9bend" in records[3]["exception"]
+    assert done.stderr.isascii()
 
 
 class Times:

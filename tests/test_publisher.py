@@ -8,6 +8,7 @@ import pytest
 from sentineld import publisher as publisher_module
 from sentineld.config import Config
 from sentineld.publisher import ObservingPublisher, Publisher
+from sentineld.roster import OVERFLOW_ID
 from sentineld.step import AgentState, Pin, new_state, step
 
 NOW = 1_763_858_410_000_000
@@ -55,3 +56,57 @@ def test_too_many_agents_to_name_restrict_everybody_but_never_in_observe_mode(pu
 def test_a_directory_that_is_gone_raises_and_leaves_nothing(tmp_path):
     with pytest.raises(OSError, match="No such file"):
         Publisher(str(tmp_path / "none" / "state.json"), 30_000_000, "user").publish(1, 1, "ok", [])
+
+
+def overflowing(tier: int) -> tuple[str, AgentState]:
+    state = new_state(1000, OVERFLOW_ID, PRIOR, NOW)
+    step(state, PRIOR, [Pin(NOW, "me", "why", tier, None)])
+    return OVERFLOW_ID, state
+
+
+def test_where_unlisted_agents_are_not_normal_every_known_agent_is_listed(publisher):
+    publisher.unlisted_tier = 2
+    publisher.publish(7, 8, "ok", [demoted("a")], lambda: ["a", "b"])
+    found = document(publisher)
+
+    if found["mode"] == "enforce":
+        assert found["unlisted_tier"] == 2
+        assert {name: item["tier"] for name, item in found["agents"].items()} == {"a": 3, "b": 1}
+        assert found["agents"]["a"]["decision"] == "d-000000"
+    else:
+        assert found["unlisted_tier"] == 1
+        assert (found["agents"], list(found["would"])) == ({}, ["a"])
+
+
+@pytest.mark.parametrize(("configured", "overflow", "expected"), [(1, 2, 2), (1, 3, 3), (3, 2, 3)])
+def test_ids_without_a_profile_are_not_normal_while_their_owner_is_suspected(
+    publisher, configured, overflow, expected
+):
+    publisher.unlisted_tier = configured
+    publisher.publish(7, 8, "ok", [overflowing(overflow)], lambda: ["a", OVERFLOW_ID])
+    found = document(publisher)
+
+    if found["mode"] == "enforce":
+        assert found["unlisted_tier"] == expected
+        assert found["agents"]["a"] == {"tier": 1}
+        assert found["agents"][OVERFLOW_ID]["tier"] == overflow
+    else:
+        assert (found["unlisted_tier"], list(found["would"])) == (1, [OVERFLOW_ID])
+
+
+def test_where_unlisted_agents_are_normal_nobody_asks_for_the_others(publisher):
+    publisher.publish(7, 8, "ok", [demoted("a")], lambda: pytest.fail("asked"))
+
+    assert document(publisher)["unlisted_tier"] == 1
+
+
+def test_a_listing_that_is_too_long_restricts_everybody(publisher, monkeypatch):
+    monkeypatch.setattr(publisher_module, "MAX_BYTES", 5000)
+    publisher.unlisted_tier = 2
+    publisher.publish(7, 8, "ok", [], lambda: [f"agent-{n}" for n in range(1000)])
+    found = document(publisher)
+
+    if found["mode"] == "enforce":
+        assert (found["unlisted_tier"], found["status"], found["agents"]) == (3, "degraded", {})
+    else:
+        assert (found["unlisted_tier"], found["status"]) == (1, "ok")

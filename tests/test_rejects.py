@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from sentineld.decode import Reject
-from sentineld.rejects import Rejects
+from sentineld.rejects import MAX_AT_ONCE, Rejects
 
 NOW = 1_763_858_410_000_000
+HOSTILE = "\x1b[2J\n\u202e\x7f\x9b\u3164"
 
 
 def reject(offset: int = 0, head: bytes = b"not json") -> Reject:
@@ -37,7 +38,7 @@ def test_bytes_that_are_no_text_are_kept_as_base64(tmp_path):
     assert base64.b64decode(str(kept(tmp_path)[0]["head_base64"])) == b"\xff\x00"
 
 
-@pytest.mark.parametrize("at_once", [1, 7, 1000])
+@pytest.mark.parametrize("at_once", [1, 7, 20])
 def test_the_newest_are_kept_within_the_bound_and_no_line_is_cut(tmp_path, at_once):
     bound = 20_000
     rejects = Rejects(str(tmp_path), bound)
@@ -50,6 +51,27 @@ def test_the_newest_are_kept_within_the_bound_and_no_line_is_cut(tmp_path, at_on
 
     assert offsets == list(range(1000 - len(offsets), 1000))
     assert sum(entry.stat().st_size for entry in tmp_path.iterdir()) > bound / 3
+
+
+def test_of_a_flood_the_first_are_kept_and_the_rest_are_counted(tmp_path):
+    rejects = Rejects(str(tmp_path), 1 << 20)
+    rejects.keep("/t/a.jsonl", [reject(n) for n in range(10_000)], NOW)
+    rejects.keep("/t/a.jsonl", [reject(n) for n in range(10_000, 10_000 + MAX_AT_ONCE)], NOW)
+    first, second = kept(tmp_path)[:MAX_AT_ONCE], kept(tmp_path)[MAX_AT_ONCE:]
+
+    assert [item["offset"] for item in first] == list(range(MAX_AT_ONCE))
+    assert first[-1]["left_out_after"] == 10_000 - MAX_AT_ONCE
+    assert [item["offset"] for item in second] == list(range(10_000, 10_000 + MAX_AT_ONCE))
+    assert not any("left_out_after" in item for item in [*first[:-1], *second])
+
+
+def test_a_small_bound_keeps_the_first_that_fit_and_counts_the_rest(tmp_path):
+    Rejects(str(tmp_path), 2000).keep("/t", [reject(n, b"x" * 100) for n in range(50)], NOW)
+    found = kept(tmp_path)
+
+    assert [item["offset"] for item in found] == list(range(len(found)))
+    assert 0 < len(found) == 50 - found[-1]["left_out_after"]
+    assert (tmp_path / "rejects.jsonl").stat().st_size <= 1000
 
 
 def test_a_bound_smaller_than_one_reject_keeps_nothing(tmp_path):
@@ -67,6 +89,10 @@ def test_nothing_is_written_through_a_link(tmp_path):
 
 
 def test_control_characters_of_a_head_are_escaped(tmp_path):
-    Rejects(str(tmp_path), 1 << 20).keep("/t/\x1b\n", [reject(0, "\x1b[2J\n\u202e".encode())], NOW)
+    Rejects(str(tmp_path), 1 << 20).keep(
+        "/t/\x1b\n", [reject(0, HOSTILE.encode())], NOW
+    )
 
-    assert (tmp_path / "rejects.jsonl").read_text().rstrip("\n").isprintable()
+    text = (tmp_path / "rejects.jsonl").read_text().rstrip("\n")
+    assert text.isprintable()
+    assert text.isascii()

@@ -7,6 +7,7 @@ import pytest
 from sentineld.batch import Part
 from sentineld.config import Config
 from sentineld.event import FILE, NETWORK
+from sentineld.identity import Source
 from sentineld.intake import Batch
 from sentineld.mapping import Rows
 from sentineld.monitor import BehavioralMonitor
@@ -15,7 +16,6 @@ from sentineld.policy import Policy
 from sentineld.replay import SESSION_GAP_US, replay
 from sentineld.step import Prior
 from sentineld.store import Store
-from sentineld.tail import Source
 
 S = 1_000_000
 START = 1_795_000_000 * S

@@ -142,3 +142,41 @@ def test_reloading_forgets_what_was_not_committed(store):
 
 def test_an_unknown_name_has_no_state(store):
     assert roster(store).by_name("nobody") is None
+
+
+def test_a_bound_id_is_its_owners_even_when_another_one_wrote_first(store):
+    one = roster(store)
+    one.bind({"a": 2000})
+    assert meet(one, store, 1000, "a") == "a#1000"
+    assert meet(one, store, 2000, "a") == "a"
+
+
+@pytest.mark.parametrize("again", [False, True])
+@pytest.mark.parametrize("kind", [0, 1])
+def test_an_id_that_is_bound_later_changes_hands_and_nothing_else_changes(store, again, kind):
+    one = roster(store)
+    for owner in (1000, 2000):
+        meet(one, store, owner, "a", kind=kind)
+    before = {owner: store.agent((owner, "a")).state for owner in (1000, 2000)}
+    one = roster(store) if again else one
+    known = set(one.known())
+    store.commit(Commit("publish", 0, agents=one.bind({"a": 2000})))
+
+    assert {owner: store.agent((owner, "a")).name for owner in (1000, 2000)} == {1000: "a#1000", 2000: "a"}
+    assert {owner: store.agent((owner, "a")).state for owner in (1000, 2000)} == before
+    assert known == {"a", "a#2000"}
+    assert set(one.known()) == {"a", "a#1000"}
+    assert one.bind({"a": 2000}) == []
+    assert (meet(one, store, 1000, "a"), meet(one, store, 2000, "a")) == ("a#1000", "a")
+    assert one.by_name("a").owner == 2000
+
+
+def test_every_published_id_is_known_in_memory_or_not(store):
+    one = roster(store)
+    for agent_id in ("a", "b"):
+        meet(one, store, 1000, agent_id)
+    assert set(one.known()) == {"a", "b"}
+    meet(one, store, 1000, "c")
+    meet(one, store, 2000, "c")
+
+    assert set(one.known()) == {"a", "b", "c", "c#2000"} == set(roster(store).known())

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import stat
 import subprocess
 import sys
@@ -16,10 +17,12 @@ import pytest
 import sentineld
 from sentineld import clock as system_clock
 from sentineld.instant import iso_ms
+from sentineld.keys import HMAC_SHA256, SigningKey
 from sentineld.monitor import BehavioralMonitor
 from sentineld.proposal import EvolutionProposal, GuardianVerdict
+from sentineld.published_file import publish
 from sentineld.router import BehaviorTier, TierRouter
-from sentineld.state_file import HMAC_SHA256, SigningKey, encode_state, publish
+from sentineld.state_file import encode_state
 from sentineld.tier import Tier
 
 ROOT = str(Path(sentineld.__file__).parent.parent)
@@ -765,7 +768,8 @@ def test_without_a_mark_a_restart_is_a_first_start(path, clock, mark):
     router = restarted(path, clock, mark)
 
     assert router.behavior_tier("nobody") == 1
-    assert router.warnings == ()
+    assert "was not there" in router.warnings[0]
+    assert restarted(path, clock, mark).warnings == ()
 
 
 @pytest.mark.parametrize(
@@ -810,7 +814,7 @@ def test_a_mark_that_cannot_be_written_is_a_warning_and_nothing_more(path, clock
     router = restarted(path, clock, tmp_path / "none" / "seen.json")
 
     assert router.behavior_tier("nobody") == 1
-    assert "cannot be written" in router.warnings[0]
+    assert "cannot be written" in router.warnings[-1]
     put(path, clock, 4, key=KEY)
     assert router.behavior_tier("nobody") == 3
 
@@ -852,7 +856,9 @@ PUBLISHER = """
 import sys
 from sentineld import clock
 from sentineld.instant import iso_ms
-from sentineld.state_file import HMAC_SHA256, SigningKey, encode_state, publish
+from sentineld.keys import HMAC_SHA256, SigningKey
+from sentineld.published_file import publish
+from sentineld.state_file import encode_state
 path, count = sys.argv[1], int(sys.argv[2])
 key = SigningKey("2026-11a", HMAC_SHA256, b"k" * 32)
 for seq in range(1, count + 1):
@@ -868,7 +874,8 @@ for seq in range(1, count + 1):
 READER = """
 import sys
 from sentineld import clock
-from sentineld.state_file import HMAC_SHA256, SigningKey, read_state
+from sentineld.keys import HMAC_SHA256, SigningKey
+from sentineld.state_file import read_state
 path, count = sys.argv[1], int(sys.argv[2])
 key = SigningKey("2026-11a", HMAC_SHA256, b"k" * 32)
 seen, reads = (0, 0), 0
@@ -949,7 +956,7 @@ print(sorted(heavy & set(sys.modules)))
 
 
 def test_the_router_loads_in_tens_of_milliseconds(tmp_path):
-    """45 to 55 ms over the bare interpreter where this was written, most of it the standard library's.
+    """60 to 70 ms of processor time over the bare interpreter, most of it the standard library's.
 
     The best of several runs counts, and the bound is generous: this finds a library that crept in, not noise.
     """
@@ -957,9 +964,10 @@ def test_the_router_loads_in_tens_of_milliseconds(tmp_path):
     env.pop("PYTHONDONTWRITEBYTECODE", None)
 
     def milliseconds(statement):
-        started = time.perf_counter()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run([sys.executable, "-c", statement], cwd=ROOT, env=env, check=True)
-        return (time.perf_counter() - started) * 1000
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return (after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime) * 1000
 
     milliseconds("import sentineld.router")
     bare = min(milliseconds("pass") for _ in range(7))

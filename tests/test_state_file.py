@@ -13,19 +13,10 @@ from pathlib import Path
 import pytest
 
 import sentineld
-from sentineld import state_file
 from sentineld.errors import ConfigError, StateFileError
-from sentineld.state_file import (
-    HMAC_SHA256,
-    SigningKey,
-    check_trust,
-    encode_state,
-    load_key,
-    parse_state,
-    publish,
-    read_state,
-    remove_leftovers,
-)
+from sentineld.keys import HMAC_SHA256, SigningKey, load_key
+from sentineld.published_file import check_trust, publish, remove_leftovers
+from sentineld.state_file import CONTEXT, encode_state, parse_state, read_state
 from sentineld.tier import Tier
 
 ROOT = str(Path(sentineld.__file__).parent.parent)
@@ -290,7 +281,7 @@ def publish_with_little_space(path, *, deadly):
 import signal, sys
 if {deadly}:
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
-from sentineld.state_file import publish
+from sentineld.published_file import publish
 try:
     publish({str(path)!r}, b"x" * 1_000_000)
 except OSError as error:
@@ -594,7 +585,7 @@ def test_nothing_is_parsed_before_the_signature_is_checked(path):
 
 def signed(body):
     """Sign bytes that no encoder of ours would write; ``body`` lacks its closing brace."""
-    return body + b',"key_id":"%b","signature":"%b"}' % (KEY.key_id.encode(), state_file._sign(KEY, body))
+    return body + b',"key_id":"%b","signature":"%b"}' % (KEY.key_id.encode(), KEY.sign(CONTEXT, body))
 
 
 @pytest.mark.parametrize(

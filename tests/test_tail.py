@@ -2,16 +2,26 @@
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sentineld.tail import MAX_DOCUMENT_BYTES, Tail, kind_of
+from sentineld.config import Config
+from sentineld.documents import MAX_DOCUMENT_BYTES
+from sentineld.identity import Source, birth_ns, generation, open_regular, proven, verdict
+from sentineld.replay import replay_as_observed
+from sentineld.tail import Tail
+from sentineld.tree import kind_of
 
 
 def record(name: str, **more: Any) -> bytes:
@@ -24,6 +34,11 @@ def record(name: str, **more: Any) -> bytes:
 
 def element(name: str) -> dict[str, Any]:
     return json.loads(record(name))
+
+
+def kinds(one: Any) -> list[str]:
+    """Return the kinds of incidents told so far, in order."""
+    return [item.kind for item in one.incidents]
 
 
 def append(path: Path, *data: bytes) -> Path:
@@ -431,9 +446,13 @@ def test_a_truncated_file_is_read_again_from_its_start(line, a):
     one.poll()
     a.write_bytes(record("new"))
     one.poll()
-
     assert one.counted == {"one": 1, "two": 1, "new": 1}
-    assert one.kinds() == ["truncated"]
+    # It may have been copied before; the next scan would meet the copy.
+    assert not one.incidents
+    one.poll()
+
+    assert kinds(one) == ["truncated"]
+    assert (one.incidents[0].owner, one.incidents[0].source_id) == (os.getuid(), one.store.sources()[0].id)
     assert [source.is_gone for source in one.store.sources()] == [True, False]
 
 
@@ -450,24 +469,62 @@ def test_a_file_that_was_truncated_and_has_grown_again_is_read_from_its_start(li
     if not is_running:
         one.open()
     one.poll()
+    one.poll()
 
     assert one.counted == dict.fromkeys(["aaa0", "bbb0", *(f"more{n}" for n in range(more))], 1)
-    assert one.kinds() == ["rewritten"]
+    assert kinds(one) == ["rewritten"]
 
 
-@pytest.mark.parametrize("offset", [0, -60], ids=["head", "tail"])
-def test_history_that_is_rewritten_in_place_is_told(line, a, offset):
+@pytest.mark.parametrize("is_running", [True, False])
+@pytest.mark.parametrize("is_growing", [True, False])
+@pytest.mark.parametrize("offset", [10, 5000, 400_000, -60], ids=["head", "second block", "middle", "tail"])
+def test_history_that_is_rewritten_in_place_is_told(line, a, offset, is_running, is_growing):
     one = line()
-    append(a, *(record(f"event{n:04}") for n in range(100)))
+    append(a, *(record(f"event{n:04}", pad="x" * 100) for n in range(4000)))
     one.poll()
-    assert not one.troubles
+    if is_running:
+        one.poll()
+    else:
+        one.close()
     with a.open("r+b") as file:
-        file.seek(offset, os.SEEK_END if offset else os.SEEK_SET)
-        file.write(b"X")
+        file.seek(offset, os.SEEK_END if offset < 0 else os.SEEK_SET)
+        assert file.read(1) != b"!"
+        file.seek(-1, os.SEEK_CUR)
+        file.write(b"!")
     os.utime(a, ns=(0, 1))
-    one.poll()
+    if is_growing:
+        append(a, record("more"))
+    if not is_running:
+        one.open()
+    assert not one.incidents
+    for _ in range(3):
+        one.poll()
 
-    assert one.kinds() == ["rewritten"]
+    assert kinds(one) == ["rewritten"]
+    assert (one.incidents[0].start, one.incidents[0].end) == (0, one.store.sources()[0].pos)
+    assert one.counted["event2000"] == 2
+
+
+def test_what_is_read_again_in_one_scan_is_bounded_and_files_take_turns(line, a, monkeypatch):
+    monkeypatch.setattr("sentineld.tail.SCAN_BYTES", 1 << 20)
+    b = a.with_name("b.jsonl")
+    for path in (a, b):
+        append(path, *(record(f"{path.name}{n:04}", pad="x" * 10_000) for n in range(250)))
+    one = line()
+    one.poll()
+    with b.open("r+b") as file:
+        file.seek(2_000_000)
+        file.write(b"!")
+    one.restart()
+    scans = 0
+    while not one.incidents and scans < 20:
+        one.poll()
+        scans += 1
+
+    # Five turns of 1 MiB for both, and the one in which it is decided that nobody made a copy before.
+    assert 5 <= scans <= 8
+    assert kinds(one) == ["rewritten"]
+    assert one.incidents[0].path == str(b)
 
 
 def test_a_touched_file_is_not_read_again(line, a):
@@ -652,6 +709,380 @@ assert grown < 16 * 1024, f"{grown} KiB"
     )
 
     assert done.returncode == 0, done.stderr
+
+
+def test_a_hole_is_skipped_told_and_replayed(line, a, tmp_path):
+    one = line()
+    append(a, record("one"))
+    one.poll()
+    with a.open("r+b") as file:
+        file.seek(1 << 40)
+        file.write(record("two"))
+    one.poll()
+    append(a, record("three"))
+    one.restart()
+    for _ in range(3):
+        one.poll()
+
+    assert one.counted == {"one": 1, "two": 1, "three": 1}
+    assert [(item.reason, item.offset) for item in one.rejects] == [("nul_hole", len(record("one")))]
+    source = one.source(a)
+    assert (source.lines, source.accepted, source.rejected) == (4, 3, 1)
+    assert source.pos == a.stat().st_size
+    assert not one.incidents
+    one.check_accounts()
+    replayed = replay_as_observed([str(a.parent)], one.store, Config())
+    assert not replayed.missing
+    again = replayed.store.sources()[0]
+    assert (again.lines, again.accepted, again.rejected) == (4, 3, 1)
+
+
+def test_a_hole_that_is_filled_after_it_was_skipped_is_told(line, a):
+    one = line()
+    append(a, *(record(f"event{n}") for n in range(100)))
+    one.poll()
+    with a.open("r+b") as file:
+        file.seek(1 << 24)
+        file.write(record("behind"))
+    one.poll()
+    with a.open("r+b") as file:
+        file.seek(1 << 20)
+        file.write(record("hidden"))
+    for _ in range(3):
+        one.poll()
+
+    assert kinds(one) == ["rewritten"]
+    assert one.counted["hidden"] == 1
+
+
+def test_space_that_a_writer_reserved_is_read_as_it_is_filled(line, a):
+    one = line()
+    a.write_bytes(bytes(1 << 20))
+    one.poll()
+    position = 0
+    for name in ("one", "two", "three"):
+        with a.open("r+b") as file:
+            file.seek(position)
+            file.write(record(name))
+            position += len(record(name))
+        one.poll()
+    a.unlink()
+    one.poll()
+    one.poll(after_s=3600)
+
+    assert one.counted == {"one": 1, "two": 1, "three": 1}
+    assert not one.rejects
+    assert not one.incidents
+
+
+# What counts as evidence.
+
+
+def test_normal_life_is_no_incident(line, a, tmp_path):
+    one = line()
+    append(a, record("a1"))
+    one.poll()
+    append(a, record("a2"))
+    a.rename(a.with_name("a.jsonl.1"))
+    append(a, record("b1"))
+    one.poll()
+    copytruncate(a, a.with_name("a.jsonl.2"))
+    append(a, record("c1"))
+    one.poll()
+    a.with_name("a.jsonl.1").unlink()
+    a.unlink()
+    append(a, record("d1"))
+    one.poll()
+    # As editors do it.
+    new = tmp_path / "new"
+    new.write_bytes(a.read_bytes() + record("d2"))
+    new.replace(a)
+    one.poll()
+    one.restart()
+    append(a, record("d3"))
+    document = a.with_name("state.json")
+    for name in ("s1", "s2"):
+        put(document, element(name))
+        one.poll()
+    document.unlink()
+    for _ in range(5):
+        one.poll(after_s=100)
+
+    assert one.counted == {"a1": 1, "a2": 1, "b1": 1, "c1": 1, "d1": 2, "d2": 1, "d3": 1, "s1": 1, "s2": 1}
+    assert not one.incidents
+    assert one.kinds() == []
+
+
+def test_bytes_that_were_cut_before_they_were_read_are_a_gap(line, a):
+    one = line()
+    append(a, record("one"))
+    one.poll()
+    append(a, record("two"))
+    one.tail.scan()
+    a.write_bytes(b"")
+    for _ in range(3):
+        one.poll()
+
+    size = len(record("one"))
+    assert [(item.kind, item.start, item.end) for item in one.incidents] == [("gap", size, 2 * size)]
+    assert (one.incidents[0].owner, one.incidents[0].path) == (os.getuid(), str(a))
+
+
+@pytest.mark.parametrize("is_restarted", [True, False])
+def test_a_cut_is_told_once_across_restarts(line, a, is_restarted):
+    one = line()
+    append(a, record("one"))
+    one.poll()
+    a.write_bytes(b"")
+    one.poll()
+    if is_restarted:
+        one.restart()
+    for _ in range(4):
+        one.poll()
+    one.restart()
+    append(a, record("two"))
+    for _ in range(4):
+        one.poll()
+
+    assert kinds(one) == ["truncated"]
+    assert one.counted == {"one": 1, "two": 1}
+
+
+def test_a_copy_that_is_met_after_a_restart_clears_the_cut(line, a):
+    one = line()
+    append(a, record("one"), record("two"))
+    one.poll()
+    copytruncate(a, a.with_name("a.jsonl.1"))
+    append(a, record("three"))
+    one.tail.scan()
+    one.restart()
+    one.poll()
+    one.restart()
+    for _ in range(3):
+        one.poll()
+
+    assert not one.incidents
+    assert one.counted["three"] == 1
+
+
+def test_a_file_that_was_gone_at_the_start_is_told_once_and_resumes_when_it_is_back(line, a, tmp_path):
+    one = line()
+    append(a, record("one"))
+    b = append(a.with_name("b.jsonl"), record("b"))
+    document = a.with_name("c.json")
+    put(document, element("c"))
+    one.poll()
+    one.close()
+    a.rename(tmp_path / "elsewhere")
+    b.unlink()
+    document.unlink()
+    one.open()
+    for _ in range(3):
+        one.poll()
+        one.restart()
+    assert sorted((item.kind, item.path) for item in one.incidents) == [
+        ("missing", str(path)) for path in (a, b, document)
+    ]
+    append(tmp_path / "elsewhere", record("two"))
+    (tmp_path / "elsewhere").rename(a)
+    one.poll()
+    assert one.counted == {"one": 1, "two": 1, "b": 1, "c": 1}
+
+    # After a week the other one is closed.
+    one.poll(after_s=8 * 86_400)
+    assert [source.path for source in one.store.sources(with_gone=False)] == [str(a)]
+
+
+def test_a_document_that_is_removed_before_it_is_read_is_a_gap(line, doc):
+    one = line()
+    put(doc, [element("one")])
+    one.poll()
+    put(doc, [element("one"), element("two")])
+    one.tail.scan()
+    size = doc.stat().st_size
+    doc.unlink()
+    one.poll()
+    one.poll(after_s=100)
+
+    assert [(item.kind, item.start, item.end) for item in one.incidents] == [("gap", 0, size)]
+
+
+def test_a_changed_array_is_evidence_and_a_replaced_object_is_none(line, doc):
+    one = line()
+    put(doc, element("one"))
+    one.poll()
+    put(doc, element("two"))
+    one.poll()
+    assert not one.incidents
+    put(doc, [element("two"), element("three")])
+    one.poll()
+    put(doc, [element("forged"), element("three")])
+    one.poll()
+
+    assert kinds(one) == ["rewritten"]
+
+
+def test_a_temporary_document_that_was_read_before_it_got_its_name_counts_once(line, doc):
+    one = line()
+    put(doc, element("one"))
+    one.poll()
+    temporary = doc.with_name("new.json")
+    put(temporary, element("two"))
+    one.poll()
+    temporary.replace(doc)
+    for _ in range(3):
+        one.poll(after_s=100)
+
+    assert one.counted == {"one": 1, "two": 1}
+    assert not one.incidents
+
+
+def test_a_temporary_document_that_got_its_name_before_it_was_read_is_no_incident(line, doc):
+    one = line()
+    put(doc, element("one"))
+    one.poll()
+    temporary = doc.with_name("new.json")
+    put(temporary, element("two"))
+    one.tail.scan()
+    temporary.replace(doc)
+    for _ in range(3):
+        one.poll(after_s=100)
+
+    assert one.counted == {"one": 1, "two": 1}
+    assert not one.incidents
+
+
+def test_files_beyond_an_owners_quota_are_told_once_and_again_after_it_went_below(line, telemetry):
+    one = line(files_per_owner=3)
+    paths = [append(telemetry.directory / f"{name}.jsonl", record(name)) for name in "abcde"]
+    for _ in range(3):
+        one.poll()
+    assert one.counted == {"a": 1, "b": 1, "c": 1}
+    assert [(item.kind, item.owner) for item in one.incidents] == [("too_many_files", os.getuid())]
+    assert any("2 files" in trouble.detail for trouble in one.troubles if trouble.kind == "too_many_files")
+
+    for path in paths[:3]:
+        path.unlink()
+    one.poll()
+    for _ in range(3):
+        one.poll(after_s=100)
+    assert one.counted["d"] == one.counted["e"] == 1
+    assert len(one.incidents) == 1
+    for name in "fgh":
+        append(telemetry.directory / f"{name}.jsonl", record(name))
+    one.poll()
+    assert kinds(one) == ["too_many_files"] * 2
+
+
+def test_a_line_over_the_limit_is_recorded(line, a):
+    one = line(line_bytes=1024)
+    append(a, b"x" * 5000 + b"\n", record("after"))
+    one.poll()
+    one.poll()
+
+    told = one.store.incidents()
+    assert [(item.kind, item.start, item.count) for item in told] == [("line_too_long", 0, 1)]
+
+
+@pytest.fixture
+def memory_directory() -> Iterator[Path]:
+    """Make a directory on a file system that keeps no inode generation."""
+    try:
+        path = Path(tempfile.mkdtemp(dir="/dev/shm"))
+    except OSError:
+        pytest.skip("/dev/shm cannot be written")
+    yield path
+    shutil.rmtree(path)
+
+
+def test_a_birth_time_stands_in_where_there_is_no_inode_generation(memory_directory):
+    numbers = []
+    for name in ("one", "two"):
+        path = append(memory_directory / name, record("one"))
+        fd = open_regular(str(path))
+        try:
+            if not birth_ns(fd):
+                pytest.skip("nothing tells files apart here")
+            numbers.append(generation(fd))
+            assert generation(fd) == numbers[-1]
+        finally:
+            os.close(fd)
+
+    assert numbers[0] < numbers[1]
+    assert abs(time.time_ns() - numbers[0]) < 60_000_000_000
+
+
+def test_a_file_of_another_birth_time_is_another_file(memory_directory):
+    path = append(memory_directory / "x.jsonl", record("one"))
+    fd = open_regular(str(path))
+    try:
+        status, number = os.fstat(fd), generation(fd)
+        known = Source(1, "x", "x", "jsonl", status.st_dev, status.st_ino, number, status.st_uid, 0)
+        known = proven(known, fd, status.st_size)
+        assert verdict(fd, status, known, number) is None
+        assert verdict(fd, status, known, number + 1) == "replaced"
+        # An older database, or another way of mounting: content decides.
+        assert verdict(fd, status, known, 0) is None
+        assert verdict(fd, status, replace(known, generation=0), number) is None
+    finally:
+        os.close(fd)
+
+
+# Many files.
+
+
+def test_a_turn_costs_nothing_for_silent_files(line, telemetry):
+    one = line()
+    for n in range(2000):
+        append(telemetry.directory / f"d{n % 20}" / f"{n:04}.jsonl", record(f"event{n}"))
+    one.poll()
+    one.poll()
+    path = append(telemetry.directory / "d0" / "0000.jsonl", record("news"))
+
+    def turn() -> None:
+        one.tail.notice(str(path))
+        one.tail.dirty()
+        one.tail.gone()
+        one.tail.unread_bytes()
+
+    calls = 0
+
+    def count(_frame: Any, event: str, _arg: Any) -> None:
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    sys.setprofile(count)
+    try:
+        turn()
+    finally:
+        sys.setprofile(None)
+    assert calls < 200
+    assert [source.path for source in one.tail.dirty()] == [str(path)]
+
+
+def test_a_scan_in_slices_finds_what_a_whole_one_finds(line, telemetry):
+    one = line()
+    for n in range(1000):
+        append(telemetry.directory / f"d{n % 3}" / f"{n:04}.jsonl", record(f"event{n}"))
+    before_us = one.tail.last_scan_us
+    slices = 0
+    began_us = one.now_us
+    while not one.tail.scan_step(0):
+        assert one.tail.is_scanning
+        assert one.tail.last_scan_us == before_us
+        slices += 1
+        one.now_us += 1000
+        if slices == 5:
+            # Made behind the scan's back, and reported: it is there.
+            append(telemetry.directory / "d0" / "new.jsonl", record("new"))
+            one.tail.notice(str(telemetry.directory / "d0" / "new.jsonl"))
+    assert slices > 10
+    assert one.tail.last_scan_us == began_us
+    assert not one.tail.is_scanning
+    one.poll()
+
+    assert len(one.counted) == 1001
+    assert not one.tail.gone(-(1 << 60))
 
 
 # What is no telemetry file.

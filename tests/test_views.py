@@ -6,9 +6,9 @@ import pytest
 
 from sentineld.config import Config
 from sentineld.decision import Decision
+from sentineld.identity import Source
 from sentineld.statedir import Paths
 from sentineld.store import Store
-from sentineld.tail import Source
 from sentineld.views import (
     decision_line,
     empty_status_document,

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import click
 
 from sentineld.config import Config, load_config
-from sentineld.errors import SentineldError, UsageError
+from sentineld.errors import AccessError, SentineldError, UsageError
 from sentineld.paths import default_config_file
 from sentineld.statedir import Paths, resolve_paths
 from sentineld.visible import ascii_json, visible
@@ -35,6 +35,7 @@ COMMANDS = {
     "pardon": "pardon",
     "pin": "pin",
     "unpin": "pin",
+    "break-glass": "break_glass",
     "check": "check",
     "init": "init",
     "keygen": "keygen",
@@ -52,7 +53,9 @@ class _Lazy(click.Group):
             return _tier_help()
         if name not in COMMANDS:
             return None
-        command: click.Command = getattr(import_module(f"sentineld.cli.{COMMANDS[name]}"), name)
+        command: click.Command = getattr(
+            import_module(f"sentineld.cli.{COMMANDS[name]}"), name.replace("-", "_")
+        )
         return command
 
     def resolve_command(
@@ -98,11 +101,16 @@ def configuration(
     config_path: str | None, state_dir: str | None, overrides: dict[str, Any] | None = None
 ) -> Config:
     """Load the configuration of a command: file, environment, flags."""
-    path = config_path or _existing_default()
+    path = config_in_use(config_path)
     values = dict(overrides or {})
     if state_dir is not None:
         values["state_dir"] = state_dir
     return load_config(path, os.environ, values)
+
+
+def config_in_use(config_path: str | None) -> str | None:
+    """Return the path of the configuration file: the given one, else the usual one if it exists."""
+    return config_path or _existing_default()
 
 
 def daemon_paths(config: Config) -> Paths:
@@ -164,4 +172,12 @@ def main(arguments: Sequence[str]) -> int:
         # The reader of our output has gone; there is nobody left to tell.
         sys.stderr.close()
         return 0
+    except OSError as error:
+        if error.filename is not None or sys.stdout is None:
+            raise
+        # Else the interpreter would try again at its end, and replace our exit code by 120.
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())
+        os.close(null)
+        return fail(AccessError(f"cannot write the output: {error.strerror}", hint="see where stdout leads"))
     return result if isinstance(result, int) else 0

@@ -13,6 +13,7 @@ from sentineld.errors import ConfigError, SentineldError
 from sentineld.keyring import reader_keys, signing_key
 from sentineld.keys import expiry_warning
 from sentineld.statedir import check_apart
+from sentineld.visible import visible
 
 
 @click.command(epilog="Example: sentineld check --config /etc/sentineld/sentineld.toml")
@@ -33,8 +34,8 @@ def check(config_path: str | None, state_dir: str | None, as_json: bool) -> int:
         print_json({"ok": not problems, "problems": problems, "effective": effective})
     else:
         for problem in problems:
-            click.echo(f"{problem['severity']}: {problem['message']}", err=True)
-            click.echo(f"try: {problem['hint']}", err=True)
+            click.echo(f"{problem['severity']}: {visible(problem['message'], 4000)}", err=True)
+            click.echo(f"try: {visible(problem['hint'], 4000)}", err=True)
         if not problems:
             click.echo(f"the configuration is fine: {sum(1 for _ in options())} options, mode {config.mode}")
     return 78 if has_errors else 1 if problems else 0

@@ -10,9 +10,17 @@ import click
 import msgspec
 
 from sentineld import clock, log
-from sentineld.cli.app import common, configuration, daemon_paths, print_json, spare_the_collector
+from sentineld.cli.app import (
+    common,
+    config_in_use,
+    configuration,
+    daemon_paths,
+    print_json,
+    spare_the_collector,
+)
 from sentineld.config import Config, Duration, parse_duration
 from sentineld.errors import AccessError, ConfigError, UsageError
+from sentineld.isolation import sees_real_uids
 from sentineld.service import Service
 from sentineld.statedir import Paths, check_apart, hold_lock, prepare
 from sentineld.store import Store
@@ -75,7 +83,9 @@ def run(
     if once and daemonize:
         raise UsageError("--once and --daemonize exclude each other", hint="sentineld run --once")
     config = load()
+    _check_uids(config)
     paths = daemon_paths(config)
+    _occupy_standard_descriptors()
     # What others than the daemon's user may write, they may forge; a looser umask is not inherited.
     os.umask(os.umask(0o077) | 0o022)
     prepare(paths)
@@ -83,7 +93,7 @@ def run(
     log.catch_strays(clock.monotonic_us)
     with hold_lock(paths) as lock:
         # Faults that an operator must mend show here, on the terminal, and not in a log behind it.
-        service = Service(config, paths, os.environ, load)
+        service = Service(config, paths, os.environ, load, config_in_use(config_file) or "")
         with _detached(paths, lock, config) if daemonize else contextlib.nullcontext():
             os.ftruncate(lock, 0)
             os.pwrite(lock, b"%d\n" % os.getpid(), 0)
@@ -102,6 +112,13 @@ def run(
                     store, service.config, look_at_state(service.config, paths, os.environ), paths
                 )
             )
+
+
+def _occupy_standard_descriptors() -> None:
+    # Else a database or a state file gets the number of a stream that was closed, and what is printed.
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(fd)
 
 
 def _settled(config: Config, base: str) -> Config:
@@ -127,7 +144,17 @@ def _settled(config: Config, base: str) -> Config:
         state_dir=_absolute(config.state_dir, base),
     )
     check_apart(daemon_paths(settled), directories)
+    # Users that do not exist show here, and not when the first file of theirs is read.
+    settled.trust()
     return settled
+
+
+def _check_uids(config: Config) -> None:
+    if not config.identity.allow_user_namespace and not sees_real_uids():
+        raise ConfigError(
+            "this is a user namespace (/proc/self/uid_map): files of different owners look alike here",
+            hint="run it outside (systemd: PrivateUsers=no), or set [identity] allow_user_namespace = true",
+        )
 
 
 def _absolute(path: str, base: str) -> str:

@@ -8,6 +8,7 @@ import click
 from sentineld.cli.app import common, configuration, daemon_paths, print_json
 from sentineld.cli.names import nearest
 from sentineld.clock import now_us
+from sentineld.errors import AccessError, NoDatabaseError
 from sentineld.instant import SECOND_US, parse_iso
 from sentineld.store import Store
 from sentineld.tier import Tier
@@ -26,15 +27,16 @@ def status(agent: str | None, config_path: str | None, state_dir: str | None, as
     config = configuration(config_path, state_dir)
     paths = daemon_paths(config)
     report = look_at_state(config, paths, os.environ)
-    if os.path.exists(paths.database):
+    try:
         with Store.open_readonly(paths.database) as store:
             document = status_document(store, config, report, paths)
             if agent is not None:
                 if agent not in document["agents"]:
                     raise nearest(store, agent)
                 document["agents"] = {agent: document["agents"][agent]}
-    else:
-        document = empty_status_document(config, report, paths)
+    except (NoDatabaseError, AccessError) as error:
+        # What routers go by is told all the same.
+        document = empty_status_document(config, report, paths, error)
     if as_json:
         print_json(document)
     else:
@@ -45,12 +47,26 @@ def status(agent: str | None, config_path: str | None, state_dir: str | None, as
 def _print(document: dict[str, Any]) -> None:
     state, totals = document["state"], document["totals"]
     if state["fresh"]:
-        click.echo(f"{state['status']}, mode {state['mode']}, isolation {state['isolation']}")
+        words = f"{state['status']}, mode {state['mode']}, isolation {state['isolation']}"
+        click.echo(visible(words))
+        if state["unlisted_tier"] > 1:
+            click.echo(f"agents that are not known have tier {state['unlisted_tier']}")
         signed = "signature verified" if state["verified"] else "signature not checked"
         click.echo(f"published {_ago(state['generated_at'])}, number {state['seq']}, {signed}")
     else:
         click.echo(f"NOT FRESH: {visible(state['reason'])}")
         click.echo("routers use tier 3 for every agent until a daemon publishes again: sentineld run")
+    if state["faults"]:
+        click.echo(f"what does not work: {visible(', '.join(state['faults']))} (docs/operations.md)")
+    for warning in state["warnings"]:
+        click.echo(f"warning: {visible(warning)}")
+    storage = document["storage"]
+    if storage["memory_lost_at"] is not None:
+        click.echo(f"memory was lost ({visible(storage['memory_lost_why'])}): every agent is restricted for now")
+    if not storage["readable"]:
+        click.echo(f"{visible(storage['reason'])}: nothing more can be said")
+        click.echo("an agent's tier: sentineld tier AGENT; everything else: as root or the daemon's user")
+        return
     click.echo(
         f"{totals['events']} events in {totals['files']} files; {totals['rejects']} lines rejected, "
         f"{totals['duplicates']} duplicates; {totals['decisions']} decisions"

@@ -17,13 +17,23 @@ from dataclasses import asdict, dataclass
 from typing import NoReturn, TextIO
 
 from sentineld.errors import ConfigError, SentineldError, UsageError
+from sentineld.keys import (
+    DEFAULT_KEY_ID,
+    VerificationKey,
+    load_verification_key,
+    load_verification_keys,
+    parse_key_table,
+    with_credentials,
+)
 from sentineld.paths import default_config_file, default_state_file, may_exist
 from sentineld.router import BehaviorTier, TierRouter
-from sentineld.state_file import DEFAULT_KEY_ID, SigningKey, load_key
 from sentineld.tier import Tier
+from sentineld.visible import visible
 
 #: A configuration of more bytes than this is another file given by mistake.
 MAX_CONFIG_BYTES = 1024 * 1024
+#: Characters shown of an error: ids, paths and arguments may come from an agent.
+_MAX_ERROR = 4000
 
 _HELP_HINT = "sentineld tier --help"
 
@@ -49,12 +59,15 @@ class _Settings:
     """Which file to read, and which keys must have signed it."""
 
     state_file: str
-    keys: Sequence[SigningKey]
+    keys: Sequence[VerificationKey]
 
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """The document of ``--json``. ``verified``, ``mode`` and ``seq`` tell of a file that could be read."""
+    """The document of ``--json``. ``verified``, ``mode`` and ``seq`` tell of a file that could be read.
+
+    ``is_overridden``: the tier is an operator's order (``sentineld break-glass``) and not the agent's own.
+    """
 
     agent: str
     tier: int
@@ -65,6 +78,8 @@ class _Answer:
     verified: bool
     mode: str | None
     seq: int | None
+    is_overridden: bool
+    warnings: Sequence[str]
 
 
 def main(argv: list[str]) -> int:
@@ -83,6 +98,8 @@ def main(argv: list[str]) -> int:
     answer, problem = _ask(options, os.environ, os.geteuid())
     if problem is not None:
         _report(problem)
+    for warning in answer.warnings:
+        _write(sys.stderr, f"warning: {visible(warning, _MAX_ERROR)}\n")
     _write(sys.stdout, f"{json.dumps(asdict(answer)) if options.json else answer.tier}\n")
     return 0 if answer.allowed else 1
 
@@ -129,6 +146,7 @@ def _ask(
 ) -> tuple[_Answer, SentineldError | None]:
     """Find the tier, and what stood in the way of a better answer, if anything did."""
     state_file, view = options.state_file, None
+    is_overridden, warnings = False, []
     problem: SentineldError | None = None
     try:
         settings = _settings(options, env, uid)
@@ -139,6 +157,10 @@ def _ask(
         router = TierRouter(state_file=settings.state_file, keys=settings.keys)
         state_file = router.state_file
         behavior, view = router.behavior(options.agent), router.state
+        override = router.override
+        is_overridden = override is not None and override.applies_to(options.agent)
+        # That there is no key is how it was configured: nobody must be told at every call.
+        warnings = list(router.warnings[0 if settings.keys else 1 :])
     if problem is None and not behavior.is_usable:
         problem = SentineldError(behavior.reason, hint="sentineld status")
     answer = _Answer(
@@ -151,6 +173,8 @@ def _ask(
         verified=view is not None and view.verified,
         mode=None if view is None else view.mode,
         seq=None if view is None else view.seq,
+        is_overridden=is_overridden,
+        warnings=warnings,
     )
     return answer, problem
 
@@ -174,21 +198,13 @@ def _settings(options: argparse.Namespace, env: Mapping[str, str], uid: int) -> 
             options.state_dir, env.get("SENTINELD_STATE_DIR"), _option(config, "state_dir", path)
         )
         state_file = default_state_file(state_dir, env, uid)
+    credentials = env.get("CREDENTIALS_DIRECTORY")
+    entries = parse_key_table(state.get("keys", {}))
+    if entries:
+        return _Settings(state_file, load_verification_keys(entries, credentials))
     if key_file is None:
         return _Settings(state_file, ())
-    return _Settings(state_file, (load_key(_with_credentials(key_file, env), key_id),))
-
-
-def _with_credentials(path: str, env: Mapping[str, str]) -> str:
-    """Fill in the directory that systemd gives to services with ``LoadCredential=``. Raises `ConfigError`."""
-    marker = "${CREDENTIALS_DIRECTORY}"
-    directory = env.get("CREDENTIALS_DIRECTORY", "")
-    if marker in path and not directory:
-        raise ConfigError(
-            f"the key file is {path}, and only a systemd service has that directory",
-            hint="give this reader a --config that names a key file of its own",
-        )
-    return path.replace(marker, directory)
+    return _Settings(state_file, (load_verification_key(with_credentials(key_file, credentials), key_id),))
 
 
 def _first(*values: str | None) -> str | None:
@@ -239,13 +255,8 @@ def _reason(error: OSError | ValueError) -> str:
 
 def _report(error: SentineldError) -> None:
     """Print an error and the next step."""
-    hint = f"try: {_printable(error.hint)}\n" if error.hint else ""
-    _write(sys.stderr, f"error: {_printable(str(error))}\n{hint}")
-
-
-def _printable(text: str) -> str:
-    """Escape what a terminal might obey: ids, paths and arguments may come from an agent."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    hint = f"try: {visible(error.hint, _MAX_ERROR)}\n" if error.hint else ""
+    _write(sys.stderr, f"error: {visible(str(error), _MAX_ERROR)}\n{hint}")
 
 
 def _write(stream: TextIO | None, text: str) -> None:

@@ -120,7 +120,7 @@ def _print_records(evidence: list[dict[str, Any]]) -> None:
         for item in items:
             click.echo(f"    at {item['offset']:>9}  {visible(item['summary'])}")
     last = evidence[-1]
-    if last["path"].isprintable() and not last["path"].endswith(".json"):
+    if visible(last["path"], len(last["path"])) == last["path"] and not last["path"].endswith(".json"):
         click.echo(
             f"  read the last one: tail -c +{last['offset'] + 1} {shlex.quote(last['path'])} | head -n 1"
         )

@@ -21,6 +21,10 @@ _PAUSE_S = 0.02
 
 def ask(request: Request, config_path: str | None, state_dir: str | None, *, as_json: bool) -> None:
     """Submit a request, wait until it was carried out if a daemon runs, and say what happened."""
+    try:
+        request.reason.encode()
+    except UnicodeEncodeError as error:
+        raise UsageError("--reason: is not UTF-8", hint='--reason "why it is right"') from error
     if not 1 <= len(request.reason) <= 1000:
         raise UsageError("--reason: must have 1 to 1000 characters", hint='--reason "why it is right"')
     config = configuration(config_path, state_dir)

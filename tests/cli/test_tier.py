@@ -11,7 +11,9 @@ import pytest
 import sentineld
 from sentineld import clock
 from sentineld.instant import iso_ms
-from sentineld.state_file import HMAC_SHA256, SigningKey, encode_state, publish
+from sentineld.keys import HMAC_SHA256, SigningKey
+from sentineld.published_file import publish
+from sentineld.state_file import encode_state
 
 ROOT = str(Path(sentineld.__file__).parent.parent)
 SECRET = b"k" * 32
@@ -116,6 +118,8 @@ def test_the_document_has_the_documented_members(home):
             "verified": False,
             "mode": "enforce",
             "seq": 12,
+            "is_overridden": False,
+            "warnings": [],
         },
     )
 

@@ -15,7 +15,8 @@ import pytest
 
 from sentineld.clock import boot_id, boottime_ms, now_us
 from sentineld.errors import StateFileError
-from sentineld.state_file import load_key, read_state
+from sentineld.keys import load_key
+from sentineld.state_file import read_state
 
 AGENTS = ("biller", "mailer", "scraper")
 CONFIG = """

@@ -7,7 +7,9 @@ import time
 import pytest
 
 from sentineld import TierRouter
-from sentineld.state_file import StateFileError, load_key, parse_state
+from sentineld.errors import StateFileError
+from sentineld.keys import load_key
+from sentineld.state_file import parse_state
 
 NORMAL, FLOODING = ("biller", "mailer", "researcher"), "scraper"
 

@@ -2,7 +2,7 @@
 
 A thousand runs under strace would spend most of their time in imports. Each line on stdin is one run:
 {"argv", "cwd", "output", "is_traced"}; the answers are the child's pid, and later its wait status. A traced
-child stops itself before it begins, so that strace can attach.
+child stops itself before it begins, so that strace can attach, and makes the link ``begun`` afterwards.
 """
 
 import contextlib
@@ -36,6 +36,7 @@ def child(job: dict) -> None:
         sys.argv = ["sentineld", *job["argv"]]
         if job["is_traced"]:
             os.kill(os.getpid(), signal.SIGSTOP)
+            os.symlink("traced", "begun")
         ended = main()
         code = ended if isinstance(ended, int) else 0
     except SystemExit as end:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from harness import PACKAGE
 
+#: Ends the transaction in the middle and begins another.
 _SPLIT = 'self._db.execute("COMMIT")\n            self._db.execute("BEGIN IMMEDIATE")\n'
 _COMMIT_FIRST = "        self.store.commit(commit)\n        self._decision_no = number\n"
 
@@ -57,9 +58,9 @@ MUTANTS = (
     Mutant(
         "state_file_in_place",
         (
-            ("state_file.py", 'temporary = f".{name}.{os.urandom(8).hex()}.tmp"', "temporary = name"),
+            ("published_file.py", 'temporary = f".{name}.{os.urandom(8).hex()}.tmp"', "temporary = name"),
             (
-                "state_file.py",
+                "published_file.py",
                 "os.open(temporary, _CREATE_FLAGS, 0o600, dir_fd=directory_fd)",
                 "os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600, dir_fd=directory_fd)",
             ),
@@ -70,32 +71,34 @@ MUTANTS = (
         "published_before_commit",
         (
             (
-                "outlet.py",
-                "            self.keep_books(bumps_seq=True)\n        try:\n",
-                "            self.seq += 1\n        try:\n",
+                "store.py",
+                '        self._db.execute("BEGIN IMMEDIATE")\n        try:\n            yield\n'
+                '            self._db.execute("COMMIT")\n',
+                '        if self._db.in_transaction:\n            self._db.execute("COMMIT")\n'
+                '        self._db.execute("BEGIN IMMEDIATE")\n        try:\n            yield\n',
             ),
             (
-                "outlet.py",
-                "        self.word = word\n",
-                "        if not is_numbered:\n            self.seq -= 1\n"
-                "            self.keep_books(bumps_seq=True)\n        self.word = word\n",
+                "store.py",
+                '        """Close the connection."""\n',
+                '        """Close the connection."""\n'
+                '        if self._db.in_transaction:\n            self._db.execute("COMMIT")\n',
             ),
         ),
-        ("INV4",),
+        ("INV4", "INV8", "LOG"),
     ),
     Mutant(
         "fsync_error_taken_for_success",
         (
             (
-                "state_file.py",
+                "published_file.py",
                 "                os.fsync(descriptor)\n",
                 "                with suppress(OSError):\n                    os.fsync(descriptor)\n",
             ),
             (
                 "journal.py",
-                "            os.fsync(fd)\n        finally:\n            os.close(fd)\n        if not size",
-                "            try:\n                os.fsync(fd)\n            except OSError:\n"
-                "                pass\n        finally:\n            os.close(fd)\n        if not size",
+                "        os.fsync(fd)\n    finally:\n        os.close(fd)\n    if not size",
+                "        try:\n            os.fsync(fd)\n        except OSError:\n            pass\n"
+                "    finally:\n        os.close(fd)\n    if not size",
             ),
         ),
         ("TOLD",),
@@ -121,8 +124,8 @@ MUTANTS = (
         (
             (
                 "outlet.py",
-                "        else:\n            self.keep_books(bumps_seq=True)\n        try:\n",
-                "        elif self.word:\n            self.keep_books(bumps_seq=True)\n        try:\n",
+                "        else:\n            self.keep_books(bumps_seq=True)\n        self._brief_publisher()\n",
+                "        elif self.word:\n            self.keep_books(bumps_seq=True)\n        self._brief_publisher()\n",
             ),
         ),
         ("INV6",),
@@ -150,7 +153,7 @@ GUARDED = Mutant("double_read_with_guard", MUTANTS[5].replacements[1:], (), 0)
 #: A power cut may undo it, no kill and no refused call can: only the order of the calls tells it apart.
 UNSYNCED_DIRECTORY = Mutant(
     "directory_not_synced",
-    (("state_file.py", "            raise\n        os.fsync(directory_fd)\n", "            raise\n"),),
+    (("published_file.py", "            raise\n        os.fsync(directory_fd)\n", "            raise\n"),),
     (),
     0,
 )

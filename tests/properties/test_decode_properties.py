@@ -1,6 +1,8 @@
 """Decoding under attack: the fast way equals the slow way, nothing is lost, no duplicate key passes."""
 
 import json
+import runpy
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -28,6 +30,10 @@ FRAGMENTS = st.sampled_from(
         "é".encode(),
         "\u2028".encode(),
         b"\\ud800",
+        b"\\udc00",
+        b'"\\ud83d',
+        b'"\\uDC00"',
+        b'"\\ud800\\udbff\\udc00"',
         b"\\ud83d\\ude00",
         b"1e999",
         b"NaN",
@@ -170,8 +176,21 @@ def test_whatever_is_accepted_is_what_a_second_reader_reads(lines):
 
     starts = dict(zip(one_starts(lines), lines, strict=True))
     for record, offset in zip(decoded.records, decoded.offsets, strict=True):
-        assert json.loads(starts[offset]) == record
+        assert mended(starts[offset]) == record
         assert not has_duplicate_keys(starts[offset])
+
+
+def mended(line):
+    """Read a line as a second reader does that replaces lone surrogates afterwards."""
+    return replaced(json.loads(line))
+
+
+def replaced(value):
+    if isinstance(value, str):
+        return "".join("\ufffd" if "\ud800" <= char <= "\udfff" else char for char in value)
+    if isinstance(value, dict):
+        return {replaced(key): replaced(item) for key, item in value.items()}
+    return [replaced(item) for item in value] if isinstance(value, list) else value
 
 
 def one_starts(lines):
@@ -204,3 +223,68 @@ def test_depth_is_limited_the_same_way_in_a_chunk_and_in_a_line(depth, neighbour
 
     assert [item.reason for item in decoded.rejects] == ["too_deep"] * (depth > decode.MAX_DEPTH)
     assert len(decoded.records) == neighbours + (depth <= decode.MAX_DEPTH)
+
+
+# Every reader of bytes that others wrote, with the checks that the fuzzer makes.
+
+FUZZ = runpy.run_path(str(Path(__file__).parent.parent / "faults" / "fuzz_decode.py"))
+MEMBERS = st.sampled_from(
+    [
+        b'"type":"file_read"',
+        b'"type":"tool_call"',
+        b'"type":7',
+        b'"type":"a\\ud800"',
+        b'"source":"agent-1"',
+        b'"source":"a b"',
+        b'"source":""',
+        b'"timestamp":1763858410',
+        b'"timestamp":1e300',
+        b'"timestamp":-1e18',
+        b'"timestamp":true',
+        b'"timestamp":"2025-11-23T00:40:10Z"',
+        b'"timestamp":"9999-12-31T23:59:60+25:00"',
+        b'"timestamp":99999999999999999999999999999999',
+        b'"data":{"session":"\\u0000","tool":"Read","args":{"path":"/root/.ssh/id_rsa"}}',
+        b'"data":{"session":18446744073709551616,"tool":{}}',
+        b'"data":[[1]]',
+        b'"data":null',
+        b'"id":"1"',
+        b'"event_id":-9223372036854775809',
+        b'"record.id":{}',
+        b'"type":"plan"',
+    ]
+)
+RECORDS = st.lists(MEMBERS, max_size=6).map(lambda members: b"{" + b",".join(members) + b"}")
+CHANGES = st.lists(
+    st.tuples(st.integers(0, 400), st.integers(0, 4), st.one_of(st.binary(max_size=4), FRAGMENTS)), max_size=4
+)
+
+
+def changed(seed, changes):
+    for at, length, piece in changes:
+        seed = seed[: at + 1] + piece + seed[at + 1 + length :]
+    return seed
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(st.one_of(RECORDS, SOUP, TORN, st.binary(max_size=20)), max_size=4))
+def test_lines_keep_their_promises_whatever_they_hold(lines):
+    FUZZ["check"](b"\x00" + b"\n".join(lines))
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.one_of(RECORDS, SOUP), max_size=4), st.sampled_from([b"[", b"", b"\xef\xbb\xbf["]))
+def test_documents_keep_their_promises_whatever_they_hold(elements, start):
+    FUZZ["check"](b"\x01" + start + b",".join(elements) + b"]")
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(FUZZ["SEEDS"]), CHANGES)
+def test_every_reader_keeps_its_promises_for_what_is_almost_right(seed, changes):
+    FUZZ["check"](changed(seed, changes))
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.integers(0, 4), st.binary(max_size=200))
+def test_every_reader_keeps_its_promises_for_anything(target, data):
+    FUZZ["check"](bytes([target]) + data)

@@ -11,7 +11,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sentineld.errors import StateFileError
-from sentineld.state_file import HMAC_SHA256, MAX_INTEGER, SigningKey, StateView, encode_state, parse_state
+from sentineld.keys import HMAC_SHA256, SigningKey
+from sentineld.signed_document import MAX_INTEGER
+from sentineld.state_file import StateView, encode_state, parse_state
 
 KEY = SigningKey("2026-11a", HMAC_SHA256, bytes(range(32)))
 

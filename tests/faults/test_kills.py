@@ -1,0 +1,67 @@
+"""SIGKILL at random moments of a live daemon: everything counts once, and decisions are the calm run's."""
+
+import random
+import signal
+import time
+
+import pytest
+from harness import (
+    AGENTS,
+    FLOODING,
+    Place,
+    assert_invariants,
+    assert_sound,
+    decisions_of,
+)
+from live import Agents, daemon, events_counted, has_started, resources, undisturbed, wait_until
+
+
+def kill_often(directory, seed, kills, package=None):
+    """Kill a daemon so often, then let it catch up; check everything on the way and at the end."""
+    rng = random.Random(seed)
+    place = Place(directory / "place", package)
+    agents = Agents(place, rng, 0.05)
+    with place.watcher:
+        agents.start()
+        for _ in range(kills):
+            with daemon(place) as process:
+                if rng.random() < 0.2:
+                    time.sleep(rng.random() * 0.5)  # while it starts
+                else:
+                    wait_until(lambda p=process: has_started(place, p), "a start")
+                    time.sleep(rng.random() * 0.5)  # while it works
+            assert_sound(place)
+        agents.stop()
+        total = place.by_agent.total()
+        with daemon(place) as process:
+            wait_until(lambda: events_counted(place) >= total, f"{total} events counted")
+            # A daemon that counted too much would go on; one that is done publishes so.
+            wait_until(lambda: b'"status":"ok"' in place.state_file.read_bytes(), "status ok")
+            resident, descriptors, threads = resources(process.pid)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(10) == 0, (place.base / "output").read_text()[-2000:]
+    assert_invariants(place, reference=decisions_of(undisturbed(place, directory / "calm")))
+    assert resident < 256, resident
+    assert descriptors < 64, descriptors
+    assert threads < 16, threads
+    assert agents.rotations >= kills // 3
+    assert agents.deleted > 0
+    assert (FLOODING, 2, 3) in {decision[:3] for decision in decisions_of(place)}
+    return place, agents
+
+
+@pytest.mark.timeout(120)
+def test_four_kills_change_nothing(tmp_path):
+    place, _ = kill_often(tmp_path, 4, 4)
+
+    assert set(place.by_agent) == set(AGENTS)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("seed", range(10))
+def test_fifty_kills_change_nothing(tmp_path, seed, record_property):
+    place, agents = kill_often(tmp_path, seed, 50)
+
+    figure = f"50 kills, {place.by_agent.total()} events, {agents.rotations} rotations, 0 violations"
+    record_property("figure", figure)
