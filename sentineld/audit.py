@@ -28,7 +28,7 @@ class _Pass:
     """One reading of everything that was read of a source before the pass began."""
 
     source_id: int
-    ctime_ns: int
+    stamp: tuple[int, int]
     end: int
     chain: bytes
     at: int = 0
@@ -40,12 +40,12 @@ class Audit:
     """The files whose past has to be read again, in turn."""
 
     _due: OrderedDict[Inode, _Pass | None] = field(default_factory=OrderedDict)
-    #: The ctime of every file when its last complete pass began, nanoseconds.
-    _passed: dict[Inode, int] = field(default_factory=dict)
+    #: The stamp of every file when its last complete pass began.
+    _passed: dict[Inode, tuple[int, int]] = field(default_factory=dict)
 
-    def note(self, key: Inode, source: Source, ctime_ns: int, *, is_urgent: bool) -> None:
+    def note(self, key: Inode, source: Source, stamp: tuple[int, int], *, is_urgent: bool) -> None:
         """Take note of a look at a file: it is due if it changed since its last pass."""
-        if source.pos < BLOCK_BYTES or not source.chain or self._passed.get(key) == ctime_ns:
+        if source.pos < BLOCK_BYTES or not source.chain or self._passed.get(key) == stamp:
             return
         if key not in self._due:
             self._due[key] = None
@@ -65,14 +65,14 @@ class Audit:
         """Give up on a file that cannot be read now; its next change makes it due again."""
         self._due.pop(key, None)
 
-    def turn(self, key: Inode, source: Source, fd: int, ctime_ns: int) -> tuple[int, bool]:
+    def turn(self, key: Inode, source: Source, fd: int, stamp: tuple[int, int]) -> tuple[int, bool]:
         """Hash a piece of a file again: (bytes read, whether it is as it was). Raises ``OSError``.
 
         A file that is not as it was is due no longer.
         """
         current = self._due[key]
         if current is None or current.source_id != source.id:
-            current = _Pass(source.id, ctime_ns, source.pos // BLOCK_BYTES, source.chain)
+            current = _Pass(source.id, stamp, source.pos // BLOCK_BYTES, source.chain)
             self._due[key] = current
         began = current.at
         while current.at < current.end and (current.at - began) * BLOCK_BYTES < _TURN_BYTES:
@@ -83,5 +83,5 @@ class Audit:
             self._due.move_to_end(key)
             return length, True
         del self._due[key]
-        self._passed[key] = current.ctime_ns
+        self._passed[key] = current.stamp
         return length, current.so_far == current.chain

@@ -133,6 +133,11 @@ def birth_ns(fd: int) -> int:
     return int(seconds) * 1_000_000_000 + int(nanoseconds)
 
 
+def stamp(status: os.stat_result) -> tuple[int, int]:
+    """Return what changes with every change to a file: nobody can set the ctime back."""
+    return status.st_ctime_ns, status.st_mtime_ns
+
+
 def proven(source: Source, fd: int, end: int, raw: bytes = b"") -> Source:
     """Return a copy of the source that stands at ``end`` (not before ``pos``), with the proof of its past.
 

@@ -72,18 +72,26 @@ class Incidents:
                 yield Incident(part.hi, "id_conflict", part.owner, *where, detail, part.conflicts)
 
     def charged(self, incident: Incident) -> list[Key]:
-        """Return the agents that answer for an incident: at least one, all of its owner."""
+        """Return the agents that answer for an incident, all of its owner.
+
+        None does where root, who owns no agent, did it: operators move directories.
+        """
         owner = incident.owner
         if KINDS[incident.kind].family == "flood":
             return [(owner, OVERFLOW_ID)]
         if incident.source_id:
             found = sorted(self._of(incident.source_id))
         else:
-            found = self._store.writers_below(incident.path.rpartition("/")[0], owner)
+            # The path is a directory's, or that of a file in it.
+            found = self._store.writers_below(incident.path, owner) or self._store.writers_below(
+                incident.path.rpartition("/")[0], owner
+            )
         if not found:
             found = self._store.owned_by(owner, _MAX_CHARGED + 1)
             if len(found) > _MAX_CHARGED:
                 found = []
+            elif not found and owner == 0:
+                return []
         return [(owner, agent_id) for agent_id in found or [OVERFLOW_ID]]
 
     def _of(self, source_id: int) -> set[str]:

@@ -106,6 +106,7 @@ class Retention:
         self._give_back()
         pruned = +pruned
         self.is_behind = bool(pruned) and (is_over or gone_excess > 0 or inputs > KEPT_INPUTS + _TURNS)
+        self.is_behind = self.is_behind or (is_over and self._decision_cursor > 0)
         self.is_stuck = is_over and not pruned and self._decision_cursor == 0
         return pruned
 

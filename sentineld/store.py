@@ -305,8 +305,12 @@ class Store:
             raise
 
     @classmethod
-    def open_readonly(cls, path: str) -> "Store":
-        """Open an existing database for reading only. Raises as ``open`` does."""
+    def open_readonly(cls, path: str, *, oldest: int = SCHEMA_VERSION) -> "Store":
+        """Open an existing database for reading only. Raises as ``open`` does.
+
+        One of a version below ``oldest`` is refused; of an older one than this program's only ``check`` and
+        ``copy_to`` may be used.
+        """
         try:
             os.stat(path)
         except (FileNotFoundError, NotADirectoryError) as error:
@@ -321,7 +325,7 @@ class Store:
         connection: sqlite3.Connection | None = None
         try:
             connection = _connect_readonly(path)
-            _check_ours(connection, path, oldest=SCHEMA_VERSION)
+            _check_ours(connection, path, oldest=oldest)
             return cls(connection)
         except BaseException as error:
             if connection is not None:
@@ -406,6 +410,11 @@ class Store:
             os.fsync(fd)
         finally:
             os.close(fd)
+
+    def end_journal(self) -> None:
+        """Make one file of the database and its journal; the next writer begins another journal."""
+        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self._db.execute("PRAGMA journal_mode=DELETE")
 
     def check(self) -> None:
         """Read everything and compare. Raises ``DamagedError``."""

@@ -60,9 +60,8 @@ class _File:
     size: int = 0
     #: The size at which nothing but an unfinished line was left; -1 for never.
     examined: int = -1
-    #: When the file was changed before its head and the bytes before the position were last found unchanged,
-    #: nanoseconds. The ctime: unlike the mtime, nobody can set it back.
-    checked_ns: int = -1
+    #: The file's stamp when its head and the bytes before the position were last found unchanged.
+    checked: tuple[int, int] = (-1, -1)
     #: Number of the last scan that met the file.
     seen: int = 0
     gone_us: int | None = None
@@ -258,7 +257,7 @@ class Tail:
             file.size = status.st_size
             if not self._is_still_ours(file, fd, status):
                 return None
-            file.checked_ns = status.st_ctime_ns
+            file.checked = identity.stamp(status)
             stretch = next_lines(
                 fd, state.pos, is_skipping=state.is_skipping, limit=limit, line_bytes=self.line_bytes
             )
@@ -502,7 +501,7 @@ class Tail:
                     self._audit.skip(key)
                     continue
                 status = os.fstat(fd)
-                length, is_as_it_was = self._audit.turn(key, file.source, fd, status.st_ctime_ns)
+                length, is_as_it_was = self._audit.turn(key, file.source, fd, identity.stamp(status))
                 if not is_as_it_was:
                     self._begin_anew(file, fd, os.fstat(fd))
             except OSError as error:
@@ -561,7 +560,7 @@ class Tail:
         else:
             self._place(file, path)
             file.size = status.st_size
-            if file.is_read and file.checked_ns != status.st_ctime_ns:
+            if file.is_read and file.checked != identity.stamp(status):
                 if self._is_unchanged(file):
                     # Nobody knows what became of an unfinished line: look again.
                     file.examined = -1
@@ -574,7 +573,7 @@ class Tail:
             file.gone_us, file.source.away_us = None, 0
             self._gone.discard(key)
             self._note(file)
-            self._audit.note(key, file.source, status.st_ctime_ns, is_urgent=file.is_read)
+            self._audit.note(key, file.source, identity.stamp(status), is_urgent=file.is_read)
 
     def _is_unchanged(self, file: _File) -> bool:
         try:
@@ -587,7 +586,7 @@ class Tail:
         except OSError as error:
             self._cannot_read(file, error)
             return True
-        file.size, file.checked_ns = status.st_size, status.st_ctime_ns
+        file.size, file.checked = status.st_size, identity.stamp(status)
         return True
 
     def _measure(self, file: _File) -> bool:
@@ -657,7 +656,7 @@ class Tail:
         if source is not None and source.owner == status.st_uid:
             source.away_us = 0
             file = followed if followed is not None else _File(source)
-            file.checked_ns = status.st_ctime_ns
+            file.checked = identity.stamp(status)
             return self._adopt(key, file, fd, status, path)
         if followed is not None:
             self._drop(key, but=fd)

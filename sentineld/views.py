@@ -150,7 +150,8 @@ def agent_document(
 def files_document(sources: Sequence[Source], past: Sequence[PastFile] = ()) -> dict[str, dict[str, Any]]:
     """Return the accounts of every file by path; the generations of one path are added up."""
     files: dict[str, dict[str, Any]] = {}
-    for source in (*(item for item in past if item.path), *sources):
+    rows: list[Source | PastFile] = [*(item for item in past if item.path), *sources]
+    for source in rows:
         entry = files.setdefault(
             printable_path(source.path),
             dict.fromkeys(
@@ -183,10 +184,11 @@ def files_document(sources: Sequence[Source], past: Sequence[PastFile] = ()) -> 
 
 def totals_document(store: Store) -> dict[str, Any]:
     """Return lifetime totals over all agents and files."""
-    sources, past = store.sources(), store.past_files()
+    past = store.past_files()
+    rows: list[Source | PastFile] = [*past, *store.sources()]
     meta = store.meta()
     counts: Counter[str] = Counter()
-    for source in (*past, *sources):
+    for source in rows:
         counts.update(
             accepted=source.accepted,
             ignored=source.ignored,
@@ -199,7 +201,7 @@ def totals_document(store: Store) -> dict[str, Any]:
         "tool_calls": meta.tool_calls,
         "by_type": store.event_types(),
         **{name: counts[name] for name in ("accepted", "ignored", "rejects", "duplicates", "bytes")},
-        "files": len({item.path for item in (*past, *sources) if item.path})
+        "files": len({item.path for item in rows if item.path})
         + sum(item.files for item in past if not item.path),
         "decisions": meta.decision_no,
         "troubles": json.loads(meta.troubles),

@@ -99,6 +99,9 @@ def test_without_a_known_file_the_directory_tells_then_the_owner(line, telemetry
     tell(one, "vanished", name="x/gone.jsonl")
     assert tiers(one) == {"inside": 2}
 
+    tell(one, "vanished", name="x")
+    assert tiers(one) == {"inside": 2}
+
     tell(one, "vanished", name="z/gone.jsonl")
     assert tiers(one) == {"inside": 2, "outside": 2}
 
@@ -111,6 +114,18 @@ def test_an_owner_without_an_agent_is_charged_by_its_pseudo_agent(line, telemetr
 
     assert tiers(one) == {OVERFLOW_ID: 2}
     assert one.store.agent_named(OVERFLOW_ID).owner == ME + 1
+
+
+def test_root_without_an_agent_is_the_operator_and_is_not_charged(line, telemetry):
+    one = line()
+    path = telemetry.append("a.jsonl", record("agent"))
+    if ME == 0:
+        os.chown(path, 1234, -1)
+    one.poll()
+    tell(one, "replaced_directory", owner=0)
+
+    assert tiers(one) == {}
+    assert [item.kind for item in one.store.incidents()] == ["replaced_directory"]
 
 
 def test_quiet_time_begins_with_the_last_incident_and_grace_does_not_protect(line, telemetry):

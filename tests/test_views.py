@@ -6,6 +6,7 @@ import pytest
 
 from sentineld.config import Config
 from sentineld.decision import Decision
+from sentineld.errors import NoDatabaseError
 from sentineld.identity import Source
 from sentineld.statedir import Paths
 from sentineld.store import Store
@@ -72,7 +73,7 @@ def test_a_missing_state_file_is_not_fresh_and_says_so(tmp_path):
     paths = Paths(str(tmp_path), str(tmp_path / "state.json"))
 
     report = look_at_state(Config(), paths, {})
-    document = empty_status_document(Config(), report, paths)
+    document = empty_status_document(Config(), report, paths, NoDatabaseError("none"))
 
     assert (report.fresh, document["agents"], document["totals"]["events"]) == (False, {}, 0)
     assert "missing" in document["state"]["reason"]

@@ -39,6 +39,8 @@ COMMANDS = {
     "check": "check",
     "init": "init",
     "keygen": "keygen",
+    "backup": "backup",
+    "restore": "restore",
 }
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -62,7 +62,9 @@ def _print(document: dict[str, Any]) -> None:
         click.echo(f"warning: {visible(warning)}")
     storage = document["storage"]
     if storage["memory_lost_at"] is not None:
-        click.echo(f"memory was lost ({visible(storage['memory_lost_why'])}): every agent is restricted for now")
+        click.echo(
+            f"memory was lost ({visible(storage['memory_lost_why'])}): every agent is restricted for now"
+        )
     if not storage["readable"]:
         click.echo(f"{visible(storage['reason'])}: nothing more can be said")
         click.echo("an agent's tier: sentineld tier AGENT; everything else: as root or the daemon's user")

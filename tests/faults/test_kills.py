@@ -13,7 +13,7 @@ from harness import (
     assert_sound,
     decisions_of,
 )
-from live import Agents, daemon, events_counted, has_started, resources, undisturbed, wait_until
+from live import Agents, daemon, events_counted, has_moved, resources, undisturbed, wait_until
 
 
 def kill_often(directory, seed, kills, package=None):
@@ -24,12 +24,13 @@ def kill_often(directory, seed, kills, package=None):
     with place.watcher:
         agents.start()
         for _ in range(kills):
+            before = events_counted(place)
             with daemon(place) as process:
-                if rng.random() < 0.2:
-                    time.sleep(rng.random() * 0.5)  # while it starts
-                else:
-                    wait_until(lambda p=process: has_started(place, p), "a start")
-                    time.sleep(rng.random() * 0.5)  # while it works
+                moment = rng.random()
+                if moment > 0.4:
+                    # At work: what is read next after the first batch of this life.
+                    wait_until(lambda: has_moved(place, process, before), "events counted")
+                time.sleep(moment / 2)
             assert_sound(place)
         agents.stop()
         total = place.by_agent.total()

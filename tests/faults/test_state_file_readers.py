@@ -1,5 +1,6 @@
 """Readers of the state file: never a bad read, never a wait, never a stale file while the daemon lives."""
 
+import importlib.util
 import json
 import os
 import shutil
@@ -11,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 import sentineld
 from sentineld.keys import generate_pair, generate_secret, load_key
@@ -237,6 +239,29 @@ def test_whatever_content_is_put_there_restricts_everybody_at_once_with_the_reas
         assert str(path) in found.reason, kind
         publish(path, encode_state(document(), key))
         assert router.behavior("a").is_usable, f"after {kind}"
+
+
+def test_the_example_for_other_languages_refuses_the_same(warm):
+    """Another implementation of the documented rules, which shares no code with ours."""
+    router, path, key = warm
+    if key.algorithm != "ed25519":
+        pytest.skip("the example knows one algorithm")
+    spec = importlib.util.spec_from_file_location("read_state", Path(ROOT) / "examples" / "read_state.py")
+    example = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(example)
+    keys = {"k1": Ed25519PublicKey.from_public_bytes(key.verification_key().material)}
+    publish(path, encode_state(document(agents={"a": {"tier": 2}}), key))
+    assert example.tier_of(path, "a", keys) == (2, "listed")
+    assert example.tier_of(path, "b", keys) == (1, "not listed")
+
+    # It runs once, so it remembers no version.
+    for kind in CONTENTS.keys() - {"rolled back", "of an older epoch"}:
+        publish(path, CONTENTS[kind](key))
+        assert example.tier_of(path, "a", keys)[0] == 3, kind
+    for put in PLACES.values():
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        put(path)
+        assert example.tier_of(path, "a", keys)[0] == 3, put
 
 
 @pytest.mark.parametrize("kind", PLACES)

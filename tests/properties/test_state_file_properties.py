@@ -11,11 +11,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sentineld.errors import StateFileError
-from sentineld.keys import HMAC_SHA256, SigningKey
+from sentineld.keys import ED25519, HMAC_SHA256, SigningKey
 from sentineld.signed_document import MAX_INTEGER
 from sentineld.state_file import StateView, encode_state, parse_state
 
 KEY = SigningKey("2026-11a", HMAC_SHA256, bytes(range(32)))
+PAIR = SigningKey("2026-11b", ED25519, bytes(range(32)))
 
 DOCUMENT = {
     "schema": 1,
@@ -53,6 +54,17 @@ def test_no_single_byte_of_a_signed_file_can_be_changed():
         for value in range(256):
             if value != SIGNED[position]:
                 assert accepted(head + bytes([value]) + tail) is None, (position, value)
+
+
+def test_no_single_bit_of_a_file_that_was_signed_with_ed25519_can_be_changed():
+    signed = encode_state(DOCUMENT, PAIR)
+    public = [PAIR.verification_key()]
+    assert parse_state(signed, public).verified
+    for position in range(len(signed)):
+        for bit in range(8):
+            forged = signed[:position] + bytes([signed[position] ^ 1 << bit]) + signed[position + 1 :]
+            with pytest.raises(StateFileError):
+                parse_state(forged, public)
 
 
 def test_no_part_of_a_signed_file_is_enough():

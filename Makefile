@@ -1,0 +1,22 @@
+# Everything here calls dev.py, which sets up .venv when it is missing.
+PYTHON ?= python3
+
+.PHONY: test lint bench soak test-root
+
+test:
+	$(PYTHON) dev.py test
+
+lint:
+	$(PYTHON) dev.py lint
+
+bench:
+	$(PYTHON) dev.py bench
+
+# Minutes: kills, refused system calls, mutants, rotations, a gigabyte in one line, a million agent ids.
+soak:
+	$(PYTHON) dev.py test -m soak --durations=0 --no-header -q
+
+# As root, on a machine with systemd-nspawn and debootstrap: the units under a real systemd, two users,
+# full and read-only file systems. SENTINELD_TEST_CACHE says where the container is kept.
+test-root:
+	$(PYTHON) dev.py test -m root -n 0 -q -rs
