@@ -20,6 +20,23 @@ def boottime_ms() -> int:
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
 
 
+#: A smaller step of the wall clock is taken as it comes: windows are wide enough for it, microseconds.
+MIN_STEP_US = 60_000_000
+
+
+class Steps:
+    """Finds out that somebody set the wall clock; suspend is no step, for it passes on both clocks."""
+
+    def __init__(self) -> None:
+        self._offset_us = now_us() - boottime_ms() * 1000
+
+    def take(self) -> int:
+        """Return by how many microseconds the wall clock was set since the last call; 0 for less than 60 s."""
+        offset_us = now_us() - boottime_ms() * 1000
+        step_us, self._offset_us = offset_us - self._offset_us, offset_us
+        return step_us if abs(step_us) >= MIN_STEP_US else 0
+
+
 @cache
 def boot_id() -> str:
     """Name this boot (``/proc/sys/kernel/random/boot_id``); empty where the kernel does not tell."""

@@ -99,6 +99,15 @@ class Documents:
         file = self._files.get(path)
         return "" if file is None else file.source.signature
 
+    def shift(self, step_us: int) -> None:
+        """Keep how long ago changes were, after somebody set the wall clock."""
+        for file in self._files.values():
+            file.changed_us += step_us
+            if file.gone_us is not None:
+                file.gone_us += step_us
+            if file.postponed_until_us not in (0, _NEVER_US):
+                file.postponed_until_us += step_us
+
     # Looking.
 
     def notice(self, path: str, status: os.stat_result, now_us: int, scan: int, last_scan_us: int) -> None:

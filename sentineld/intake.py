@@ -175,7 +175,7 @@ class Intake:
 
     def _take_lines(self, batch: Batch, source: Source, quota: int) -> int:
         taken = 0
-        while taken < quota and (chunk := self.tail.read(batch.latest(source))) is not None:
+        while taken < quota and (chunk := self.tail.read(batch.latest(source), CHUNK_BYTES)) is not None:
             part = self.decode(chunk, is_history=False)
             taken += max(chunk.end - chunk.start, _lines(part) * _LINE_BYTES)
             before = batch.latest(source)

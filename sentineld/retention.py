@@ -30,6 +30,8 @@ KEPT_PATHS = 10_000
 
 #: Rows that one step removes at most: about 10 ms of work.
 _STEP_ROWS = 4_000
+#: ``PRAGMA auto_vacuum``: pages are given back when asked.
+_INCREMENTAL = 2
 #: Every so many commits the counts are looked at.
 _TURNS = 16
 #: Pruning begins above the first and ends below the second part of the limit, in sixteenths.
@@ -103,16 +105,21 @@ class Retention:
         pruned["incidents"] = self._prune_incidents(1 if is_hard else KEPT_INCIDENTS)
         if is_hard and not pruned["incidents"]:
             pruned["seen"] = self._prune_seen()
-        self._give_back()
         pruned = +pruned
         self.is_behind = bool(pruned) and (is_over or gone_excess > 0 or inputs > KEPT_INPUTS + _TURNS)
-        self.is_behind = self.is_behind or (is_over and self._decision_cursor > 0)
+        self.is_behind = self.is_behind or (is_over and self._decision_cursor > 0) or self._can_give_back()
         self.is_stuck = is_over and not pruned and self._decision_cursor == 0
         return pruned
 
     def forget_counts(self) -> None:
         """Count anew at the next step: the transaction of the last one was undone."""
         self._counted.clear()
+
+    def give_back(self) -> None:
+        """Give a bounded number of free pages back to the disk; outside of any transaction."""
+        if self._can_give_back():
+            # A script, for each page is a step of this statement, and ``execute`` takes but one.
+            self.db.executescript(f"PRAGMA incremental_vacuum({_STEP_ROWS // 8})")
 
     def used_bytes(self) -> int:
         """Return how many bytes of the database file are in use."""
@@ -227,11 +234,14 @@ class Retention:
             (row[0], row[0], _STEP_ROWS // 8),
         ).rowcount
 
-    def _give_back(self) -> None:
+    def _can_give_back(self) -> bool:
         # Only a file that became too large gives pages back: else they are used again.
         size = self._value("PRAGMA page_count") * self._value("PRAGMA page_size")
-        if size > self.limit_bytes:
-            self.db.execute(f"PRAGMA incremental_vacuum({_STEP_ROWS // 8})").fetchall()
+        return (
+            size > self.limit_bytes
+            and self._value("PRAGMA freelist_count") > 0
+            and self._value("PRAGMA auto_vacuum") == _INCREMENTAL
+        )
 
     def _value(self, query: str, values: tuple[object, ...] = ()) -> int:
         return int(self.db.execute(query, values).fetchone()[0])

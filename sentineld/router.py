@@ -259,7 +259,7 @@ class TierRouter:
 
     @property
     def override(self) -> Override | None:
-        """The operator's override (``sentineld break-glass``) that is in force now, for some or all agents."""
+        """The operator's override (``sentineld break-glass``) that is in force now, if there is one."""
         return None if self._reader is None else self._reader.override()
 
     @property
@@ -273,7 +273,10 @@ class TierRouter:
         if self._has_keys:
             return self._reader.warnings
         name = f"state file {self.state_file}"
-        return f"{name} is believed by its owner and permissions alone: there is no key", *self._reader.warnings
+        return (
+            f"{name} is believed by its owner and permissions alone: there is no key",
+            *self._reader.warnings,
+        )
 
     def calculate_score(self, proposal: EvolutionProposal, verdict: GuardianVerdict) -> int:
         """Return the points of a change, at least 0: lines, files, critical files, the guardian's findings.

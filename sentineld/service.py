@@ -102,6 +102,7 @@ class Service:
         self._next_scan = self._next_tick = self._next_ping = 0
         self._earliest_scan = self._scan_work = self._next_rewatch = 0
         self._next_deadline = NEVER_US
+        self._steps = clock.Steps()
 
     def run(self) -> None:
         """Run until SIGTERM or SIGINT. Raises ``SentineldError`` for what an operator must mend first."""
@@ -168,6 +169,7 @@ class Service:
         while not self._signals.is_stopping:
             if self._signals.take_reload():
                 self._reload()
+            self._follow_clock(self._steps.take())
             # Wishes come before what is read next: a pardon forgives what was there when it was given.
             self._obey_requests()
             self._look()
@@ -178,6 +180,17 @@ class Service:
             is_alive = self._beat()
             if is_alive and not is_busy and not self._tail.is_scanning:
                 self._signals.wait(self._wait_s())
+
+    def _follow_clock(self, step_us: int) -> None:
+        """Keep how long ago everything was, where somebody set the wall clock."""
+        if not step_us:
+            return
+        now = clock.now_us()
+        self._pipeline.set_clock(step_us, now)
+        self._tail.shift(step_us)
+        self._next_tick = self._outlet.next_heartbeat = 0
+        self._next_deadline = NEVER_US
+        self._log.warning("clock_stepped", step_s=step_us / SECOND_US)
 
     def _look(self) -> None:
         # Taken before anything is looked at: what is reported from here on ends the next wait.
@@ -513,7 +526,6 @@ class Service:
                 raise ConfigError(
                     "state_dir and state.file cannot change while the daemon runs", hint="restart it"
                 )
-            config.trust()
             publisher = self._outlet.make_publisher(config)
         except SentineldError as error:
             self._log.error(
@@ -537,6 +549,7 @@ class Service:
             files_per_owner=limits.files_per_owner,
         )
         self._rejects = Rejects(self.paths.rejects, config.limits.rejects_bytes)
+        self._tail.incidents += self._watch.take().incidents
         self._watch.stop()
         self._watch = self._make_watch()
         self._log.info("config_reloaded", changed=changed)

@@ -140,6 +140,13 @@ def hold_lock(paths: Paths) -> Iterator[int]:
         os.close(fd)
 
 
+def name_holder(lock: int) -> None:
+    """Write into the lock's file who holds it: for people, so a full disk is no reason to fail."""
+    with contextlib.suppress(OSError):
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, b"%d\n" % os.getpid(), 0)
+
+
 def renew_lock(paths: Paths) -> None:
     """Lock the directory anew where the lock's file was removed, for the rest of this process's life.
 
@@ -147,8 +154,7 @@ def renew_lock(paths: Paths) -> None:
     """
     fd = _open_lock(paths)
     if _try_lock(fd):
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, b"%d\n" % os.getpid(), 0)
+        name_holder(fd)
         return
     holder = os.pread(fd, 32, 0).strip()
     os.close(fd)

@@ -369,6 +369,7 @@ class Store:
         """Forget a bounded part of what retention does not keep; say whether there is more."""
         with self._transaction():
             self._prune(has_news=False)
+        self.retention.give_back()
         return self.retention.is_behind
 
     def go_above(self, epoch: int, decision_no: int, now_us: int, *, lost_why: str = "") -> None:

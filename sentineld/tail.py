@@ -164,6 +164,21 @@ class Tail:
         self._quota.max_files, self._quota.files_per_owner = max_files, files_per_owner
         self._scan = None
 
+    def shift(self, step_us: int) -> None:
+        """Keep how long ago everything was, after somebody set the wall clock by ``step_us``."""
+        self.last_scan_us += step_us
+        away = (source for sources in self._away.values() for source in sources)
+        for source in [*self.sources(), *away, *(cut.source for cut in self._cut.values())]:
+            source.look_us += step_us
+            source.away_us += step_us if source.away_us else 0
+        for file in self._files.values():
+            if file.gone_us is not None:
+                file.gone_us += step_us
+        for item in self._unreadable.values():
+            item.since_us += step_us
+        self._suspects = {key: met_us + step_us for key, met_us in self._suspects.items()}
+        self._documents.shift(step_us)
+
     # Evidence.
 
     @property
@@ -254,9 +269,9 @@ class Tail:
             if fd is None:
                 return None
             status = os.fstat(fd)
-            file.size = status.st_size
             if not self._is_still_ours(file, fd, status):
                 return None
+            self._resize(file, status.st_size)
             file.checked = identity.stamp(status)
             stretch = next_lines(
                 fd, state.pos, is_skipping=state.is_skipping, limit=limit, line_bytes=self.line_bytes
@@ -559,15 +574,17 @@ class Tail:
             file = self._meet(path, status)
         else:
             self._place(file, path)
-            file.size = status.st_size
-            if file.is_read and file.checked != identity.stamp(status):
-                if self._is_unchanged(file):
-                    # Nobody knows what became of an unfinished line: look again.
-                    file.examined = -1
-                else:
-                    file = self._meet(path, status)
-            elif file.is_read:
-                file.source.look_us = now_us
+            is_as_long = status.st_size in (file.source.pos, file.examined)
+            if file.checked == identity.stamp(status) or not (is_as_long or file.fd is None):
+                self._resize(file, status.st_size)
+                if file.is_read:
+                    file.source.look_us = now_us
+            elif self._is_unchanged(file):
+                # Nobody knows what became of an unfinished line: look again.
+                file.examined = -1
+            else:
+                # Without a descriptor, it may even be another file on the same inode.
+                file = self._meet(path, status)
         if file is not None:
             file.seen = self._scans
             file.gone_us, file.source.away_us = None, 0
@@ -586,23 +603,37 @@ class Tail:
         except OSError as error:
             self._cannot_read(file, error)
             return True
-        file.size, file.checked = status.st_size, identity.stamp(status)
+        self._resize(file, status.st_size)
+        file.checked = identity.stamp(status)
         return True
 
     def _measure(self, file: _File) -> bool:
         if file.fd is None:
             return False
         size = os.fstat(file.fd).st_size
-        has_grown = size != file.size
-        file.size = size
+        is_changed = size != file.size
+        if size >= file.source.pos:
+            self._resize(file, size)
+        elif is_changed:
+            # The next read finds out that it was cut.
+            file.examined = -1
         self._note(file)
-        return has_grown
+        return is_changed
+
+    def _resize(self, file: _File, size: int) -> None:
+        """Take note of a file's size, which is not below its position."""
+        if size < file.size:
+            self._tell_gap(replace(file.source, pos=size), file.size)
+        file.size = size
 
     def _note(self, file: _File) -> None:
         """Take note of whether a file has news; whoever changes its size or its position calls this."""
         key = (file.source.dev, file.source.ino)
         if file.is_read or self._files.get(key) is not file:
             self._news.discard(key)
+            if not self._news:
+                # A set that was large stays large inside, and slow to go through.
+                self._news.clear()
         else:
             self._news.add(key)
 
@@ -735,17 +766,27 @@ class Tail:
         return False
 
     def _named(self, base: str) -> list[tuple[Source, bool]]:
-        """Return what is known of the file of that name, and whether it is as long as what was read."""
+        """Return what is known of the file of that name, and whether what was read still stands there."""
         key = self._inode_of.get(base)
-        if key is None:
+        if key is None or not self._known_at(key):
             return []
         try:
-            status = os.lstat(base)
+            fd = self._open_path(base)
         except OSError:
             return []
-        if (status.st_dev, status.st_ino) != key:
+        try:
+            status = os.fstat(fd)
+            if (status.st_dev, status.st_ino) != key:
+                return []
+            generation = identity.generation(fd)
+            verdicts = [
+                (source, identity.verdict(fd, status, source, generation)) for source in self._known_at(key)
+            ]
+        except OSError:
             return []
-        return [(source, status.st_size >= source.pos) for source in self._known_at(key)]
+        finally:
+            os.close(fd)
+        return [(source, verdict is None) for source, verdict in verdicts if verdict != "replaced"]
 
     def _known_at(self, key: Inode) -> list[Source]:
         followed = self._files.get(key)

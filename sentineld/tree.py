@@ -6,6 +6,7 @@ No link is followed, on no level; the depth is bounded; a large directory is lis
 import os
 import re
 from collections.abc import Callable, Iterator
+from operator import attrgetter
 
 from sentineld.evidence import Trouble, os_trouble
 
@@ -56,7 +57,9 @@ def walk_in_pieces(
         except OSError as error:
             on_trouble(os_trouble(path, error))
             continue
-        found.sort(key=lambda entry: entry.name)
+        yield None
+        found.sort(key=attrgetter("name"))
+        yield None
         for entry in found:
             if not entry.is_dir(follow_symlinks=False):
                 yield entry

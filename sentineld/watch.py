@@ -34,6 +34,7 @@ _MAX_PATHS = 10_000
 _MAX_YOUNG = _MAX_ENDED = 10_000
 #: Incidents of one call of ``take``; further ones are merged by owner.
 _MAX_INCIDENTS = 100
+_MAX_PROBLEMS = 10
 _MAX_DIRECTORY_DEPTH = 32
 #: How often the roots are compared with what stands at their paths, seconds.
 _CHECK_S = 1.0
@@ -249,8 +250,15 @@ class Watch:
                 hints.paths.clear()
                 hints.needs_scan = True
             hints.incidents += told.incidents[:_MAX_INCIDENTS]
-            hints.problems += told.problems[: max(0, 10 - len(hints.problems))]
-            self._ended += ended[: max(0, _MAX_ENDED - len(self._ended))]
+            self._ended += ended
+            if len(self._ended) > _MAX_ENDED:
+                del self._ended[_MAX_ENDED:]
+                told.problems.append(
+                    f"more than {_MAX_ENDED} files were removed at a time: not all were counted"
+                )
+            for problem in told.problems:
+                if problem not in hints.problems and len(hints.problems) < _MAX_PROBLEMS:
+                    hints.problems.append(problem)
             wakes = is_news and not self._is_told
             self._is_told |= is_news
         if wakes:
@@ -438,7 +446,7 @@ class _Reader:
         mask = event.mask
         kind = _kind(event.name)
         if kind is None:
-            # Under a name that carries no telemetry a file is out of sight, unless it is on its way to another.
+            # A name without telemetry hides a file, unless it is on its way to another name.
             before, after = (event.cookie, path) if mask & inotify.MOVED_TO else (path, event.cookie)
             moved = self.adrift.pop(before, None) if mask & _MOVED else None
             if moved is not None:

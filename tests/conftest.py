@@ -381,3 +381,13 @@ def line(tmp_path: Path, telemetry: Telemetry) -> Iterator[Callable[..., Line]]:
 def make_line() -> type[Line]:
     """Make lines anywhere; whoever makes one closes it."""
     return Line
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what tests measured: their properties named ``figure``."""
+    reports = [report for kind in ("passed", "failed") for report in terminalreporter.getreports(kind)]
+    figures = [text for report in reports for name, text in report.user_properties if name == "figure"]
+    if figures:
+        terminalreporter.section("figures")
+        for text in figures:
+            terminalreporter.line(str(text))

@@ -90,6 +90,8 @@ ACCEPTED = [
     (b'{"a":"{{{{{{{{{{{{{{{{{{{{{{{{{{{{{{{{{{{{{{{{{"}', {"a": "{" * 41}),
     (b'{"a":"\\ud800"}', {"a": "\ufffd"}),
     (b'{"\\udc00":1}', {"\ufffd": 1}),
+    (b'{"a":"\\\\\\ud800\\\\\\\\ud800\\\\ud800\\udc00"}', {"a": "\\\ufffd\\\\ud800\\ud800\ufffd"}),
+    (b'{"a":"\\ud800\\udbff\\udc00"}', {"a": "\ufffd\U0010fc00"}),
     (b'{"a":"\\udc00\\ud800x"}', {"a": "\ufffd\ufffdx"}),
     (b'{"a":"\\\\ud800\\ud83d\\ude00\\uD83D"}', {"a": "\\ud800\U0001f600\ufffd"}),
     ('{"a":"\\uDBFF é \\" \\u0041"}'.encode(), {"a": '\ufffd é " A'}),
@@ -282,13 +284,16 @@ MEBIBYTE = 1 << 20
         b'"' * MEBIBYTE,
         b"\\" * MEBIBYTE,
         b"\\u" * (MEBIBYTE // 2),
+        b"\\" * (MEBIBYTE - 6) + b"\\ud800",
+        b"\\ud800\\udc00" * (MEBIBYTE // 12),
+        b"\\ud800" * (MEBIBYTE // 6),
         b"[" * MEBIBYTE,
         b"{" * MEBIBYTE,
         b"," * MEBIBYTE,
         b"\x00" * MEBIBYTE,
         b"\xff" * MEBIBYTE,
     ],
-    ids=range(14),
+    ids=range(17),
 )
 def test_a_line_of_a_mebibyte_takes_a_fraction_of_a_second_whatever_it_holds(line):
     times = []

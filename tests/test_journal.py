@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from sentineld.decision import Decision
-from sentineld.journal import Journal
+from sentineld.journal import KEPT_FILES, Journal
 
 
 def decision(number: int) -> Decision:
@@ -73,3 +73,60 @@ except OSError as error:
     lines = path.read_text().splitlines()
 
     assert [json.loads(lines[0])["decision_no"], json.loads(lines[-1])["decision_no"]] == [1, 2]
+
+
+def numbers(directory) -> list[list[int]]:
+    """Return the numbers in every file, the oldest file first."""
+    files = [directory / "decisions.jsonl", *(directory / f"decisions.{n}.jsonl" for n in range(1, 10))]
+    return [
+        [json.loads(line)["decision_no"] for line in path.read_text().splitlines()]
+        for path in reversed(files)
+        if path.exists()
+    ]
+
+
+def test_a_full_log_is_rotated_and_a_fixed_number_of_files_is_kept(tmp_path):
+    journal = Journal(str(tmp_path / "decisions.jsonl"), max_bytes=1000)
+    cursor, followed = 0, []
+    for number in range(1, 31):
+        if journal.is_full:
+            journal.rotate()
+        journal.append([decision(number)])
+        # A reader that keeps the last number it saw, and looks through all files for more.
+        new = [n for file in numbers(tmp_path) for n in file if n > cursor]
+        followed += new
+        cursor = new[-1]
+
+    files = numbers(tmp_path)
+    assert followed == list(range(1, 31))
+    assert len(files) == 1 + KEPT_FILES
+    assert sum(files, []) == list(range(files[0][0], 31)), "in order, without a gap"
+    assert all((tmp_path / f"decisions.{n}.jsonl").stat().st_size < 2000 for n in range(1, 5))
+
+
+def test_a_rotation_that_broke_off_loses_nothing(tmp_path):
+    journal = Journal(str(tmp_path / "decisions.jsonl"), max_bytes=1)
+    for number in range(1, 4):
+        if journal.is_full:
+            journal.rotate()
+        journal.append([decision(number)])
+    # As a crash between two renames leaves it.
+    (tmp_path / "decisions.2.jsonl").rename(tmp_path / "decisions.3.jsonl")
+    (tmp_path / "decisions.1.jsonl").rename(tmp_path / "decisions.2.jsonl")
+    journal.rotate()
+    journal.append([decision(4)])
+
+    assert numbers(tmp_path) == [[1], [2], [3], [4]]
+
+
+@pytest.mark.parametrize(
+    ("text", "last"),
+    [("", 0), ("x", 0), ('{"decision_no": 3}\n', 3), ('{"decision_no": 3}\n{"decision_no": 4', 3),
+     ('{"decision_no": "9"}\n', 0), ('[]\n{"decision_no": -1}\n', 0)],
+)  # fmt: skip
+def test_the_last_number_is_found_also_behind_a_torn_line(tmp_path, text, last):
+    (tmp_path / "decisions.jsonl").write_text(text)
+
+    assert Journal(str(tmp_path / "decisions.jsonl")).last_no() == last
+    (tmp_path / "decisions.1.jsonl").write_text('{"decision_no": 2}\n')
+    assert Journal(str(tmp_path / "decisions.jsonl")).last_no() == (last or 2)

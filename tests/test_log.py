@@ -131,7 +131,8 @@ def test_a_closed_stderr_does_not_stop_the_process():
 
 @pytest.mark.parametrize("kind", ["pipe", "pair", "shared"])
 def test_a_reader_that_does_not_read_does_not_hold_up_the_process_and_is_told_of_the_loss(kind):
-    program = _PROGRAM.replace('"x" * 100', '"x" * 300')
+    # Longer than what a pipe takes as a whole.
+    program = _PROGRAM.replace('"x" * 100', '["x" * 300] * 20')
     program = program.replace('print("alive")', 'print("alive", flush=True); sys.stdin.read(1)')
     program += 'structlog.get_logger().info("last")'
     if kind == "shared":
@@ -155,7 +156,7 @@ def test_a_reader_that_does_not_read_does_not_hold_up_the_process_and_is_told_of
     records = [json.loads(line) for line in errors.splitlines()]
     kept = [record["n"] for record in records[:-1]]
 
-    assert 200 < len(kept) < 1000
+    assert 15 < len(kept) < 1000
     assert kept == list(range(len(kept))), "the first ones, in their order, none torn"
     assert records[-1]["event"] == "last"
     assert records[-1]["records_dropped"] == 1000 - len(kept)

@@ -146,7 +146,8 @@ def test_a_change_keeps_its_own_tier(path, clock):
     asked = router(path, clock)
 
     assert asked.behavior_tier("mailer") == 1
-    assert asked.classify_with_behavior(secret, GuardianVerdict(approved=True, proposal_id="p", risk_level="low"), "mailer") == 3
+    verdict = GuardianVerdict(approved=True, proposal_id="p", risk_level="low")
+    assert asked.classify_with_behavior(secret, verdict, "mailer") == 3
 
 
 def test_an_order_for_some_leaves_the_others_alone(path, clock):

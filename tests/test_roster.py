@@ -7,6 +7,7 @@ from sentineld.event import Tick
 from sentineld.roster import OVERFLOW_ID, Roster
 from sentineld.step import Pin, dump_state, step
 from sentineld.store import Commit, Store
+from sentineld.trust import UNNAMED_ID
 
 NOW = 1_763_858_410_000_000
 PRIOR = Config().prior()
@@ -180,3 +181,11 @@ def test_every_published_id_is_known_in_memory_or_not(store):
     meet(one, store, 2000, "c")
 
     assert set(one.known()) == {"a", "b", "c", "c#2000"} == set(roster(store).known())
+
+
+def test_the_nameless_agents_of_two_owners_accuse_nobody(store):
+    one = roster(store)
+    for pseudo in (OVERFLOW_ID, UNNAMED_ID):
+        assert [meet(one, store, owner, pseudo) for owner in (1000, 2000)] == [pseudo, f"{pseudo}#2000"]
+
+    assert one.take_foreign() == []

@@ -1174,6 +1174,59 @@ print(json.dumps([first, [os.path.basename(s.path) for s in tail.dirty()]]))
     assert json.loads(done.stdout) == [["a.jsonl", "secret"], ["a.jsonl", "b.jsonl"]]
 
 
+def test_what_cannot_be_opened_any_more_is_evidence_once_until_it_can_be(tmp_path, as_mortal):
+    program = """
+import os, sys, json
+from sentineld.tail import Tail
+directory = sys.argv[1]
+ids, now = iter(range(1, 99)), [0]
+tail = Tail([directory], lambda: next(ids), lambda _: None, lambda: now[0], max_open=1)
+def look(after_s):
+    now[0] += after_s * 1_000_000
+    tail.scan()
+    for source in tail.dirty():
+        tail.read(source)
+    return [(item.kind, os.path.basename(item.path)) for item in tail.take_incidents()]
+names = [directory + "/a.jsonl", directory + "/b.jsonl", directory + "/sub", directory + "/new.jsonl"]
+found = [look(1)]
+os.close(os.open(names[3], os.O_CREAT, 0))
+# A maker may open it to others in a moment.
+found.append(look(1))
+os.chmod(names[3], 0o644)
+found.append(look(1))
+for name in names:
+    os.chmod(name, 0)
+for _ in range(3):
+    found.append(look(5))
+for name in names:
+    os.chmod(name, 0o755)
+found.append(look(5))
+for name in names:
+    os.chmod(name, 0)
+found += [look(5), look(5)]
+print(json.dumps(found))
+"""
+    for name in ("a", "b", "sub/c"):
+        append(tmp_path / f"{name}.jsonl", b"torn")
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=50,
+        **as_mortal,
+    )
+
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found[:4] == [[], [], [], []]
+    # What is still open can still be read.
+    assert ["unreadable", "sub"] in found[4]
+    assert 2 <= len(found[4]) <= 3
+    assert found[5:8] == [[], [], []]
+    assert ["unreadable", "sub"] in found[8]
+    assert 2 <= len(found[8]) <= 3
+
+
 def test_a_missing_directory_is_told_and_read_once_it_is_there(line, telemetry, a):
     telemetry.directory.rmdir()
     one = line()

@@ -205,7 +205,9 @@ def test_a_full_directory_that_is_moved_in_is_scanned_and_watched(woken, directo
 def test_a_renamed_directory_is_told_under_its_new_name(woken, directory, wait_for):
     (directory / "a" / "b").mkdir(parents=True)
     woken.settle(directory)
+    woken.needs_scan = False
     (directory / "a").rename(directory / "z")
+    wait_for(woken.told, "scan")
     woken.settle(directory)
     path = directory / "z" / "b" / "x.jsonl"
     path.write_text("1\n")
@@ -412,6 +414,39 @@ def test_a_file_in_a_new_directory_that_is_removed_with_it_is_evidence(woken, di
     assert woken.incidents[0].path == str(directory / "a")
 
 
+def unread(directory: Path, *followed: str) -> Woken:
+    """Start a watch over a directory whose files nobody opens, or one that is followed whatever one asks."""
+    one = Woken(directory)
+    one.watch = Watch([str(directory)], one._wake, lambda *_: followed, now_us)
+    assert one.watch.start() == ""
+    return one
+
+
+def test_one_file_that_is_followed_excuses_one_that_is_gone(directory, wait_for):
+    one = unread(directory, "7", "/other.jsonl", "/other.jsonl")
+    for n in range(3):
+        path = directory / f"{n}.jsonl"
+        path.write_text("{}\n")
+        wait_for(lambda path=path: one.told(path), "file")
+        path.unlink()
+    wait_for(lambda: [one.told(), one.vanished() == 2][1], "incidents")
+    one.close()
+
+
+def test_a_file_is_evidence_under_the_name_that_its_directory_got(directory, wait_for):
+    (directory / "a").mkdir()
+    one = unread(directory)
+    path = directory / "a" / "x.jsonl"
+    path.write_text("{}\n")
+    wait_for(lambda: one.told(path), "file")
+    (directory / "a").rename(directory / "z")
+    (directory / "z" / "x.jsonl").unlink()
+    wait_for(lambda: [one.told(), one.vanished()][1], "incident")
+
+    assert [item.path for item in one.incidents] == [str(directory / "z")]
+    one.close()
+
+
 def test_a_file_that_was_opened_in_time_did_not_vanish(woken, directory):
     for n in range(20):
         path = directory / f"{n}.jsonl"
@@ -503,19 +538,31 @@ def test_a_link_that_takes_the_place_of_a_file_is_the_file(woken, directory, tmp
     assert woken.incidents == []
 
 
+def test_a_file_that_nobody_opened_yet_may_live_on_under_another_name(woken, directory, wait_for):
+    path = directory / "x.jsonl"
+    path.write_text("{}\n")
+    wait_for(lambda: str(path) in woken.watch._hints.paths, "file")
+    os.link(path, directory / "x.jsonl.1")
+    path.unlink()
+    wait_for(lambda: woken.watch._ended, "removal")
+    woken.settle(directory)
+
+    assert woken.incidents == []
+
+
 # Names, faults and limits.
 
 
 def test_no_name_harms(woken, directory, wait_for):
     names = [b"\xff\xfe.jsonl", b"a\nb.jsonl", b"\x1b[2J.jsonl", b"x" * 249 + b".jsonl", b" .jsonl"]
     names += [b"%s{}.jsonl", b"-.jsonl", b"...jsonl", "\u202e.jsonl".encode(), b"\x80" * 255]
-    for name in names:
+    for number, name in enumerate(names):
         path = os.path.join(os.fsencode(directory), name)
         os.mkdir(path)
         os.rmdir(path)
         with open(path, "wb") as file:
             file.write(b"{}\n")
-        os.rename(path, path[:-7] + b"2.jsonl")
+        os.rename(path, os.path.join(os.path.dirname(path), b"\xfe%d.jsonl" % number))
     os.mkfifo(directory / "pipe.jsonl")
     (directory / "link.jsonl").symlink_to("/etc/passwd")
     woken.settle(directory)
@@ -540,7 +587,10 @@ def test_names_longer_than_any_path_harm_nothing(woken, directory):
     assert woken.incidents == []
 
 
-def test_an_overflow_asks_for_a_scan_and_directories_made_meanwhile_are_watched(woken, directory, wait_for):
+@pytest.mark.parametrize("has_new_directory", [False, True])
+def test_an_overflow_asks_for_a_scan_and_directories_made_meanwhile_are_watched(
+    woken, directory, wait_for, has_new_directory: bool
+):
     limit = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
     if limit > 50_000:
         pytest.skip("the kernel's queue is too long to be filled in a test")
@@ -551,11 +601,13 @@ def test_an_overflow_asks_for_a_scan_and_directories_made_meanwhile_are_watched(
             path = directory / f"{n}.tmp"
             path.touch()
             path.unlink()
-        (directory / "sub").mkdir()
+        path = directory / "x.jsonl"
+        if has_new_directory:
+            path = directory / "sub" / "x.jsonl"
+            path.parent.mkdir()
     wait_for(woken.told, "scan")
     wait_for(lambda: woken.told() and woken.problems, "problem")
     assert "overflow" in woken.problems[0]
-    path = directory / "sub" / "x.jsonl"
     wait_for(lambda: path.write_text("x") and woken.told(path), "append")
     assert watch.is_healthy()
 
@@ -696,6 +748,15 @@ def test_an_idle_watch_costs_nearly_nothing(woken):
     time.sleep(0.5)
 
     assert time.process_time() - before < 0.05
+
+
+def test_removals_that_are_too_many_to_be_counted_are_told(woken, directory, monkeypatch, wait_for):
+    monkeypatch.setattr(watch_module, "_MAX_ENDED", 10)
+    for n in range(50):
+        write_and_remove(directory / f"{n}.jsonl")
+    wait_for(lambda: [woken.told(), woken.problems][1], "problem")
+    assert "not all were counted" in woken.problems[0]
+    assert len(woken.watch._ended) <= 10
 
 
 def test_without_directories_there_is_nothing_to_watch():

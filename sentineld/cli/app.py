@@ -153,6 +153,9 @@ def fail(error: SentineldError) -> int:
 
 def main(arguments: Sequence[str]) -> int:
     """Run one command; returns the exit code."""
+    # numpy's linear algebra would start threads that nothing here uses, and where none may be started it
+    # sends itself SIGINT.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if isinstance(sys.stdout, io.TextIOWrapper):
         # Agents choose letters that the terminal's encoding may lack.
         sys.stdout.reconfigure(errors="backslashreplace")

@@ -39,9 +39,7 @@ from sentineld.visible import json_line, visible
 @click.option("--agent", "agents", metavar="NAME", multiple=True, help="Only this agent; repeatable.")
 @click.option("--end", is_flag=True, help="End the override that is in force.")
 @click.option("--reason", required=True, help="Why; it goes on record.")
-@click.option(
-    "--key-file", metavar="FILE", help="The key that signs, in place of the configured one."
-)
+@click.option("--key-file", metavar="FILE", help="The key that signs, in place of the configured one.")
 @click.option(
     "--audit-log", metavar="FILE", help="Where it goes on record (default: STATE/break-glass.jsonl)."
 )
@@ -230,8 +228,6 @@ def _say(document: dict[str, Any], path: str, log_path: str, key: SigningKey | N
         who = "every agent" if names is None else ", ".join(visible(name) for name in names)
         click.echo(f"{who}: tier {document['tier']} until {document['valid_until']}, whatever they do")
         left = (parse_iso(document["valid_until"]) - clock.now_us()) // SECOND_US
-        click.echo(
-            f"it ends by itself in {left // 60 + 1} min; sooner with --end --reason R"
-        )
+        click.echo(f"it ends by itself in {left // 60 + 1} min; sooner with --end --reason R")
     signed = "unsigned" if key is None else f"signed with key {key.key_id}"
     click.echo(f"wrote {path} ({signed}); on record in {log_path}")

@@ -7,7 +7,7 @@ import click
 from sentineld.backup import restore as put_back
 from sentineld.cli.app import common, configuration, daemon_paths, print_json
 from sentineld.clock import now_us
-from sentineld.statedir import hold_lock, prepare
+from sentineld.statedir import hold_lock, name_holder, prepare
 
 
 @click.command(epilog="Example: systemctl stop sentineld && sentineld restore /var/backups/sentineld.db")
@@ -22,7 +22,8 @@ def restore(file: str, config_path: str | None, state_dir: str | None, as_json: 
     paths = daemon_paths(configuration(config_path, state_dir))
     os.umask(os.umask(0o077) | 0o022)
     prepare(paths)
-    with hold_lock(paths):
+    with hold_lock(paths) as lock:
+        name_holder(lock)
         meta, former = put_back(paths, os.path.abspath(file), now_us())
     document = {
         "restored": paths.database,

@@ -22,7 +22,7 @@ from sentineld.config import Config, Duration, parse_duration
 from sentineld.errors import AccessError, ConfigError, UsageError
 from sentineld.isolation import sees_real_uids
 from sentineld.service import Service
-from sentineld.statedir import Paths, check_apart, hold_lock, prepare
+from sentineld.statedir import Paths, check_apart, hold_lock, name_holder, prepare
 from sentineld.store import Store
 from sentineld.views import look_at_state, status_document
 
@@ -95,8 +95,7 @@ def run(
         # Faults that an operator must mend show here, on the terminal, and not in a log behind it.
         service = Service(config, paths, os.environ, load, config_in_use(config_file) or "")
         with _detached(paths, lock, config) if daemonize else contextlib.nullcontext():
-            os.ftruncate(lock, 0)
-            os.pwrite(lock, b"%d\n" % os.getpid(), 0)
+            name_holder(lock)
             spare_the_collector()
             if once:
                 # Nobody waits for a stop here: what was not committed is read again.

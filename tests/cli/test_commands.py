@@ -1,6 +1,8 @@
 """What all commands share: help, errors with a next step, exit codes, text for 80 columns."""
 
+import grp
 import json
+import os
 import stat
 import subprocess
 import sys
@@ -151,15 +153,40 @@ def test_a_terminal_is_not_moved_by_what_an_operator_wrote(place):
         assert "\nerror: forged" not in done.stdout
 
 
-def test_keygen_makes_a_secret_file_and_never_replaces_one(place):
-    assert place.command("keygen", "k").returncode == 0
-    key = place.base / "k"
-    before = key.read_text()
+def test_keygen_makes_a_pair_that_only_its_owner_can_sign_with(place):
+    made = place.json("keygen", "k")
+    private, public = place.base / "k", place.base / "k.pub"
 
-    assert stat.S_IMODE(key.stat().st_mode) == 0o600
-    assert len(bytes.fromhex(before.strip())) == 32
+    assert made == {"written": str(private), "public": str(public), "algorithm": "ed25519"}
+    assert (stat.S_IMODE(private.stat().st_mode), stat.S_IMODE(public.stat().st_mode)) == (0o600, 0o644)
+    assert private.read_text().startswith("-----BEGIN PRIVATE KEY-----\n")
+    assert public.read_text().startswith("-----BEGIN PUBLIC KEY-----\n")
+
+
+def test_keygen_makes_one_secret_for_hmac(place):
+    assert place.command("keygen", "k", "--algorithm", "hmac-sha256").returncode == 0
+
+    assert stat.S_IMODE((place.base / "k").stat().st_mode) == 0o600
+    assert len(bytes.fromhex((place.base / "k").read_text().strip())) == 32
+    assert not (place.base / "k.pub").exists()
+
+
+def test_keygen_can_let_a_group_read_the_private_key(place):
+    group = grp.getgrgid(os.getegid()).gr_name
+    assert place.command("keygen", "k", "--group", group).returncode == 0
+
+    assert stat.S_IMODE((place.base / "k").stat().st_mode) == 0o640
+    error_of(place.command("keygen", "k2", "--group", "no-such-group"), 2)
+    assert not (place.base / "k2").exists()
+
+
+@pytest.mark.parametrize("there", ["k", "k.pub"])
+def test_keygen_never_replaces_a_file(place, there):
+    (place.base / there).write_text("precious")
+
     error_of(place.command("keygen", "k"), 2)
-    assert key.read_text() == before
+    assert (place.base / there).read_text() == "precious"
+    assert len(list(place.base.glob("k*"))) == 1
 
 
 def test_init_writes_a_configuration_that_runs_and_observes(place):

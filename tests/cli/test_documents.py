@@ -61,6 +61,9 @@ def test_documents_are_as_their_schemas_say(place):
     place.once("--mode", "observe")
     check("state", place.state())
     check("status", place.json("status"))
+    check("backup", place.json("backup", "backup.db"))
+    check("restore", place.json("restore", "backup.db"))
+    check("status", place.json("status"))
     for line in (place.state_dir / "decisions.jsonl").read_text().splitlines():
         check("decision", json.loads(line))
 
@@ -73,6 +76,14 @@ def test_a_signed_state_file_is_as_its_schema_says(place):
     state = place.state()
     check("state", state)
     assert state["signature"]
+    config = ["--config", place.base / "sentineld.toml"]
+    given = place.json("break-glass", "--tier", 2, "--agent", "biller", "--reason", "a test", *config)
+    check("break-glass", given)
+    check("override", json.loads((place.state_dir / "state.json.override").read_text()))
+    check("status", place.json("status", *config))
+    check("tier", place.json("tier", "biller", *config, code=1))
+    check("break-glass", place.json("break-glass", "--end", "--reason", "a test", *config))
+    check("override", json.loads((place.state_dir / "state.json.override").read_text()))
 
 
 def test_documents_of_the_configuration_are_as_their_schemas_say(place):

@@ -54,16 +54,12 @@ def test_telemetry_beside_the_database_is_allowed(place):
     assert place.tier(FLOODING) == 3
 
 
-@pytest.mark.parametrize("kind", ["foreign", "garbage"])
-def test_another_programs_database_is_left_alone(place, kind):
+def test_another_programs_database_is_left_alone(place):
     place.state_dir.mkdir()
     path = place.state_dir / "sentineld.db"
-    if kind == "foreign":
-        with sqlite3.connect(path) as db:
-            db.execute("CREATE TABLE theirs(x)")
-        db.close()
-    else:
-        path.write_bytes(b"no database at all, but long enough to look like one" * 40)
+    with sqlite3.connect(path) as db:
+        db.execute("CREATE TABLE theirs(x)")
+    db.close()
     before = path.read_bytes()
 
     done = place.command("run", "--once", "--telemetry", place.telemetry.directory)
@@ -71,6 +67,19 @@ def test_another_programs_database_is_left_alone(place, kind):
     assert done.returncode == 78
     assert "try: " in done.stderr
     assert path.read_bytes() == before
+
+
+def test_what_is_no_database_is_set_aside_as_it_is(place):
+    place.state_dir.mkdir()
+    path = place.state_dir / "sentineld.db"
+    path.write_bytes(b"no database at all, but long enough to look like one" * 40)
+    before = path.read_bytes()
+
+    done = place.once()
+
+    assert (place.state_dir / "sentineld.db.corrupt-1").read_bytes() == before
+    assert "database_set_aside" in done.stderr
+    assert place.state()["faults"] == ["memory_lost"]
 
 
 def test_publishing_that_fails_ends_a_single_run_with_an_error(place):

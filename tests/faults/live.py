@@ -63,6 +63,8 @@ class Agents(threading.Thread):
                 self.deleted += 1
 
     def rotate(self, agent: str) -> None:
+        if not self.place.file(agent).exists():
+            return
         # What is truncated before it was read is lost and told as a gap: here it is read, or renamed.
         if self.rng.random() < 0.5 and self.is_consumed(self.place.file(agent)):
             self.place.copytruncate(agent)

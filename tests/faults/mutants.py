@@ -124,11 +124,16 @@ MUTANTS = (
         (
             (
                 "outlet.py",
+                '        store.commit(Commit("publish", clock.now_us(), bumps_seq=True))\n        self._has_reserve = True\n',
+                "",
+            ),
+            (
+                "outlet.py",
                 "        else:\n            self.keep_books(bumps_seq=True)\n        self._brief_publisher()\n",
-                "        elif self.word:\n            self.keep_books(bumps_seq=True)\n        self._brief_publisher()\n",
+                "        else:\n            self.seq += 1\n        self._brief_publisher()\n",
             ),
         ),
-        ("INV6",),
+        ("INV4", "INV6"),
         3,
     ),
     Mutant(

