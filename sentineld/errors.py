@@ -78,4 +78,7 @@ class StorageError(SentineldError):
 
 
 class StateFileError(SentineldError):
-    """Raised inside the reader when the state file fails a check; becomes tier 3 at its edge."""
+    """Raised inside the reader when the state file fails a check; becomes tier 3 at its edge.
+
+    Also for the override beside it, which then counts for nothing.
+    """

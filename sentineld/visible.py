@@ -1,8 +1,9 @@
-"""Text that agents supplied, made safe to show on a terminal, in a log and in JSON.
+"""Text that agents supplied, made safe to show on a terminal and in a log.
 
 What is not printable (Unicode's controls, separators, format characters, surrogates and unassigned code
 points, as of ``str.isprintable``) is escaped, and so is what is printable by Unicode's classes and yet shows
 nothing: fillers and variation selectors. Printable letters of any script stay as they are.
+JSON needs none of this: ``json.dumps`` escapes all but printable ASCII, DEL included.
 """
 
 import json
@@ -16,7 +17,6 @@ MAX_TEXT = 400
 _BLANK = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
 )
-_NOT_ASCII = re.compile("[^\x00-\x7e]")
 
 
 def visible(text: str, limit: int = MAX_TEXT) -> str:
@@ -29,20 +29,10 @@ def visible(text: str, limit: int = MAX_TEXT) -> str:
 
 def json_line(document: object) -> bytes:
     """Encode a document as one line of JSON in printable ASCII, LF included."""
-    return ascii_json(json.dumps(document)).encode("ascii") + b"\n"
-
-
-def ascii_json(text: str) -> str:
-    r"""Return JSON text in ASCII: what is not stands in strings only, and becomes ``\uXXXX``."""
-    return text if text.isascii() and "\x7f" not in text else _NOT_ASCII.sub(_unit_escapes, text)
+    return json.dumps(document).encode("ascii") + b"\n"
 
 
 def _escape(char: str) -> str:
     if char.isprintable() and not _BLANK.match(char):
         return char
     return char.encode("unicode_escape", "surrogatepass").decode("ascii")
-
-
-def _unit_escapes(match: re.Match[str]) -> str:
-    units = match[0].encode("utf-16-be", "surrogatepass")
-    return "".join(f"\\u{units[at]:02x}{units[at + 1]:02x}" for at in range(0, len(units), 2))

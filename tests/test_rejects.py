@@ -89,9 +89,7 @@ def test_nothing_is_written_through_a_link(tmp_path):
 
 
 def test_control_characters_of_a_head_are_escaped(tmp_path):
-    Rejects(str(tmp_path), 1 << 20).keep(
-        "/t/\x1b\n", [reject(0, HOSTILE.encode())], NOW
-    )
+    Rejects(str(tmp_path), 1 << 20).keep("/t/\x1b\n", [reject(0, HOSTILE.encode())], NOW)
 
     text = (tmp_path / "rejects.jsonl").read_text().rstrip("\n")
     assert text.isprintable()

@@ -19,7 +19,7 @@ from sentineld.config import Config, load_config
 from sentineld.errors import AccessError, SentineldError, UsageError
 from sentineld.paths import default_config_file
 from sentineld.statedir import Paths, resolve_paths
-from sentineld.visible import ascii_json, visible
+from sentineld.visible import visible
 
 #: Characters shown of an error: it may quote what somebody passed on from an agent.
 _MAX_ERROR = 4000
@@ -132,7 +132,7 @@ def spare_the_collector() -> None:
 
 def print_json(document: object) -> None:
     """Print one JSON document on stdout, in ASCII: what agents supplied moves no terminal's cursor."""
-    click.echo(ascii_json(json.dumps(document, indent=2, default=str)))
+    click.echo(json.dumps(document, indent=2, default=str))
 
 
 def _existing_default() -> str | None:

@@ -1,4 +1,4 @@
-"""Forks runs of sentineld off one process that has imported it: the same program, without the start of Python.
+"""Forks runs of sentineld off one process that has imported it: the same program, but Python runs already.
 
 A thousand runs under strace would spend most of their time in imports. Each line on stdin is one run:
 {"argv", "cwd", "output", "is_traced"}; the answers are the child's pid, and later its wait status. A traced
@@ -41,7 +41,7 @@ def child(job: dict) -> None:
         code = ended if isinstance(ended, int) else 0
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
-    except BaseException:
+    except BaseException:  # noqa: BLE001 (it is told, and the run ends)
         traceback.print_exc()
         code = 1
     finally:

@@ -46,7 +46,7 @@ class Agents(threading.Thread):
         try:
             while not self._is_done.wait(self.pace_s):
                 self.write()
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 (raised by stop)
             self.error = error
 
     def write(self) -> None:
@@ -128,5 +128,3 @@ def undisturbed(place: Place, base: Path) -> Place:
             file.write(data)
     calm.calm()
     return calm
-
-

@@ -1,7 +1,8 @@
+# ruff: noqa: E501, ISC004 (quoted source keeps its lines)
 """Planted faults of our own: sentineld with one promise broken, by exact replacement of its text.
 
-A harness that never fails proves nothing. Each mutant says which invariants its loss should show in; where the
-text that it replaces is gone, ``build`` fails loudly, and the mutant has to be written anew.
+A harness that never fails proves nothing. Each mutant says which invariants its loss should show in; where
+the text that it replaces is gone, ``build`` fails loudly, and the mutant has to be written anew.
 """
 
 import compileall
@@ -108,7 +109,11 @@ MUTANTS = (
         "double_read_without_guard",
         (
             ("store.py", '"WHERE source.pos = ?"', '"WHERE ? >= 0"'),
-            ("service.py", "_MAX_TROUBLES = 10_000\n", "_MAX_TROUBLES = 10_000\n_READ_ONCE: set[int] = set()\n"),
+            (
+                "service.py",
+                "_MAX_TROUBLES = 10_000\n",
+                "_MAX_TROUBLES = 10_000\n_READ_ONCE: set[int] = set()\n",
+            ),
             (
                 "service.py",
                 "            self._tail.accept(source)\n",

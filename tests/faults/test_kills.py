@@ -29,7 +29,7 @@ def kill_often(directory, seed, kills, package=None):
                 moment = rng.random()
                 if moment > 0.4:
                     # At work: what is read next after the first batch of this life.
-                    wait_until(lambda: has_moved(place, process, before), "events counted")
+                    wait_until(lambda p=process, n=before: has_moved(place, p, n), "events counted")
                 time.sleep(moment / 2)
             assert_sound(place)
         agents.stop()

@@ -121,15 +121,15 @@ def test_a_violation_is_one(tmp_path):
     place.calm()
     assert_invariants(place)
     place.by_agent["biller"] += 1
-    with pytest.raises(Violation, match="^INV1: "):
+    with pytest.raises(Violation, match=r"^INV1: "):
         assert_invariants(place)
     place.by_agent["biller"] -= 1
     place.watcher.demotions.add("d-999999")
-    with pytest.raises(Violation, match="^INV8: "):
+    with pytest.raises(Violation, match=r"^INV8: "):
         assert_invariants(place)
     place.watcher.demotions.discard("d-999999")
     place.state_file.write_bytes(place.state_file.read_bytes()[:-9])
-    with pytest.raises(Violation, match="^INV5: "):
+    with pytest.raises(Violation, match=r"^INV5: "):
         assert_invariants(place)
 
 

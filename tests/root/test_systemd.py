@@ -184,7 +184,7 @@ def container(tmp_path_factory):
 
 @pytest.fixture
 def machine(container):
-    """The service as shipped, freshly started."""
+    """Start the service afresh, as it is shipped."""
     container.run("systemctl", "stop", "sentineld")
     container.run("rm", "-rf", "/etc/systemd/system/sentineld.service.d", "/var/lib/sentineld")
     container.run("cp", "/usr/local/etc/sentineld.toml", "/etc/sentineld/sentineld.toml", code=None)
@@ -216,7 +216,9 @@ def test_the_unit_exposes_little(machine):
 
 def test_agents_of_another_user_are_read_and_isolated(machine):
     machine.run("useradd", "-M", "alice", code=None)
-    machine.run("install", "-d", "-o", "alice", "-g", "agent-telemetry", "-m", "2750", "/var/log/agents/alice")
+    machine.run(
+        "install", "-d", "-o", "alice", "-g", "agent-telemetry", "-m", "2750", "/var/log/agents/alice"
+    )
     lines = "".join(
         json.dumps({"type": kind, "source": "bot", "timestamp": time.time(), "data": {"n": "x" * 50}}) + "\n"
         for kind in ("file_write", "network_request") * 40
@@ -276,7 +278,6 @@ def test_a_busy_daemon_feeds_its_watchdog(machine):
     until(lambda: machine.state()["seq"] >= seq + 2, "two heartbeats", 60)
 
     assert machine.pid == before
-    print(machine.journal())
 
 
 def test_a_killed_daemon_comes_back_with_a_higher_number(machine):
