@@ -328,6 +328,8 @@ def test_the_table_lists_exactly_the_events_that_the_source_writes():
     calls += re.findall(r": \"([a-z_]+)\"", names)
     calls += re.findall(r"_EVENT_NAMES\.get\([^)]*, \"([a-z_]+)\"\)", code)
 
+    calls += re.findall(r"\btell\(\"([a-z_]+)\",", (ROOT / "sentineld" / "recovery.py").read_text())
+
     assert set(calls) == set(table())
 
 
@@ -342,8 +344,8 @@ def test_the_table_of_trouble_lists_exactly_the_kinds_that_the_tail_tells():
     text = (
         (ROOT / "docs" / "logs.md").read_text(encoding="utf-8").partition("## Kinds of telemetry trouble")[2]
     )
-    code = (ROOT / "sentineld" / "tail.py").read_text(encoding="utf-8")
-    told = set(re.findall(r"Trouble\(\s*\"([a-z_]+)\"", code))
+    code = source()
+    told = set(re.findall(r"(?:Trouble|vidence\.tell|vidence\.charge)\(\s*\"([a-z_]+)\"", code))
     told |= set(re.findall(r"\"([a-z_]+)\": \"", code.partition("_VERDICTS = {")[2].partition("}")[0]))
 
     assert told == set(re.findall(r"^\| `([a-z_]+)` \|", text, re.MULTILINE))

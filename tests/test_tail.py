@@ -19,6 +19,7 @@ import pytest
 from sentineld.config import Config
 from sentineld.documents import MAX_DOCUMENT_BYTES
 from sentineld.identity import Source, birth_ns, generation, open_regular, proven, verdict
+from sentineld.intake import Batch
 from sentineld.replay import replay_as_observed
 from sentineld.tail import Tail
 from sentineld.tree import kind_of
@@ -826,6 +827,46 @@ def test_bytes_that_were_cut_before_they_were_read_are_a_gap(line, a):
     size = len(record("one"))
     assert [(item.kind, item.start, item.end) for item in one.incidents] == [("gap", size, 2 * size)]
     assert (one.incidents[0].owner, one.incidents[0].path) == (os.getuid(), str(a))
+
+
+def test_a_cut_that_leaves_what_was_read_is_a_gap_too(line, a):
+    one = line()
+    append(a, record("one"))
+    one.poll()
+    append(a, record("two"), record("six"))
+    one.tail.scan()
+    size = len(record("one"))
+    os.truncate(a, 2 * size)
+    for _ in range(3):
+        one.poll()
+
+    assert [(item.kind, item.start, item.end) for item in one.incidents] == [("gap", 2 * size, 3 * size)]
+    assert one.counted == {"one": 1, "two": 1}
+
+
+def test_a_copy_of_a_file_that_was_cut_while_it_was_read_counts_once(line, a):
+    one = line()
+    for n in range(3):
+        append(a, *(record(f"event{n}{m:03}", pad="x" * 500) for m in range(100)))
+    one.poll()
+    append(a, *(record(f"last{m:03}", pad="x" * 500) for m in range(200)))
+    one.tail.scan()
+    source = one.source(a)
+    # Half a turn is read, then it is cut, then the half is committed.
+    batch = Batch()
+    chunk = one.tail.read(source)
+    part = one.intake.decode(chunk, is_history=False)
+    batch.put(source, one.tail.advance(source, part.end, raw=chunk.raw))
+    batch.parts.append(part)
+    copytruncate(a, a.with_name("a.jsonl.1"))
+    assert one.tail.read(batch.latest(source)) is None
+    one.commit(batch)
+    for _ in range(3):
+        one.poll()
+
+    assert set(one.counted.values()) == {1}
+    assert len(one.counted) == 500
+    assert not one.incidents
 
 
 @pytest.mark.parametrize("is_restarted", [True, False])
