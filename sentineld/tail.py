@@ -47,6 +47,8 @@ _COPYING_US = 2_000_000
 #: A copy that is not named after its original must share this many bytes with it. Short beginnings are alike
 #: by nature: many logs start with the same line.
 _MIN_COPY_BYTES = identity.FINGERPRINT_BYTES
+#: A copy that is shorter than what was read of its original is recognised up to this size: all is compared.
+_MAX_COMPARED_BYTES = 64 << 20
 #: Files that cannot be opened that are kept in mind.
 _MAX_UNREADABLE = 10_000
 #: Files of a scan between two looks at the clock.
@@ -85,6 +87,20 @@ class _Cut:
     size: int
     until: int
     is_copied: bool = False
+
+
+@dataclass(slots=True)
+class _Suspect:
+    """A file that may be becoming a copy of one that is whole, and is left alone for a moment.
+
+    ``original`` is the source whose first ``size`` bytes it held when that was still whole (0: none);
+    ``stamp`` tells whether it has changed since.
+    """
+
+    met_us: int
+    size: int
+    stamp: tuple[int, int]
+    original: int = 0
 
 
 @dataclass(slots=True)
@@ -131,8 +147,7 @@ class Tail:
     _cut: dict[int, _Cut] = field(default_factory=dict)
     #: Originals of copies that were met before it was seen that the original was cut, by scan.
     _copied: dict[int, int] = field(default_factory=dict)
-    #: When files were met that may be copies of whole ones.
-    _suspects: dict[Inode, int] = field(default_factory=dict)
+    _suspects: dict[Inode, _Suspect] = field(default_factory=dict)
     _unreadable: dict[Inode, _Unreadable] = field(default_factory=dict)
     _changed: dict[int, Source] = field(default_factory=dict)
     _scans: int = 0
@@ -176,7 +191,8 @@ class Tail:
                 file.gone_us += step_us
         for item in self._unreadable.values():
             item.since_us += step_us
-        self._suspects = {key: met_us + step_us for key, met_us in self._suspects.items()}
+        for suspect in self._suspects.values():
+            suspect.met_us += step_us
         self._documents.shift(step_us)
 
     # Evidence.
@@ -449,7 +465,7 @@ class Tail:
             # What turns up in a directory that was not there may be older than this scan.
             self.last_scan_us = began_us
         horizon_us = self.clock() - 2 * _COPYING_US
-        self._suspects = {key: met_us for key, met_us in self._suspects.items() if met_us > horizon_us}
+        self._suspects = {key: item for key, item in self._suspects.items() if item.met_us > horizon_us}
         self._unreadable = {key: item for key, item in self._unreadable.items() if item.seen == self._scans}
         self._copied = {number: scan for number, scan in self._copied.items() if scan >= self._scans - 1}
         yield from self._read_again()
@@ -716,6 +732,10 @@ class Tail:
         original = source or self._original(path, fd, status)
         if original is not None:
             new = self._begin_behind(new, original)
+        elif self._was_copied(key, status):
+            # It ends before the position: lines came between the copying and the cutting, and were read.
+            new = identity.proven(new, fd, status.st_size)
+            self._changed[new.id] = new
         elif self._may_become_copy(path, fd, status):
             return None
         return self._adopt(key, _File(new), fd, status, path)
@@ -736,34 +756,75 @@ class Tail:
             ]
         for source in candidates:
             if source.pos and identity.begins_with(fd, status.st_size, source):
-                self._note_copy(source, status.st_size)
+                self._note_copy(source.id, status.st_size)
                 return source
         return None
 
-    def _note_copy(self, original: Source, size: int) -> None:
-        cut = self._cut.get(original.id)
+    def _note_copy(self, original: int, size: int) -> None:
+        cut = self._cut.get(original)
         if cut is None:
             # It is shorter than what was read, which nobody has seen yet.
-            self._copied[original.id] = self._scans
+            self._copied[original] = self._scans
             return
         if not cut.is_copied:
             cut.is_copied = True
             self._end(cut.source)
-            if cut.size > size:
-                self._tell_gap(replace(cut.source, pos=size), cut.size)
+            known = max(size, cut.source.pos)
+            if cut.size > known:
+                self._tell_gap(replace(cut.source, pos=known), cut.size)
+
+    def _was_copied(self, key: Inode, status: os.stat_result) -> bool:
+        """Say whether a file is, to its end, a copy of what was read of a file that was cut since."""
+        suspect = self._suspects.get(key)
+        if suspect is None or not suspect.original or suspect.stamp != identity.stamp(status):
+            return False
+        file = next((file for file in self._files.values() if file.source.id == suspect.original), None)
+        if suspect.original not in self._cut and file is not None and self._is_unchanged(file):
+            return False
+        self._note_copy(suspect.original, suspect.size)
+        del self._suspects[key]
+        return True
 
     def _may_become_copy(self, path: str, fd: int, status: os.stat_result) -> bool:
         # Between the copying and the cutting both files are whole; a moment later it is plain what they are.
+        base = base_name(path)
+        if self.is_final or not base:
+            return False
         key, now_us = (status.st_dev, status.st_ino), self.clock()
-        is_suspect = not self.is_final and any(
-            source.pos and identity.begins_with(fd, status.st_size, source)
-            for source, is_whole in self._named(base_name(path))
-            if is_whole
-        )
-        if is_suspect and 0 <= now_us - self._suspects.setdefault(key, now_us) < _COPYING_US:
+        suspect = self._suspects.get(key)
+        if suspect is None:
+            suspect = _Suspect(now_us, -1, (-1, -1))
+        if suspect.stamp != identity.stamp(status):
+            # It is being copied, or was not met before.
+            original = self._prefixed(base, fd, status.st_size)
+            if original is None:
+                self._suspects.pop(key, None)
+                return False
+            suspect = _Suspect(now_us, status.st_size, identity.stamp(status), original)
+        if 0 <= now_us - suspect.met_us < _COPYING_US:
+            self._suspects[key] = suspect
             return True
         self._suspects.pop(key, None)
         return False
+
+    def _prefixed(self, base: str, fd: int, size: int) -> int | None:
+        """Say whether a file begins as a whole one does that was read: None where it does not.
+
+        The number is that one's source where all of the file stands in it, else 0.
+        """
+        for source, is_whole in self._named(base):
+            if not is_whole or not source.pos:
+                continue
+            if size <= _MAX_COMPARED_BYTES:
+                other = self._open_path(base)
+                try:
+                    if size <= os.fstat(other).st_size and identity.begin_alike(fd, other, size):
+                        return source.id if size else 0
+                finally:
+                    os.close(other)
+            if size >= source.pos and identity.begins_with(fd, size, source):
+                return 0
+        return None
 
     def _named(self, base: str) -> list[tuple[Source, bool]]:
         """Return what is known of the file of that name, and whether what was read still stands there."""

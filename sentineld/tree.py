@@ -14,6 +14,8 @@ LINES, DOCUMENT = "jsonl", "json"
 
 #: Names that carry telemetry: ``x.jsonl`` and ``x.json``, and rotated ``x.jsonl.1``, ``x.jsonl-20260101``.
 _LINES_NAME = re.compile(r"\.jsonl(?P<rotation>[.-][0-9][0-9TZ_.:-]*)?\Z")
+#: Rotated names whose ending stays: ``x.1.jsonl``, ``x-20260101.jsonl``.
+_KEPT_ENDING = re.compile(r"(?P<stem>.+?)[.-][0-9][0-9TZ_.:-]*\.jsonl\Z", re.DOTALL)
 _MAX_DEPTH = 32
 #: Names that are listed without a pause.
 _PIECE = 1024
@@ -29,7 +31,10 @@ def kind_of(name: str) -> str | None:
 def base_name(path: str) -> str:
     """Return the name that a rotated file had before; empty for one that was not rotated."""
     name = _LINES_NAME.search(path)
-    return path[: name.start("rotation")] if name is not None and name["rotation"] else ""
+    if name is not None and name["rotation"]:
+        return path[: name.start("rotation")]
+    kept = _KEPT_ENDING.match(path)
+    return f"{kept['stem']}.jsonl" if kept is not None else ""
 
 
 def walk(directory: str, on_trouble: Callable[[Trouble], None]) -> Iterator[os.DirEntry[str]]:

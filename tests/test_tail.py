@@ -388,6 +388,62 @@ def test_a_copy_that_is_seen_before_the_original_is_truncated_counts_nothing_twi
     assert one.counted == {"one": 1, "two": 1}
 
 
+@pytest.mark.parametrize("name", ["a.jsonl.1", "a.jsonl-20260101", "a-20260101.jsonl", "a.1.jsonl"])
+def test_a_copy_that_is_met_while_it_is_being_made_counts_nothing_twice(line, a, name):
+    one = line()
+    names = [f"event{n}" for n in range(100)]
+    append(a, *map(record, names))
+    one.poll()
+    data, copy = a.read_bytes(), a.with_name(name)
+    for end in (0, 1, 3000, len(data) - 1, len(data)):
+        copy.write_bytes(data[:end])
+        one.tail.notice(str(copy))
+        one.poll(after_s=0.5)
+    os.truncate(a, 0)
+    append(a, record("fresh"))
+    one.poll()
+    one.poll()
+
+    assert one.counted == dict.fromkeys([*names, "fresh"], 1)
+    assert one.incidents == []
+
+
+def test_lines_between_the_copying_and_the_cutting_count_once(line, a):
+    one = line()
+    append(a, record("one"), record("two"))
+    one.poll()
+    copy = a.with_name("a.jsonl.1")
+    shutil.copyfile(a, copy)
+    append(a, record("between"))
+    one.poll(after_s=0.1)
+    os.truncate(a, 0)
+    append(a, record("fresh"))
+    one.poll(after_s=0.1)
+    append(copy, record("added to the copy"))
+    one.poll()
+    one.restart()
+    one.poll()
+
+    assert one.counted == dict.fromkeys(["one", "two", "between", "fresh", "added to the copy"], 1)
+    assert one.incidents == []
+
+
+def test_a_short_file_that_differs_in_the_middle_is_no_copy(line, a):
+    one = line()
+    append(a, *(record(f"event{n}") for n in range(100)))
+    one.poll()
+    data = a.read_bytes()
+    copy = a.with_name("a.jsonl.1")
+    copy.write_bytes(data[:8000].replace(b"event50", b"eventXX"))
+    append(a, record("between"))
+    one.poll(after_s=0.1)
+    os.truncate(a, 0)
+    one.poll()
+    one.poll(after_s=3)
+
+    assert one.counted["eventXX"] == 1
+
+
 @pytest.mark.parametrize("is_running", [True, False])
 def test_files_with_the_same_lines_are_files_of_their_own(line, a, is_running):
     one = line()

@@ -1,7 +1,7 @@
 """The group of all commands, what they share, and how errors are shown.
 
 Errors print ``error: ...`` and ``try: ...`` on stderr. Exit codes: 0 fine, 1 a finding, 2 usage, 3 state
-missing or stale, 75 another daemon, 77 no permission, 78 configuration.
+missing or stale, 74 the disk (try again), 75 another daemon, 77 no permission, 78 configuration.
 """
 
 import gc
