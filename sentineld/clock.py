@@ -31,7 +31,7 @@ class Steps:
         self._offset_us = now_us() - boottime_ms() * 1000
 
     def take(self) -> int:
-        """Return by how many microseconds the wall clock was set since the last call; 0 for less than 60 s."""
+        """Return by how much the wall clock was set since the last call, microseconds; 0 below 60 s."""
         offset_us = now_us() - boottime_ms() * 1000
         step_us, self._offset_us = offset_us - self._offset_us, offset_us
         return step_us if abs(step_us) >= MIN_STEP_US else 0

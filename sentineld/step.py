@@ -206,8 +206,8 @@ def elapse(state: AgentState, prior: Prior, at_us: int, drafts: list[Draft]) -> 
 def shift(state: AgentState, delta_us: int, at_us: int) -> None:
     """Move the agent's past by ``delta_us``: the wall clock was set by that much and shows ``at_us`` now.
 
-    How long ago everything was stays as it was, to a bucket's width. The end of a pin stays where the operator
-    put it. An agent that has met the new time already moves no further than to ``at_us``.
+    How long ago everything was stays as it was, to a bucket's width. The end of a pin stays where the
+    operator put it. An agent that has met the new time already moves no further than to ``at_us``.
     """
     width = state.profile.window.bucket_us
     delta_us = min(delta_us, at_us - state.clock_us) // width * width

@@ -10,7 +10,7 @@ from sentineld.clock import now_us
 from sentineld.statedir import hold_lock, name_holder, prepare
 
 
-@click.command(epilog="Example: systemctl stop sentineld && sentineld restore /var/backups/sentineld.db")
+@click.command(epilog="Example: sentineld restore /var/backups/sentineld.db, after systemctl stop sentineld")
 @click.argument("file")
 @common
 def restore(file: str, config_path: str | None, state_dir: str | None, as_json: bool) -> None:

@@ -16,6 +16,12 @@ from harness import (
 from live import Agents, daemon, events_counted, has_moved, resources, undisturbed, wait_until
 
 
+def is_ok(place, before):
+    """Say whether the present daemon has published that all is well; ``before`` is the last one's word."""
+    now = place.state_file.read_bytes()
+    return now != before and b'"status":"ok"' in now
+
+
 def kill_often(directory, seed, kills, package=None):
     """Kill a daemon so often, then let it catch up; check everything on the way and at the end."""
     rng = random.Random(seed)
@@ -34,10 +40,11 @@ def kill_often(directory, seed, kills, package=None):
             assert_sound(place)
         agents.stop()
         total = place.by_agent.total()
+        published = place.state_file.read_bytes()
         with daemon(place) as process:
             wait_until(lambda: events_counted(place) >= total, f"{total} events counted")
             # A daemon that counted too much would go on; one that is done publishes so.
-            wait_until(lambda: b'"status":"ok"' in place.state_file.read_bytes(), "status ok")
+            wait_until(lambda: is_ok(place, published), "status ok")
             resident, descriptors, threads = resources(process.pid)
             process.send_signal(signal.SIGTERM)
             assert process.wait(10) == 0, (place.base / "output").read_text()[-2000:]
