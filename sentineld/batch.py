@@ -23,8 +23,8 @@ class Part:
     """A stretch of one file: bytes ``start`` to ``end`` (documents: elements).
 
     It was written between ``lo`` and ``hi`` (microseconds). ``source_id`` and ``owner`` (uid) name the file;
-    ``is_history`` says that own times count; ``skip`` is 1 where a line over the limit begins, 2 where it goes
-    on and 3 where a hole was skipped. ``ignored`` counts lines without content.
+    ``is_history`` says that own times count; ``skip`` is 1 where a line over the limit begins, 2 where it
+    goes on and 3 where a hole was skipped. ``ignored`` counts lines without content.
     """
 
     source_id: int

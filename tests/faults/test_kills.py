@@ -13,7 +13,7 @@ from harness import (
     assert_sound,
     decisions_of,
 )
-from live import Agents, daemon, events_counted, has_moved, resources, undisturbed, wait_until
+from live import FLOOD_ROUND, Agents, daemon, events_counted, has_moved, resources, undisturbed, wait_until
 
 
 def is_ok(place, before):
@@ -38,6 +38,7 @@ def kill_often(directory, seed, kills, package=None):
                     wait_until(lambda p=process, n=before: has_moved(place, p, n), "events counted")
                 time.sleep(moment / 2)
             assert_sound(place)
+        wait_until(lambda: agents.round >= 5 * FLOOD_ROUND or agents.error, "a flood worth tier 3")
         agents.stop()
         total = place.by_agent.total()
         published = place.state_file.read_bytes()
