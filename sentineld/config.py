@@ -498,6 +498,24 @@ def load_config(
     return config
 
 
+def check_owner(path: str | None, uid: int) -> None:
+    """Raise ``ConfigError`` where a daemon of ``uid`` would obey a file that another user can change.
+
+    None, or a file that is missing: there is nothing to obey. Root is trusted by everybody.
+    """
+    if path is None:
+        return
+    try:
+        owner = os.stat(path).st_uid
+    except OSError:
+        return
+    if owner not in (0, uid):
+        raise ConfigError(
+            f"{path} belongs to uid {owner}, who could change what the daemon does",
+            hint=f"chown {'root' if uid == 0 else uid} {path}",
+        )
+
+
 def key_file_path(config: Config, env: Mapping[str, str]) -> str:
     """Return the key file's path, with ``${CREDENTIALS_DIRECTORY}`` (systemd's) filled in."""
     return with_credentials(config.state.key_file, env.get("CREDENTIALS_DIRECTORY"))

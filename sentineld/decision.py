@@ -15,6 +15,10 @@ CAUSES = (
     "expired",
     "identity",
     "telemetry_gap",
+    "tamper",
+    "flood",
+    "damaged",
+    "unreadable",
 )
 
 

@@ -29,7 +29,7 @@ def decide(
     ``paths`` names the sources of the present batch, ``path_of`` any other one.
     """
     change = draft.change
-    if draft.actor:
+    if draft.actor or change.cause == "damaged":
         reasons = []
     elif draft.incident is not None:
         reasons = [Reason(INTEGRITY, draft.incident.kind, float(draft.incident.count), 0.0, 0.0)]

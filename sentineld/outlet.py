@@ -37,6 +37,7 @@ _EVENT_NAMES = {
     "tamper": "agent_demoted",
     "identity": "agent_demoted",
     "flood": "agent_demoted",
+    "damaged": "agent_demoted",
     "recovered": "agent_recovered",
     "pardoned": "agent_pardoned",
     "pinned": "agent_pinned",

@@ -26,7 +26,7 @@ from sentineld.step import (
     Wish,
     charge,
     dump_state,
-    load_state,
+    load_checked,
     observe,
     shift,
     step,
@@ -140,9 +140,12 @@ class Pipeline:
         state = self.roster.by_name(agent)
         if state is None or self.store.has_request(request_id):
             return Outcome()
+        # Before the wish, which is the last word on it.
+        drafts = self.roster.distrust_damaged(wish.at_us)
         _, found = step(state, self.prior, [wish])
+        drafts += [(state, draft) for draft in found]
         commit = Commit("wish", wish.at_us, request_id=request_id, document=document)
-        return self._finish(commit, [state], [(state, draft) for draft in found])
+        return self._finish(commit, list({id(item): item for item in (state, *(s for s, _ in drafts))}.values()), drafts)
 
     def set_clock(self, delta_us: int, at_us: int) -> None:
         """Take note that the wall clock was set by ``delta_us`` and shows ``at_us`` now.
@@ -158,7 +161,11 @@ class Pipeline:
             # Those that only the database holds would wait for the present to come back to them.
             for row in self.store.agents():
                 if not self.roster.holds((row.owner, row.agent_id)):
-                    state = load_state(row.state)
+                    try:
+                        state = load_checked(row.state, row.owner, row.agent_id, row.tier)
+                    except ValueError:
+                        # Found, and restricted, when it acts again.
+                        continue
                     shift(state, delta_us, at_us)
                     rows.append(replace(row, state=dump_state(state)))
         document = {"delta_us": delta_us}
@@ -221,6 +228,8 @@ class Pipeline:
         inputs: Inputs | None = None,
         batch: Batch | None = None,
     ) -> Outcome:
+        damaged = self.roster.distrust_damaged(commit.at_us)
+        drafts, touched = [*drafts, *damaged], [*touched, *(state for state, _ in damaged)]
         number = self._decision_no
         paths = {} if batch is None else {source.id: source.path for _, source in batch.sources.values()}
         for state, draft in sorted(

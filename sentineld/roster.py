@@ -9,7 +9,7 @@ Cold agents (empty window, tier 1) leave memory and come back from the database 
 from collections.abc import Iterable, Iterator, Mapping
 
 from sentineld.batch import Key
-from sentineld.step import AgentState, Prior, dump_state, elapse, load_state, new_state
+from sentineld.step import AgentState, Draft, Prior, distrust, dump_state, elapse, load_checked, new_state
 from sentineld.store import AgentRow, Store
 from sentineld.trust import UNNAMED_ID
 
@@ -38,6 +38,8 @@ class Roster:
         #: Owners that went beyond their quota of ids, and agents that claim another owner's id, of late.
         self.overflowed: set[int] = set()
         self.foreign: list[Key] = []
+        #: Agents whose stored state could not be read, with the tier that they were published with.
+        self._damaged: dict[Key, int] = {}
         self.reload()
 
     def reload(self) -> None:
@@ -46,6 +48,7 @@ class Roster:
         self._names.clear()
         self._new_names.clear()
         self._admitted.clear()
+        self._damaged.clear()
         self._known = None
         self._owner_counts = self._store.owner_counts()
         for row in self._store.agents(warm_only=True):
@@ -107,6 +110,16 @@ class Roster:
         """Return, once, the agents that are new and claim an id of another owner's."""
         foreign, self.foreign = self.foreign, []
         return foreign
+
+    def distrust_damaged(self, at_us: int) -> list[tuple[AgentState, Draft]]:
+        """Decide on the agents whose stored state could not be read; they stay restricted from ``at_us`` on."""
+        found: list[tuple[AgentState, Draft]] = []
+        damaged, self._damaged = self._damaged, {}
+        for key, tier in damaged.items():
+            drafts: list[Draft] = []
+            distrust(self._states[key], self.prior, at_us, tier, drafts)
+            found += [(self._states[key], draft) for draft in drafts]
+        return found
 
     def owner_of(self, name: str) -> int:
         """Return the owner of a published id; -1 for an unknown one."""
@@ -186,7 +199,15 @@ class Roster:
 
     def _remember(self, row: AgentRow) -> AgentState:
         key = (row.owner, row.agent_id)
-        state = self._states[key] = load_state(row.state)
+        try:
+            state = load_checked(row.state, row.owner, row.agent_id, row.tier)
+        except ValueError:
+            # Its own loss alone: whoever is not the cause must not suffer for it. Restricted from now on;
+            # when that was decided is said with the next commit.
+            state = new_state(*key, self.prior, self.clock_us)
+            state.standing.tier = 3
+            self._damaged[key] = row.tier
+        self._states[key] = state
         self._fit_window(state)
         self._catch_up(state)
         self._names[key] = row.name

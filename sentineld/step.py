@@ -294,6 +294,16 @@ def _obey(state: AgentState, prior: Prior, wish: Wish, drafts: list[Draft]) -> N
         drafts.append(Draft(change, moment, recent, wish.actor, wish.reason))
 
 
+def distrust(state: AgentState, prior: Prior, at_us: int, from_tier: int, drafts: list[Draft]) -> None:
+    """Restrict an agent whose past cannot be read; ``from_tier`` is what it was published with."""
+    at_us = max(at_us, state.clock_us)
+    moment = prior.monitor.look(state.profile.window, at_us)
+    prior.policy.charge(state.standing, at_us, 3, state.level, "damaged")
+    state.standing.since_us = at_us
+    note = "what was known of it is damaged in the database; it begins anew"
+    drafts.append(Draft(Change(at_us, from_tier, 3, "damaged"), moment, (), note=note))
+
+
 _state_encoder = msgspec.json.Encoder()
 _state_decoder = msgspec.json.Decoder(AgentState)
 
@@ -309,3 +319,11 @@ def load_state(data: bytes) -> AgentState:
     if version != b"%d" % STATE_VERSION:
         raise ValueError(f"agent state of version {version[:8]!r}, this program reads {STATE_VERSION}")
     return _state_decoder.decode(body)
+
+
+def load_checked(data: bytes, owner: int, agent_id: str, tier: int) -> AgentState:
+    """Read a state that must be this agent's, with this published tier. Raises ``ValueError``."""
+    state = load_state(data)
+    if (state.owner, state.agent_id, state.standing.effective_tier) != (owner, agent_id, tier):
+        raise ValueError("the state is another agent's, or of another tier")
+    return state

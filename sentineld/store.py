@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from sentineld.batch import Key, Part
-from sentineld.decision import Decision
+from sentineld.decision import Decision, decision_id
 from sentineld.errors import (
     AccessError,
     DamagedError,
@@ -27,6 +27,7 @@ from sentineld.errors import (
 )
 from sentineld.event import Incident
 from sentineld.identity import Source
+from sentineld.instant import iso
 from sentineld.retention import Retention
 from sentineld.statedir import PASSING_ERRORS
 
@@ -293,6 +294,7 @@ class Store:
             _configure(connection, is_durable=is_durable)
             _migrate(connection, path, now_us, epoch_floor, decision_floor, lost_why)
             store = cls(connection, is_durable=is_durable, limit_bytes=limit_bytes)
+            store._check_rows(path)
             if is_durable:
                 status = os.stat(path)
                 store._inode = (status.st_dev, status.st_ino)
@@ -343,6 +345,17 @@ class Store:
     def close(self) -> None:
         """Close the connection."""
         self._db.close()
+
+    def _check_rows(self, path: str) -> None:
+        # What everybody depends on. SQLite keeps no sums of its pages: it may be sound as a file all the same.
+        try:
+            meta = self.meta()
+            settings = json.loads(meta.settings or "{}")
+            if not all(isinstance(x, dict) for x in (settings, *map(json.loads, (meta.troubles, meta.incidents)))):
+                raise TypeError("an account is no object")  # noqa: TRY301 (damage like any other)
+            self.sources(with_gone=False)
+        except (ValueError, TypeError) as error:
+            raise DamagedError(f"{path} is damaged: {error}", hint=_RESTORE_HINT) from error
 
     def next_source_id(self) -> int:
         """Return a number for a source that is about to be met; the row is written with its first commit."""
@@ -542,10 +555,11 @@ class Store:
         """Return decisions in order; with ``limit``, the newest ones."""
         clause, values = ("AND name = ?", (name,)) if name is not None else ("", ())
         rows = self._db.execute(
-            f"SELECT document FROM decision WHERE decision_no > ? {clause} ORDER BY decision_no DESC LIMIT ?",  # noqa: S608
+            "SELECT decision_no, name, document FROM decision "  # noqa: S608
+            f"WHERE decision_no > ? {clause} ORDER BY decision_no DESC LIMIT ?",
             (after, *values, limit),
         ).fetchall()
-        return [Decision.from_dict(json.loads(row[0])) for row in reversed(rows)]
+        return [_decision(*row) for row in reversed(rows)]
 
     def source_path(self, source_id: int) -> str:
         """Return the path by which a source is known; empty for an unknown one."""
@@ -886,6 +900,15 @@ def _column(source: Source, name: str) -> object:
         # Unsigned 64-bit numbers, which SQLite integers cannot hold.
         return str(value)
     return value
+
+
+def _decision(number: int, name: str, document: str) -> Decision:
+    try:
+        return Decision.from_dict(json.loads(document))
+    except (ValueError, KeyError, TypeError):
+        # Numbers are dense: one of which nothing else is left is told too, and hides none of the others.
+        note = "this decision is damaged in the database"
+        return Decision(number, decision_id(number), name, 3, 3, 0.0, iso(0), "unreadable", "", note=note)
 
 
 def _is_text(name: str) -> bool:

@@ -12,6 +12,7 @@ from sentineld.config import (
     Config,
     Duration,
     Option,
+    check_owner,
     duration_text,
     key_file_path,
     load_config,
@@ -220,6 +221,24 @@ def test_a_file_that_everybody_may_write_is_refused(write):
     os.chmod(path, 0o666)
     with pytest.raises(ConfigError, match="written by everybody"):
         load_config(path, {})
+
+
+def test_a_daemon_does_not_obey_a_file_of_another_user(write):
+    path = write("")
+    owner = os.stat(path).st_uid
+    check_owner(path, owner)
+    check_owner(None, owner)
+    check_owner(path + ".none", owner)
+    if owner != 0:
+        with pytest.raises(ConfigError, match=f"belongs to uid {owner}"):
+            check_owner(path, 0)
+    else:
+        os.chown(path, 1234, -1)
+        with pytest.raises(ConfigError, match="belongs to uid 1234"):
+            check_owner(path, 0)
+        check_owner(path, 1234)
+        os.chown(path, 0, -1)
+        check_owner(path, 1234)
 
 
 def test_a_file_that_may_not_be_read_is_an_access_error(write, as_mortal):

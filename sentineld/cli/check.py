@@ -6,9 +6,9 @@ from typing import Any
 import click
 import msgspec
 
-from sentineld.cli.app import common, configuration, daemon_paths, print_json
+from sentineld.cli.app import common, config_in_use, configuration, daemon_paths, print_json
 from sentineld.clock import now_us
-from sentineld.config import Config, options
+from sentineld.config import Config, check_owner, options
 from sentineld.errors import ConfigError, SentineldError
 from sentineld.keyring import reader_keys, signing_key
 from sentineld.keys import expiry_warning
@@ -21,6 +21,7 @@ from sentineld.visible import visible
 def check(config_path: str | None, state_dir: str | None, as_json: bool) -> int:
     """Test the configuration. Exit 0: fine; 1: it works, with findings; 78: it does not work."""
     try:
+        check_owner(config_in_use(config_path), os.geteuid())
         config = configuration(config_path, state_dir)
         problems = _problems(config)
     except SentineldError as error:

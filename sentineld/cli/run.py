@@ -18,7 +18,7 @@ from sentineld.cli.app import (
     print_json,
     spare_the_collector,
 )
-from sentineld.config import Config, Duration, parse_duration
+from sentineld.config import Config, Duration, check_owner, parse_duration
 from sentineld.errors import AccessError, ConfigError, UsageError
 from sentineld.isolation import sees_real_uids
 from sentineld.service import Service
@@ -77,6 +77,7 @@ def run(
     config_file = None if config_path is None else os.path.join(base, config_path)
 
     def load() -> Config:
+        check_owner(config_in_use(config_file), os.geteuid())
         return _settled(configuration(config_file, state_dir, given), base)
 
     lifetime = _lifetime(valid_for, once=once)
