@@ -51,22 +51,21 @@ def back_up(paths: Paths, target: str, *, replaces: bool = False) -> Meta:
                 os.unlink(partial + part)
 
 
-def restore(paths: Paths, source: str, now_us: int) -> tuple[Meta, str]:
+def restore(paths: Paths, backup: Store, now_us: int) -> tuple[Meta, str]:
     """Put a backup in the database's place; return what it holds, and where the former one is now.
 
-    For a caller that holds the state directory's lock. The former database is kept beside the new one
-    (``sentineld.db.replaced-N``). The new one has a higher epoch than the backup, the former database and the
-    state file, so that no reader takes what it publishes for a rollback, and its next decision gets a number
-    that was never used. Raises as ``Store.open``; then the database in place is the former one.
+    For a caller that holds the state directory's lock and has opened the backup (``open_backup``). The former
+    database is kept beside the new one (``sentineld.db.replaced-N``). The new one has a higher epoch than the
+    backup, the former database and the state file, so that no reader takes what it publishes for a rollback,
+    and its next decision gets a number that was never used. Raises as ``Store.open``; then the database in
+    place is the former one.
     """
     copy = f"{paths.database}.restored"
     try:
         with _telling(paths.database):
             with suppress(FileNotFoundError):
                 os.unlink(copy)
-            with Store.open_readonly(source, oldest=1) as backup:
-                backup.check()
-                backup.copy_to(copy)
+            backup.copy_to(copy)
             epoch, decision_no = _former(paths, now_us)
             with Store.open(copy, now_us) as store:
                 store.go_above(epoch, decision_no, now_us)
@@ -80,6 +79,15 @@ def restore(paths: Paths, source: str, now_us: int) -> tuple[Meta, str]:
         for part in ("", "-wal", "-shm", "-journal"):
             with suppress(OSError):
                 os.unlink(copy + part)
+
+
+@contextlib.contextmanager
+def open_backup(path: str) -> Iterator[Store]:
+    """Open a backup for ``restore`` and check it. Raises as ``Store.open_readonly``."""
+    with Store.open_readonly(path, oldest=1) as backup:
+        with _telling(path):
+            backup.check()
+        yield backup
 
 
 def _exists(target: str) -> UsageError:

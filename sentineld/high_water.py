@@ -5,7 +5,7 @@ Standard library and floor 0 only: routers import this and must start in tens of
 
 import os
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from sentineld.errors import StateFileError
 from sentineld.published_file import publish, read_document
@@ -14,8 +14,7 @@ from sentineld.published_file import publish, read_document
 _FORM = re.compile(rb'\{"epoch":([0-9]{1,16}),"seq":([0-9]{1,16})(?:,"override":([0-9]{1,16}))?\}\n')
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
+class Mark(NamedTuple):
     """``state``: highest ``(epoch, seq)`` of a state file; ``override``: highest number of an override."""
 
     state: tuple[int, int] = (-1, -1)
@@ -50,6 +49,11 @@ class HighWater:
     def warnings(self) -> tuple[str, ...]:
         """Sentences on why the file does not do its work, or did not at the start."""
         return tuple(filter(None, (self._load_warning, self._save_warning)))
+
+    @property
+    def override(self) -> int:
+        """The mark for overrides; 0 before any was seen."""
+        return self._mark.override
 
     def raise_state(self, version: tuple[int, int]) -> tuple[int, int]:
         """Raise the mark to a state file that was seen; return the mark, which may be higher.

@@ -212,11 +212,11 @@ def begins_with(fd: int, size: int, source: Source) -> bool:
     return matches(fd, source) and _chain(fd, b"", 0, blocks) == source.chain
 
 
-def begin_alike(fd: int, other: int, size: int) -> bool:
-    """Say whether two open files have the same first ``size`` bytes. Raises ``OSError``."""
-    position = 0
-    while position < size:
-        count = min(size - position, 1 << 16)
+def are_alike(fd: int, other: int, start: int, end: int) -> bool:
+    """Say whether two open files have the same bytes from ``start`` to ``end``. Raises ``OSError``."""
+    position = start
+    while position < end:
+        count = min(end - position, 1 << 16)
         if os.pread(fd, count, position) != os.pread(other, count, position):
             return False
         position += count

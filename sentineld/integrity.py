@@ -30,6 +30,7 @@ KINDS: dict[str, Kind] = {
     "too_many_agents": Kind("flood", "more agent ids than one owner may have"),
     "too_many_files": Kind("flood", "more files than one owner may have"),
     "line_too_long": Kind("note", "a line over the limit was skipped unread"),
+    "compressed": Kind("note", "a copy was compressed at once; it is not known whether all of it was read"),
     "missing": Kind(
         "note", "a file was gone when the daemon came back; it may not have been read to its end"
     ),

@@ -11,7 +11,6 @@ anything else an HMAC secret.
 """
 
 import datetime as dt
-import hmac
 import os
 import re
 import stat
@@ -19,7 +18,8 @@ from binascii import Error as Base64Error
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from types import ModuleType
+from typing import TYPE_CHECKING, NamedTuple
 
 from sentineld.errors import ConfigError
 from sentineld.instant import SECOND_US, iso, parse_iso
@@ -89,7 +89,7 @@ class VerificationKey:
         message = _message(context, self.algorithm, self.key_id, content)
         if self.algorithm == HMAC_SHA256:
             # The encoded form is compared: base64 has spare bits, and decoding would accept other spellings.
-            return hmac.compare_digest(_mac(self.material, message), signature)
+            return bool(_hmac().compare_digest(_mac(self.material, message), signature))
         if self.algorithm != ED25519:
             return False
         try:
@@ -189,8 +189,7 @@ def load_verification_key(
     return VerificationKey(key_id, found, material, not_after_us)
 
 
-@dataclass(frozen=True, slots=True)
-class KeyEntry:
+class KeyEntry(NamedTuple):
     """One entry of ``[state.keys]``: where a reader finds a key, and what the key is good for."""
 
     key_id: str
@@ -324,8 +323,15 @@ def _message(context: bytes, algorithm: str, key_id: str, content: bytes) -> byt
     return b"\0".join((context, algorithm.encode(), key_id.encode(), content))
 
 
+def _hmac() -> ModuleType:
+    # Imported where it is used: it brings OpenSSL, and many readers have no such key.
+    import hmac
+
+    return hmac
+
+
 def _mac(secret: bytes, message: bytes) -> bytes:
-    return b2a_base64(hmac.digest(secret, message, "sha256"), newline=False)
+    return b2a_base64(_hmac().digest(secret, message, "sha256"), newline=False)
 
 
 def _private_key(secret: bytes, key_id: str) -> "Ed25519PrivateKey":
@@ -365,6 +371,9 @@ def _check(key_id: str, algorithm: str, material: bytes) -> None:
             f"key id {key_id!r} is not usable",
             hint="1 to 64 letters, digits, dots, underscores or hyphens, such as 2026-11a",
         )
+    if algorithm == HMAC_SHA256:
+        # Now, and not at the first document: a process that confines itself later may find no library.
+        _hmac()
     if algorithm == ED25519 and len(material) != _ED25519_BYTES:
         raise ConfigError(
             f"key {key_id} has {len(material)} bytes, and an Ed25519 key {_ED25519_BYTES}",

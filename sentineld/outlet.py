@@ -74,7 +74,8 @@ class Outlet:
         ]
         self.publisher = self.make_publisher(config)
         self.notifier = Notifier({})
-        #: What does not work now: storage, memory_lost, database_size, publish, decision_log, rejects, log.
+        #: What does not work now: storage, memory_lost, database_size, telemetry, publish, decision_log,
+        #: rejects, log.
         self.faults: set[str] = set()
         #: The status that was published last, and when the next heartbeat is due (monotonic microseconds).
         self.word = ""
@@ -89,7 +90,7 @@ class Outlet:
         self._has_reserve = False
         #: What was told of the signing key and of an operator's override, so as not to repeat it.
         self._told_key = self._told_ignored = ""
-        self._told_override = 0
+        self._told_override = self._override_floor = 0
 
     def open(self, store: Store) -> None:
         """Speak for this database from now on; what a crash left untold is told."""
@@ -103,6 +104,9 @@ class Outlet:
         if meta.lost_at:
             self.faults.add("memory_lost")
         self.next_heartbeat = 0
+        if self.publisher.reader is not None:
+            # What was published last knows which overrides are over.
+            self.publisher.reader.behavior("-")
         self._log.info(
             "started",
             mode=self.publisher.mode,
@@ -129,6 +133,7 @@ class Outlet:
             self.seq += 1
         else:
             self.keep_books(bumps_seq=True)
+        self._tell_override()
         self._brief_publisher()
         try:
             self.publisher.publish(self._epoch, self.seq, word, demoted, known)
@@ -139,7 +144,6 @@ class Outlet:
             self.faults.discard("publish")
             self._tell_systemd(word)
         self._tell_key()
-        self._tell_override()
         self.word = word
         interval_us = _RETRY_US if self.faults & _RETRIED else self.publisher.valid_for_us // 3
         self.next_heartbeat = clock.monotonic_us() + interval_us
@@ -230,6 +234,10 @@ class Outlet:
         # A document that says that it could not be written would be a contradiction.
         self.publisher.faults = sorted(self.faults - {"publish"})
         self.publisher.is_restricting = "memory_lost" in self.faults
+        reader = self.publisher.reader
+        if reader is not None:
+            self._override_floor = max(self._override_floor, reader.newest_override)
+        self.publisher.override_floor = self._override_floor
 
     def take_limits(self, config: Config) -> None:
         """Obey the limits of another configuration."""

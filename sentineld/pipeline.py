@@ -145,7 +145,7 @@ class Pipeline:
         _, found = step(state, self.prior, [wish])
         drafts += [(state, draft) for draft in found]
         commit = Commit("wish", wish.at_us, request_id=request_id, document=document)
-        return self._finish(commit, list({id(item): item for item in (state, *(s for s, _ in drafts))}.values()), drafts)
+        return self._finish(commit, [state, *(item for item, _ in drafts)], drafts)
 
     def set_clock(self, delta_us: int, at_us: int) -> None:
         """Take note that the wall clock was set by ``delta_us`` and shows ``at_us`` now.

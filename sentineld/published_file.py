@@ -63,11 +63,12 @@ def publish(
         os.close(directory_fd)
 
 
-def remove_leftovers(path: str | os.PathLike[str]) -> int:
+def remove_leftovers(path: str | os.PathLike[str], *, before_ns: int | None = None) -> int:
     """Delete the temporary files that crashed `publish` calls for this path left; return how many.
 
-    Only for the one writer, and not while it publishes. Nothing but regular files of exactly that form of
-    name is touched. A missing directory has no leftovers; other errors propagate as ``OSError``.
+    Only for the one writer, and not while it publishes; where there may be several, ``before_ns`` (since
+    the epoch) spares those that were changed later. Nothing but regular files of exactly that form of name
+    is touched. A missing directory has no leftovers; other errors propagate as ``OSError``.
     """
     directory, name = os.path.split(os.fspath(path))
     leftover = re.compile(rf"\.{re.escape(name)}\.[0-9a-f]{{16}}\.tmp")
@@ -80,7 +81,9 @@ def remove_leftovers(path: str | os.PathLike[str]) -> int:
         for entry in os.listdir(directory_fd):
             if leftover.fullmatch(entry):
                 with suppress(FileNotFoundError):
-                    if stat.S_ISREG(os.lstat(entry, dir_fd=directory_fd).st_mode):
+                    status = os.lstat(entry, dir_fd=directory_fd)
+                    is_old = before_ns is None or status.st_ctime_ns < before_ns
+                    if is_old and stat.S_ISREG(status.st_mode):
                         os.unlink(entry, dir_fd=directory_fd)
                         removed += 1
     finally:

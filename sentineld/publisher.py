@@ -13,15 +13,16 @@ from sentineld.instant import iso_ms
 from sentineld.keys import SigningKey
 from sentineld.published_file import MAX_BYTES, publish
 from sentineld.roster import OVERFLOW_ID
-from sentineld.state_file import encode_state
+from sentineld.signed_document import compact_json, sign_body
+from sentineld.state_file import CONTEXT
 from sentineld.state_reader import StateReader
 from sentineld.step import AgentState
 from sentineld.version import __version__
 
 #: A document that is valid for less is not worth publishing, microseconds.
 _MIN_VALID_US = 10_000
-#: What is said of an agent at tier 1.
-_NORMAL = {"tier": 1}
+#: An agent's tier, and its member of ``agents`` as JSON.
+_Listed = tuple[int, str]
 
 
 @dataclass(slots=True)
@@ -40,13 +41,15 @@ class Publisher:
     #: What does not work now, and whether everybody is restricted until it does.
     faults: Sequence[str] = ()
     is_restricting: bool = False
+    #: Highest number of an override that was ever seen: readers refuse older ones.
+    override_floor: int = 0
     mode = "enforce"
     #: Tier of everybody where there are too many agents to name them.
     _tier_for_all = 3
-    #: What was said of an agent after which decision: only a decision changes it.
-    _entries: dict[str, tuple[int, dict[str, Any]]] = field(default_factory=dict)
-    #: What was published last: whom it listed, everybody else's tier, and when (boot time, milliseconds).
-    _last: tuple[dict[str, dict[str, Any]], int, int] | None = None
+    #: What was said of an agent, and after which decision and since when, for only these change it.
+    _entries: dict[str, tuple[int, int, _Listed]] = field(default_factory=dict)
+    #: Whom the last document listed, as JSON, everybody else's tier, and when (boot time, milliseconds).
+    _last: tuple[str, int, int] | None = None
 
     def publish(
         self,
@@ -61,22 +64,31 @@ class Publisher:
         ``agents`` are those above tier 1; ``known`` gives the ids of all, and is asked only where agents that
         are not listed get another tier than 1: then all are listed.
         """
-        listed: dict[str, dict[str, Any]] = {}
+        listed: dict[str, _Listed] = {}
+        entries: dict[str, tuple[int, int, _Listed]] = {}
         unlisted_tier = self._lowest_unlisted_tier()
         for name, state in agents:
-            listed[name] = self._entry(name, state)
+            entry = self._entries.get(name)
+            if entry is None or entry[0] != state.decision_no or entry[1] != state.standing.since_us:
+                entry = state.decision_no, state.standing.since_us, _list(name, state)
+            entries[name] = entry
+            listed[name] = entry[2]
             if state.agent_id == OVERFLOW_ID and unlisted_tier is not None:
                 # Whoever is not profiled for lack of room may be the one who does it.
                 unlisted_tier = max(unlisted_tier, state.standing.effective_tier)
-        self._entries = {name: self._entries[name] for name in listed}
+        self._entries = entries
         if unlisted_tier is not None and unlisted_tier > 1:
-            listed = dict.fromkeys(known(), _NORMAL) | listed
+            others = {
+                name: (1, f'{compact_json(name)}:{{"tier":1}}') for name in known() if name not in listed
+            }
+            listed = others | listed
         if self.is_restricting and unlisted_tier is not None:
             unlisted_tier = self._tier_for_all
-            listed = {name: item for name, item in listed.items() if item["tier"] >= unlisted_tier}
+            listed = {name: item for name, item in listed.items() if item[0] >= self._tier_for_all}
         self._last = None
-        self._write(epoch, seq, status, listed, unlisted_tier or 1)
-        self._last = (listed, unlisted_tier or 1, clock.boottime_ms())
+        text = f"{{{','.join([text for _, text in listed.values()])}}}"
+        self._write(epoch, seq, status, text, unlisted_tier or 1)
+        self._last = (text, unlisted_tier or 1, clock.boottime_ms())
 
     def repeat(self, epoch: int, seq: int, status: str) -> None:
         """Publish the last document again with another word and the present faults, but for no longer.
@@ -91,49 +103,45 @@ class Publisher:
             self._write(epoch, seq, status, listed, unlisted_tier, left_us)
 
     def _write(
-        self, epoch: int, seq: int, status: str, listed: dict[str, Any], unlisted_tier: int, valid_us: int = 0
+        self, epoch: int, seq: int, status: str, listed: str, unlisted_tier: int, valid_us: int = 0
     ) -> None:
         valid_us = valid_us or self.valid_for_us
-        data = encode_state(self._document(epoch, seq, status, listed, unlisted_tier, valid_us), self.key)
+        data = self._encode(epoch, seq, status, listed, unlisted_tier, valid_us)
         if len(data) > MAX_BYTES:
             # A larger one restricts everybody instead of naming them.
-            document = self._document(epoch, seq, "degraded", {}, self._tier_for_all, valid_us)
-            data = encode_state(document, self.key)
+            data = self._encode(epoch, seq, "degraded", "{}", self._tier_for_all, valid_us)
         publish(self.path, data, group=self.group)
-
-    def _entry(self, name: str, state: AgentState) -> dict[str, Any]:
-        known = self._entries.get(name)
-        if known is None or known[0] != state.decision_no:
-            known = self._entries[name] = (state.decision_no, entry(state))
-        return known[1]
 
     def _lowest_unlisted_tier(self) -> int | None:
         return self.unlisted_tier
 
-    def _document(
-        self, epoch: int, seq: int, status: str, listed: dict[str, Any], unlisted_tier: int, valid_us: int
-    ) -> dict[str, Any]:
+    def _encode(
+        self, epoch: int, seq: int, status: str, listed: str, unlisted_tier: int, valid_us: int
+    ) -> bytes:
         now = clock.now_us()
-        return {
-            "schema": 1,
-            "writer": f"sentineld/{__version__}",
-            "epoch": epoch,
-            "seq": seq,
-            "mode": self.mode,
-            "status": status,
-            **({"faults": list(self.faults)} if self.faults else {}),
-            "isolation": self.isolation,
-            "generated_at": iso_ms(now),
-            "valid_until": iso_ms(now + valid_us),
-            "boot_id": clock.boot_id(),
-            "boottime_ms": clock.boottime_ms(),
-            "valid_for_ms": valid_us // 1000,
-            "unlisted_tier": unlisted_tier,
-            **self._tiers(listed),
-        }
+        head = compact_json(
+            {
+                "schema": 1,
+                "writer": f"sentineld/{__version__}",
+                "epoch": epoch,
+                "seq": seq,
+                "mode": self.mode,
+                "status": status,
+                **({"faults": list(self.faults)} if self.faults else {}),
+                "isolation": self.isolation,
+                "generated_at": iso_ms(now),
+                "valid_until": iso_ms(now + valid_us),
+                "boot_id": clock.boot_id(),
+                "boottime_ms": clock.boottime_ms(),
+                "valid_for_ms": valid_us // 1000,
+                **({"override_floor": self.override_floor} if self.override_floor else {}),
+                "unlisted_tier": unlisted_tier,
+            }
+        )
+        return sign_body(CONTEXT, f"{head[:-1]},{self._tiers(listed)}}}".encode("ascii"), self.key)
 
-    def _tiers(self, listed: dict[str, Any]) -> dict[str, Any]:
-        return {"agents": listed, "would": {}}
+    def _tiers(self, listed: str) -> str:
+        return f'"agents":{listed},"would":{{}}'
 
 
 class ObservingPublisher(Publisher):
@@ -146,8 +154,12 @@ class ObservingPublisher(Publisher):
         # Everybody is at tier 1, also who is not known.
         return None
 
-    def _tiers(self, listed: dict[str, Any]) -> dict[str, Any]:
-        return {"agents": {}, "would": listed}
+    def _tiers(self, listed: str) -> str:
+        return f'"agents":{{}},"would":{listed}'
+
+
+def _list(name: str, state: AgentState) -> _Listed:
+    return state.standing.effective_tier, f"{compact_json(name)}:{compact_json(entry(state))}"
 
 
 def entry(state: AgentState) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from sentineld import statedir
 from sentineld.errors import AccessError, DamagedError
 from sentineld.journal import Journal, sync_directory
 from sentineld.statedir import Paths
-from sentineld.store import LIMIT_BYTES, Store
+from sentineld.store import LIMIT_BYTES, PATIENCE_S, Store
 
 #: Databases that are kept aside; a further one replaces the last of them, so the first evidence stays.
 MAX_ASIDE = 3
@@ -56,7 +56,12 @@ def witness(paths: Paths) -> Witness:
 
 
 def open_store(
-    paths: Paths, now_us: int, tell: Callable[[str, str], None], *, limit_bytes: int = LIMIT_BYTES
+    paths: Paths,
+    now_us: int,
+    tell: Callable[[str, str], None],
+    *,
+    limit_bytes: int = LIMIT_BYTES,
+    patience_s: float = PATIENCE_S,
 ) -> Store:
     """Open the database of a state directory, or the best that can be had in its place.
 
@@ -73,6 +78,7 @@ def open_store(
             decision_floor=known.decision_no,
             lost_why=lost_why,
             limit_bytes=limit_bytes,
+            patience_s=patience_s,
         )
 
     try:

@@ -18,6 +18,7 @@ from msgspec import Meta, Struct
 
 from sentineld.clock import now_us
 from sentineld.instant import parse_iso
+from sentineld.journal import sync_directory
 from sentineld.step import Pardon, Pin, Unpin, Wish
 
 _MAX_BYTES = 65_536
@@ -54,13 +55,19 @@ def submit(directory: str, request: Request) -> str:
     temporary = os.path.join(directory, f".{request_id}.tmp")
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
-        # The daemon may be another user than the operator, and must read it; nobody else gets here.
-        os.fchmod(fd, 0o644)
-        os.write(fd, msgspec.json.encode(request))
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-    os.rename(temporary, request_path(directory, request_id))
+        with open(fd, "wb") as file:
+            # The daemon may be another user than the operator, and must read it; nobody else gets here.
+            os.fchmod(fd, 0o644)
+            file.write(msgspec.json.encode(request))
+            file.flush()
+            os.fsync(fd)
+        os.rename(temporary, request_path(directory, request_id))
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+    # The operator is told that it is recorded.
+    sync_directory(directory)
     return request_id
 
 

@@ -112,7 +112,7 @@ class Roster:
         return foreign
 
     def distrust_damaged(self, at_us: int) -> list[tuple[AgentState, Draft]]:
-        """Decide on the agents whose stored state could not be read; they stay restricted from ``at_us`` on."""
+        """Decide on the agents whose stored state could not be read, each as of ``at_us``."""
         found: list[tuple[AgentState, Draft]] = []
         damaged, self._damaged = self._damaged, {}
         for key, tier in damaged.items():

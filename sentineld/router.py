@@ -15,6 +15,7 @@ import posixpath
 import re
 import threading
 from collections.abc import Iterable, Mapping, Sequence, Sized
+from functools import cached_property
 from typing import Protocol
 
 import sentineld.clock as system_clock
@@ -235,7 +236,10 @@ class TierRouter:
                 "thresholds must be 0 <= tier_1_threshold <= tier_2_threshold, "
                 f"not {self.tier_1_threshold} and {self.tier_2_threshold}"
             )
-        self._critical = _compile(self.CRITICAL_FILES if critical_files is None else critical_files)
+        self._critical_files = self.CRITICAL_FILES if critical_files is None else critical_files
+        for pattern, points in self._critical_files.items():
+            if points < 0:
+                raise ValueError(f"critical file {pattern!r} must not have negative points")
         self._monitor = behavioral_monitor
         path = _absolute(state_file)
         self._has_keys = bool(keys)
@@ -370,6 +374,11 @@ class TierRouter:
             return int(Tier.NORMAL)
         return int(Tier.SUSPICIOUS if score <= self.tier_2_threshold else Tier.ANOMALOUS)
 
+    @cached_property
+    def _critical(self) -> list[tuple[int, re.Pattern[str], re.Pattern[str]]]:
+        # Made for the first change: a process that only asks for agents' tiers has no need of it.
+        return _compile(self._critical_files)
+
     def _critical_points(self, path: str) -> int:
         folded = path.lower()
         basename = folded.rsplit("/", 1)[-1]
@@ -421,8 +430,6 @@ def _compile(patterns: Mapping[str, int]) -> list[tuple[int, re.Pattern[str], re
     basenames: dict[int, list[str]] = {}
     paths: dict[int, list[str]] = {}
     for pattern, points in patterns.items():
-        if points < 0:
-            raise ValueError(f"critical file {pattern!r} must not have negative points")
         folded = pattern.lower()
         if "/" in folded:
             # Also as the end of a longer path: a proposal may name the file absolutely or from further up.

@@ -29,15 +29,17 @@ from sentineld.intake import Batch, Intake
 from sentineld.mapping import NativeMapping
 from sentineld.monitor import NEVER_US
 from sentineld.outlet import Outlet
+from sentineld.override import override_path
 from sentineld.pipeline import Outcome, Pipeline
 from sentineld.published_file import remove_leftovers
 from sentineld.recovery import open_store, rescue
 from sentineld.rejects import Rejects
+from sentineld.roots import Roots
 from sentineld.sd_notify import Notifier
 from sentineld.settings import recorded_prior, recorded_trust
 from sentineld.signals import Signals
 from sentineld.statedir import Paths, resolve_paths
-from sentineld.store import Commit, Store, cannot_open
+from sentineld.store import PATIENCE_S, Commit, Store, cannot_open
 from sentineld.tail import Tail
 from sentineld.trust import Trust
 from sentineld.watch import Watch
@@ -96,6 +98,7 @@ class Service:
         self._intake: Intake
         self._trust: Trust
         self._is_first_run = self._is_caught_up = False
+        self._roots = Roots()
         #: Who writes telemetry (uids), as far as the last scan and what was read since tell.
         self._owners: set[int] = set()
         # On the monotonic clock, but the deadline, which is an instant of effective time.
@@ -117,7 +120,7 @@ class Service:
                     # Nothing was committed: everything is read again from the database once it works.
                     self._outlet.fail_storage(error)
                     self._signals.wait(self._pause_s)
-                    self._pause_s = min(_LAST_PAUSE_S, self._pause_s * 2)
+                    self._pause_s = min(_LAST_PAUSE_S, self._third_s(), self._pause_s * 2)
 
     def run_once(self, valid_for_us: int) -> None:
         """Process what is there, publish, and return.
@@ -199,10 +202,10 @@ class Service:
         for problem in hints.problems:
             self._tell_watch(problem)
         is_renewed = self._is_watch_renewed()
-        if hints.needs_scan or is_renewed:
-            self._next_scan = min(self._next_scan, self._earliest_scan)
         for path in hints.paths:
             self._tail.notice(path)
+        if hints.needs_scan or is_renewed or self._tail.wants_scan:
+            self._next_scan = min(self._next_scan, self._earliest_scan)
         if self._tail.is_scanning or clock.monotonic_us() >= self._next_scan:
             self._scan_step()
 
@@ -292,6 +295,10 @@ class Service:
         # What should be over is left to the next regular tick, lest a clock that was set back keep us awake.
         self._next_deadline = min((at for at in deadlines if at is not None and at >= now), default=NEVER_US)
 
+    def _third_s(self) -> float:
+        # Whatever is waited for, the state file must not expire for the wait alone.
+        return max(_FIRST_PAUSE_S, self._outlet.publisher.valid_for_us / 3 / SECOND_US)
+
     def _tick_interval_us(self) -> int:
         prior = self._pipeline.prior
         return max(SECOND_US // 4, min(prior.monitor.bucket_us, prior.policy.quiet_us, 10 * SECOND_US))
@@ -303,11 +310,13 @@ class Service:
         now = clock.now_us()
         with contextlib.suppress(OSError):
             remove_leftovers(self.paths.state_file)
+            remove_leftovers(override_path(self.paths.state_file), before_ns=(now - 60 * SECOND_US) * 1000)
         store = open_store(
             self.paths,
             now,
             lambda event, cause: self._reporter.warn(event, cause, docs="docs/operations.md"),
             limit_bytes=self.config.limits.database_bytes,
+            patience_s=min(PATIENCE_S, self._third_s()),
         )
         tail: Tail | None = None
         try:
@@ -333,7 +342,9 @@ class Service:
                 max_files=self.config.limits.files,
                 files_per_owner=self.config.limits.files_per_owner,
             )
-            tail.restore(store.sources(with_gone=False), meta.last_scan)
+            sources = store.sources(with_gone=False)
+            tail.restore(sources, meta.last_scan)
+            self._roots.restore(self._directories(), (source.last_path for source in sources))
             self._intake = Intake(tail, NativeMapping(), self._trust)
             self._is_first_run, self._is_caught_up = meta.has_history, False
             self._next_tick = self._next_scan = 0
@@ -372,6 +383,7 @@ class Service:
         began = clock.monotonic_us()
         if not self._tail.is_scanning:
             self._next_scan, self._scan_work = began + self.config.telemetry.rescan_interval.us, 0
+            self._roots.begin()
         is_complete = self._tail.scan_step(_SCAN_SLICE_US)
         now = clock.monotonic_us()
         self._scan_work += now - began
@@ -380,6 +392,7 @@ class Service:
         # Whoever provokes scans, or makes them long, gets a part of our time, not all of it.
         self._earliest_scan = now + _SCAN_PAUSES * self._scan_work
         self._next_scan = max(self._next_scan, self._earliest_scan)
+        self._tell_roots(self._roots.end(self._directories()))
         self._owners = self._tail.owners()
         self._outlet.judge_isolation(self._owners)
         if batch := self._intake.torn():
@@ -467,9 +480,10 @@ class Service:
                     raise ValueError("it names an unknown agent")  # noqa: TRY301 (refused like the others)
             except (ValueError, OSError) as error:
                 if isinstance(error, OSError) and error.errno in _PASSING_ERRORS:
-                    # A disk that fails for a moment must not lose an operator's wish.
+                    # A disk that fails for a moment must not lose an operator's wish, nor let a later one
+                    # come before it.
                     self._reporter.warn("request_unreadable", request_id, error=str(error))
-                    continue
+                    return
                 self._reporter.warn("request_refused", request_id, given={"error": str(error)})
             else:
                 document = {"agent": request.agent, "actor": actor, "request": _request_document(request)}
@@ -495,12 +509,25 @@ class Service:
         return "ok" if self._is_caught_up else "catching_up"
 
     def _trouble(self, trouble: Trouble) -> None:
+        self._roots.note(trouble)
         path = printable_path(trouble.path)
         if len(self._outlet.troubles) < _MAX_TROUBLES:
             self._outlet.troubles.add((trouble.kind, path))
         self._reporter.warn(
             "telemetry_trouble", f"{trouble.kind} {path}", given={"path": path, "detail": trouble.detail}
         )
+
+    def _tell_roots(self, lost: list[str]) -> None:
+        """Tell of directories that were read before and cannot be now: silence there is no good behaviour."""
+        faults = self._outlet.faults
+        if lost:
+            faults.add("telemetry")
+            for path in lost:
+                hint = "see whether it is mounted, there, and may be read"
+                self._reporter.warn("telemetry_lost", printable_path(path), hint=hint)
+        elif "telemetry" in faults:
+            faults.discard("telemetry")
+            self._log.info("telemetry_resumed")
 
     def _tell_watch(self, problem: str) -> None:
         if problem:

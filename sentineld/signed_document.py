@@ -25,6 +25,8 @@ _TAIL = re.compile(rb',"key_id":"([A-Za-z0-9._-]{1,64})","signature":"([A-Za-z0-
 #: No tail is longer, so the search for it stays at the end of the file.
 _TAIL_MAX_BYTES = 192
 
+_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+
 _INSTANT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?Z")
 
 
@@ -43,11 +45,23 @@ def encode_document(context: bytes, document: Mapping[str, object], key: Signing
     """
     if "key_id" in document or "signature" in document:
         raise ValueError("key_id and signature are added by the signer")
-    body = json.dumps(dict(document), separators=(",", ":"), allow_nan=False).encode("ascii")
+    if key is not None and not document:
+        raise ValueError("an empty document cannot be signed")
+    return sign_body(context, compact_json(dict(document)).encode("ascii"), key)
+
+
+def compact_json(value: object) -> str:
+    """Return compact ASCII JSON. Raises ``ValueError`` for numbers that JSON cannot show."""
+    return _encode(value)
+
+
+def sign_body(context: bytes, body: bytes, key: SigningKey | None) -> bytes:
+    """Return the file's bytes for an object that is compact ASCII JSON already, and is not empty.
+
+    For writers of large documents, who keep the parts that did not change; they see to the form.
+    """
     if key is None:
         return body + b"\n"
-    if not document:
-        raise ValueError("an empty document cannot be signed")
     prefix = body[:-1]
     signature = key.sign(context, prefix)
     return b'%b,"key_id":"%b","signature":"%b"}\n' % (prefix, key.key_id.encode(), signature)

@@ -78,6 +78,8 @@ class StateView:
     verified: bool
     key_id: str | None
     key_not_after_us: int | None = None
+    #: Overrides with a lower number have been followed by others; 0 where there was none.
+    override_floor: int = 0
     #: What did not work when it was published; informative.
     faults: tuple[str, ...] = ()
 
@@ -219,5 +221,8 @@ def _view(document: Mapping[str, object], source: str, key: Key | None) -> State
         verified=key is not None,
         key_id=key.key_id if key is not None else claimed if KEY_ID.fullmatch(claimed) else None,
         key_not_after_us=None if key is None else key.not_after_us,
+        override_floor=integer(document, "override_floor", 0, MAX_INTEGER)
+        if "override_floor" in document
+        else 0,
         faults=_faults(document.get("faults")),
     )

@@ -11,8 +11,8 @@ import os
 import re
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from contextlib import suppress
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from sentineld.errors import StateFileError
 from sentineld.high_water import HighWater
@@ -42,8 +42,7 @@ class Clock(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class BehaviorTier:
+class BehaviorTier(NamedTuple):
     """An agent's tier by its behaviour, and why, as a sentence.
 
     ``is_usable`` is False where a source failed: the tier then is 3, whatever the agent did.
@@ -62,8 +61,7 @@ _SETTLED_AFTER_US = 20_000
 _WORD = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 
 
-@dataclass(frozen=True, slots=True)
-class _Snapshot(Generic[T]):
+class _Snapshot(NamedTuple, Generic[T]):
     """One reading of a file: which file it was, and its content or why there is none.
 
     ``is_settled``: the file had not changed for a while when it was read, so any later change shows in its
@@ -226,7 +224,8 @@ class StateReader:
         if self.ignored:
             found.append(self.ignored)
         if override is not None:
-            who = "" if override.agents is None else f", for {len(override.agents)} agents"
+            count = 0 if override.agents is None else len(override.agents)
+            who = f", for {count} agent{'s' if count > 1 else ''}" if count else ""
             found.append(f"{override.describe()}{who}")
         view = self.view
         if view is not None and view.key_id is not None:
@@ -250,6 +249,11 @@ class StateReader:
         why = f" ({code})" if isinstance(code, str) and _WORD.fullmatch(code) else ""
         return BehaviorTier(tier, f"the state file lists the agent with tier {int(tier)}{why}")
 
+    @property
+    def newest_override(self) -> int:
+        """Highest number of an override that was seen, or that a state file told of; 0 before any."""
+        return self._mark.override
+
     def override(self) -> Override | None:
         """Return the override that is in force now, for some agents or all. Never raises.
 
@@ -258,6 +262,10 @@ class StateReader:
         try:
             override = self._override.current()
             if override is not None and override.tier is not None:
+                # The daemon may have seen a newer one: a state file that has expired still tells of that.
+                with suppress(StateFileError):
+                    self._state.current()
+                override.check_not_below(self._mark.override)
                 override.check_in_force(
                     self._clock.now_us(), self._clock.boottime_ms(), self._clock.boot_id()
                 )
@@ -281,6 +289,8 @@ class StateReader:
         view = parse_state(data, self._keys, source=self._state.name)
         # With keys, only a verified document comes this far: nobody else can raise the mark.
         view.check_not_below(self._mark.raise_state(view.version))
+        if view.override_floor:
+            self._mark.raise_override(view.override_floor)
         return view
 
     def _parse_override(self, data: bytes) -> Override:

@@ -95,12 +95,41 @@ def check_apart(paths: Paths, directories: list[str]) -> None:
                 )
 
 
+@contextlib.contextmanager
+def as_owner(paths: Paths) -> Iterator[None]:
+    """Act as the state directory's owner: for root in a service's directory, so that all it writes is its.
+
+    What is open stays open. Others than root, and root in a directory of its own, stay who they are.
+    """
+    try:
+        status = os.stat(paths.state_dir)
+    except OSError:
+        # ``prepare`` makes it, or says why not.
+        yield
+        return
+    if os.geteuid() != 0 or status.st_uid == 0:
+        yield
+        return
+    gid, groups = os.getegid(), os.getgroups()
+    os.setgroups([])
+    os.setegid(status.st_gid)
+    os.seteuid(status.st_uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(gid)
+        os.setgroups(groups)
+
+
 def prepare(paths: Paths) -> None:
     """Create the directories that are missing.
 
     Raises ``AccessError`` where that fails, and for root in another user's state directory: what root leaves
     there would lock that user's daemon out.
     """
+    # Before anything is made there.
+    _check_owner(paths.state_dir)
     # The state file must be reachable for readers; everything secret inside has its own mode.
     is_shared = os.path.dirname(paths.state_file) == paths.state_dir
     try:
@@ -112,10 +141,18 @@ def prepare(paths: Paths) -> None:
         raise _cannot(
             "create", str(error.filename), error, "choose another place with --state-dir"
         ) from error
-    owner = os.stat(paths.state_dir).st_uid
+    _check_owner(paths.state_dir)
+
+
+def _check_owner(state_dir: str) -> None:
+    try:
+        owner = os.stat(state_dir).st_uid
+    except OSError:
+        # What is missing is made, by us; what is worse shows then.
+        return
     if os.geteuid() == 0 and owner != 0:
         raise AccessError(
-            f"the state directory {paths.state_dir} belongs to uid {owner}, and this is root",
+            f"the state directory {state_dir} belongs to uid {owner}, and this is root",
             hint=f"run it as that user: sudo -u '#{owner}' sentineld run ...",
         )
 

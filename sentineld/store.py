@@ -37,6 +37,8 @@ SCHEMA_VERSION = 2
 
 #: Size that the database is kept below unless told otherwise, bytes.
 LIMIT_BYTES = 512 << 20
+#: How long a locked database is waited for unless told otherwise, seconds.
+PATIENCE_S = 2.0
 #: Different event types counted by name; further ones are counted as ``other``.
 MAX_EVENT_TYPES = 512
 #: How long an incident of the same owner, kind and path is the same one, microseconds.
@@ -268,19 +270,21 @@ class Store:
         decision_floor: int = 0,
         lost_why: str = "",
         limit_bytes: int = LIMIT_BYTES,
+        patience_s: float = PATIENCE_S,
     ) -> "Store":
         """Open or create the database.
 
         A new one gets an epoch above ``epoch_floor``, numbers its decisions from above ``decision_floor`` and
         notes that what was known before is lost, if ``lost_why`` says why. Without ``is_durable`` (replay,
-        with the path ``:memory:``) nothing is kept of the inputs.
+        with the path ``:memory:``) nothing is kept of the inputs. ``patience_s`` is how long a database that
+        another program has locked is waited for, each time.
 
         Raises ``StoreError`` where the file is no sentineld database or was written by a newer version,
         ``DamagedError`` where it is damaged, ``AccessError`` where it may not be opened, ``StorageError``
         where the disk is full or fails.
         """
         try:
-            connection = sqlite3.connect(path, isolation_level=None, timeout=5.0)
+            connection = sqlite3.connect(path, isolation_level=None, timeout=patience_s)
         except sqlite3.OperationalError as error:
             raise cannot_open(path, error) from error
         try:
@@ -347,11 +351,11 @@ class Store:
         self._db.close()
 
     def _check_rows(self, path: str) -> None:
-        # What everybody depends on. SQLite keeps no sums of its pages: it may be sound as a file all the same.
+        # What everybody depends on. SQLite keeps no sums of its pages: as a file it may be sound.
         try:
             meta = self.meta()
-            settings = json.loads(meta.settings or "{}")
-            if not all(isinstance(x, dict) for x in (settings, *map(json.loads, (meta.troubles, meta.incidents)))):
+            documents = [json.loads(text) for text in (meta.settings or "{}", meta.troubles, meta.incidents)]
+            if not all(isinstance(item, dict) for item in documents):
                 raise TypeError("an account is no object")  # noqa: TRY301 (damage like any other)
             self.sources(with_gone=False)
         except (ValueError, TypeError) as error:
@@ -772,7 +776,7 @@ def _connect_readonly(path: str) -> sqlite3.Connection:
     if not os.access(os.path.dirname(os.path.abspath(path)), os.W_OK) and not os.path.lexists(f"{path}-wal"):
         # Nobody has it open, and the files by which readers and a writer agree cannot be made here.
         uri += "&immutable=1"
-    connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=5.0)
+    connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=PATIENCE_S)
     connection.execute("PRAGMA query_only=ON")
     connection.execute("PRAGMA trusted_schema=OFF")
     return connection
@@ -807,6 +811,9 @@ def _check_ours(db: sqlite3.Connection, path: str, oldest: int = 1) -> None:
         )
     if version < 1:
         raise DamagedError(f"{path} is damaged: it has schema version {version}", hint=_RESTORE_HINT)
+    if db.execute("SELECT count(*) FROM sqlite_schema WHERE type IN ('trigger', 'view')").fetchone()[0]:
+        # They would act on everything that is written from here on.
+        raise DamagedError(f"{path} holds triggers or views, which sentineld never made", hint=_RESTORE_HINT)
     if version < oldest:
         raise StoreError(
             f"{path} has schema version {version}, older than this program's {SCHEMA_VERSION}",

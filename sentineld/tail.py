@@ -10,6 +10,9 @@ open descriptor; one that was moved out of reach resumes where it stood when it 
 too. What was done to files besides appending, rotating, copying and removing what was read is told as an
 incident, with the next batch: see ``sentineld.integrity``; rewriting is found as ``audit`` promises.
 
+Some tools write a whole file anew and rename it over the former one. If it begins with all that was read of
+that one, it is read on from there.
+
 A look at one path, and a turn in which nothing happened, cost the same whatever number of silent files there
 are. A scan looks at every file, and can be done in slices.
 """
@@ -29,7 +32,7 @@ from sentineld.evidence import Evidence, Trouble, os_trouble
 from sentineld.identity import Inode, Source, open_regular
 from sentineld.lines import Chunk, next_lines
 from sentineld.quota import Quota
-from sentineld.tree import DOCUMENT, LINES, base_name, kind_of, walk_in_pieces
+from sentineld.tree import DOCUMENT, LINES, base_name, kind_of, uncompressed_name, walk_in_pieces
 
 #: Bytes of one read: larger ones were slower, by page faults.
 CHUNK_BYTES = 65_536
@@ -44,11 +47,17 @@ _MAX_CUT = 4096
 #: How long a file that begins like a whole one is left alone, microseconds: that one may be about to be cut.
 #: Also how long a file may be unreadable before that is told: its maker may be about to open it to others.
 _COPYING_US = 2_000_000
+#: How much a file's times may lag behind the clock, microseconds.
+_TICK_US = 20_000
 #: A copy that is not named after its original must share this many bytes with it. Short beginnings are alike
 #: by nature: many logs start with the same line.
 _MIN_COPY_BYTES = identity.FINGERPRINT_BYTES
 #: A copy that is shorter than what was read of its original is recognised up to this size: all is compared.
 _MAX_COMPARED_BYTES = 64 << 20
+#: See ``Tail.followed``.
+MANY = "*"
+#: Files that took the place of others, whose inodes are remembered for the watch.
+_MAX_SUCCEEDED = 10_000
 #: Files that cannot be opened that are kept in mind.
 _MAX_UNREADABLE = 10_000
 #: Files of a scan between two looks at the clock.
@@ -67,6 +76,8 @@ class _File:
     #: Number of the last scan that met the file.
     seen: int = 0
     gone_us: int | None = None
+    #: Whether it took the place of a former file, with all that had been read of that one.
+    is_successor: bool = False
 
     @property
     def is_read(self) -> bool:
@@ -148,9 +159,15 @@ class Tail:
     #: Originals of copies that were met before it was seen that the original was cut, by scan.
     _copied: dict[int, int] = field(default_factory=dict)
     _suspects: dict[Inode, _Suspect] = field(default_factory=dict)
+    #: Paths whose files seem to continue former ones that may have been renamed, by scan: a whole scan tells.
+    _waiting: dict[str, int] = field(default_factory=dict)
+    #: Former files at paths that were continued.
+    _succeeded: dict[Inode, str] = field(default_factory=dict)
     _unreadable: dict[Inode, _Unreadable] = field(default_factory=dict)
     _changed: dict[int, Source] = field(default_factory=dict)
     _scans: int = 0
+    #: Files that began to wait in this scan, or before, have waited for a whole one.
+    _settled: int = 0
     _scan: Iterator[None] | None = None
 
     def __post_init__(self) -> None:
@@ -238,6 +255,11 @@ class Tail:
     def is_scanning(self) -> bool:
         """Whether a scan has begun that is not complete yet."""
         return self._scan is not None
+
+    @property
+    def wants_scan(self) -> bool:
+        """Whether reading a file waits for a whole scan."""
+        return bool(self._waiting)
 
     def notice(self, path: str) -> None:
         """Look at one path that is said to have changed; paths of no interest are ignored."""
@@ -418,7 +440,8 @@ class Tail:
         """Find a file that is followed by its inode, or (None) by its path; empty where there is none.
 
         Returns a token of its own, its first and its latest path. A document counts once it has been read; a
-        file that is left alone for a moment counts.
+        file that is left alone for a moment counts, and one that another file took the place of, with all
+        that had been read. The token ``MANY`` may stand for any number of files that were at the path.
         """
         if kind_of(path) == DOCUMENT:
             signature = self._documents.signature(path)
@@ -426,9 +449,11 @@ class Tail:
             return (signature, path, path) if is_it and signature else ()
         key = inode or self._inode_of.get(path, (0, 0))
         file = self._files.get(key)
-        if file is not None:
+        if file is not None and (inode is not None or not file.is_successor):
             return str(file.source.id), file.source.path, file.source.last_path
-        return (f"{key[0]}:{key[1]}", path, path) if key in self._suspects else ()
+        if self._succeeded.pop(key, "") == path or key in self._suspects:
+            return f"{key[0]}:{key[1]}", path, path
+        return (MANY, path, path) if path in self._waiting or self._is_successor_at(path) else ()
 
     def close(self) -> None:
         """Close every descriptor."""
@@ -458,6 +483,7 @@ class Tail:
                 detail = "the telemetry directory does not exist (yet)"
                 self.on_trouble(Trouble("missing_directory", directory, detail))
         yield from self._find_gone()
+        self._end_waiting()
         self._documents.end_scan(self.clock(), self._scans, is_complete=is_complete)
         self._quota.end_scan()
         if is_complete:
@@ -497,11 +523,21 @@ class Tail:
             if not number % _LOOKS:
                 yield
 
+    def _end_waiting(self) -> None:
+        """Look again at files that waited for a whole scan: it has met the former ones, if they exist."""
+        self._settled = self._scans if self.is_final else self._scans - 1
+        for path, began in list(self._waiting.items()):
+            if began <= self._settled:
+                self._notice(path, LINES, self.clock())
+                self._waiting.pop(path, None)
+
     def _find_missing(self) -> None:
         """Tell of files that were there when the daemon ended; end those that have been away for long."""
         now_us = self.clock()
         for key, sources in list(self._away.items()):
             for source in list(sources):
+                if source.away_us == 0 and source.last_path in self._waiting:
+                    continue
                 if source.away_us == 0:
                     detail = "it was gone when the daemon came back; perhaps not all of it was read"
                     self._evidence.tell("missing", source, 0, 0, detail)
@@ -657,7 +693,9 @@ class Tail:
 
     def _meet(self, path: str, status: os.stat_result) -> _File | None:
         key = (status.st_dev, status.st_ino)
-        if not self._known_at(key) and not self._quota.admits(status.st_uid, path):
+        # One that takes the place of another file may not be one more.
+        is_known = self._known_at(key) or self._known_at(self._inode_of.get(path, (0, 0)))
+        if not is_known and not self._quota.admits(status.st_uid, path):
             return None
         # Open first, then decide by the open descriptor: the path may be swapped at any moment.
         file = None
@@ -694,15 +732,26 @@ class Tail:
         verdicts = [(known, identity.verdict(fd, status, known, generation)) for known in candidates]
         self._away.pop(key, None)
         source = None
+        is_successor = False
         for known, verdict in verdicts:
             if verdict is None and source is None and not is_rewritten:
                 source = known
+            elif (
+                verdict == "replaced"
+                and source is None
+                and known.last_path == path
+                and known.pos >= _MIN_COPY_BYTES
+                and (followed is None or followed.size <= status.st_size)
+                and self._continues(fd, status, known)
+            ):
+                # The former file is gone for certain: a new one has its inode.
+                source, followed, is_successor = self._move(known, key, fd, generation), None, True
             else:
                 size = followed.size if followed is not None else known.pos
                 self._end_by(known, verdict or ("rewritten" if is_rewritten else "replaced"), path, size)
         if source is not None and source.owner == status.st_uid:
             source.away_us = 0
-            file = followed if followed is not None else _File(source)
+            file = followed if followed is not None else _File(source, is_successor=is_successor)
             file.checked = identity.stamp(status)
             return self._adopt(key, file, fd, status, path)
         if followed is not None:
@@ -710,6 +759,13 @@ class Tail:
         if status.st_nlink > 1 and not candidates:
             self._tell_hard_link(path)
             return None
+        predecessor, is_waiting = self._predecessor(path, key, fd, status)
+        if is_waiting:
+            return None
+        if predecessor is not None:
+            self._suspects.pop(key, None)
+            file = _File(self._move(predecessor, key, fd, generation), is_successor=True)
+            return self._adopt(key, file, fd, status, path)
         if not self._quota.admits(status.st_uid, path):
             if source is not None:
                 self._end(source)
@@ -818,7 +874,7 @@ class Tail:
             if size <= _MAX_COMPARED_BYTES:
                 other = self._open_path(base)
                 try:
-                    if size <= os.fstat(other).st_size and identity.begin_alike(fd, other, size):
+                    if size <= os.fstat(other).st_size and identity.are_alike(fd, other, 0, size):
                         return source.id if size else 0
                 finally:
                     os.close(other)
@@ -848,6 +904,93 @@ class Tail:
         finally:
             os.close(fd)
         return [(source, verdict is None) for source, verdict in verdicts if verdict != "replaced"]
+
+    # Files that take the place of others.
+
+    def _predecessor(
+        self, path: str, key: Inode, fd: int, status: os.stat_result
+    ) -> tuple[Source | None, bool]:
+        """Return the source that a new file at a path continues, and whether that is still to be seen.
+
+        A former file that was renamed is a rotated one: then the new one is a file of its own, however it
+        begins. So is one that was made after the former was deleted, for agents repeat themselves; where no
+        time tells, only a short beginning is taken for chance.
+        """
+        former = self._inode_of.get(path)
+        if former is None or former == key:
+            return None, False
+        began = self._waiting.get(path)
+        if began is not None and began > self._settled:
+            return None, True
+        file = self._files.get(former)
+        for source in self._known_at(former):
+            if source.last_path != path or not self._continues(fd, status, source):
+                continue
+            is_long = source.pos >= _MIN_COPY_BYTES
+            if file is None or file.fd is None:
+                if not is_long:
+                    continue
+                if began is None:
+                    self._waiting[path] = self._scans
+                    return None, True
+                return source, False
+            held, born_ns = os.fstat(file.fd), identity.birth_ns(fd)
+            was_there = born_ns < held.st_ctime_ns if born_ns else is_long
+            is_over = was_there or (born_ns == held.st_ctime_ns and is_long)
+            if not held.st_nlink and is_over and self._holds(fd, status, source.pos, file.fd, held):
+                return source, False
+        return None, False
+
+    def _continues(self, fd: int, status: os.stat_result, source: Source) -> bool:
+        """Say whether an open file begins with all that was read of a source of the same owner."""
+        return (
+            0 < source.pos <= _MAX_COMPARED_BYTES
+            and source.owner == status.st_uid
+            and identity.begins_with(fd, status.st_size, source)
+        )
+
+    def _holds(self, fd: int, status: os.stat_result, start: int, former: int, held: os.stat_result) -> bool:
+        """Say whether an open file has, from ``start`` on, everything that stands in a former one."""
+        is_bounded = held.st_size - start <= _MAX_COMPARED_BYTES
+        return (
+            held.st_size <= status.st_size
+            and is_bounded
+            and identity.are_alike(fd, former, start, held.st_size)
+        )
+
+    def _move(self, source: Source, key: Inode, fd: int, generation: int) -> Source:
+        """Let a source go on in another open file, and forget the former one."""
+        former = (source.dev, source.ino)
+        if former in self._files:
+            self._drop(former, but=fd)
+        elif former in self._away:
+            rest = [other for other in self._away.pop(former) if other is not source]
+            if rest:
+                self._away[former] = rest
+        if former != key:
+            self._succeeded[former] = source.last_path
+            if len(self._succeeded) > _MAX_SUCCEEDED:
+                del self._succeeded[next(iter(self._succeeded))]
+        self._waiting.pop(source.last_path, None)
+        moved = replace(source, dev=key[0], ino=key[1], generation=generation, away_us=0)
+        # Committed at once, whether there is more to read or not: its inode tells it apart from others.
+        self._changed[moved.id] = moved
+        return moved
+
+    def _is_successor_at(self, path: str) -> bool:
+        """Say whether the file that stands at a path now took the place of a former one.
+
+        It did so of versions in between as well, that nobody met.
+        """
+        current = self._inode_of.get(path)
+        file = None if current is None else self._files.get(current)
+        if file is None or not file.is_successor:
+            return False
+        try:
+            status = os.lstat(path)
+        except OSError:
+            return False
+        return (status.st_dev, status.st_ino) == current
 
     def _known_at(self, key: Inode) -> list[Source]:
         followed = self._files.get(key)
@@ -893,22 +1036,64 @@ class Tail:
 
     def _decide_cuts(self) -> None:
         """Tell of files that were cut or rewritten, and of which no copy has turned up."""
+        listed: dict[str, dict[str, list[str]]] = {}
         for number, cut in list(self._cut.items()):
             # A copy was made before: a whole scan that began after the cut has met it.
             if cut.until <= self._scans or self.is_final:
-                self._decide(self._cut.pop(number))
+                self._decide(self._cut.pop(number), listed)
 
-    def _decide(self, cut: _Cut) -> None:
+    def _decide(self, cut: _Cut, listed: dict[str, dict[str, list[str]]] | None = None) -> None:
         if cut.is_copied:
             return
         source = cut.source
         if cut.verdict == "truncated" and cut.size > source.pos:
             self._tell_gap(source, cut.size)
+        elif cut.verdict == "truncated" and self._is_compressed(cut, {} if listed is None else listed):
+            detail = "all that was known of it was read, and a new compressed copy has its name"
+            self._evidence.charge("compressed", source.owner, cut.path, detail, source.id, 0, source.pos)
         else:
             self._evidence.charge(
                 cut.verdict, source.owner, cut.path, _VERDICTS[cut.verdict], source.id, 0, source.pos
             )
         self._end(source)
+
+    def _is_compressed(self, cut: _Cut, listed: dict[str, dict[str, list[str]]]) -> bool:
+        """Say whether a compressed copy of a file, of the same owner, turned up since the file was whole.
+
+        ``listed`` holds such names, by directory and by the name that they had before, as far as they were
+        needed: many files of one directory may be cut at a time.
+        """
+        directory, name = os.path.split(cut.path)
+        if directory not in listed:
+            listed[directory] = self._list_compressed(directory)
+        for found in listed[directory].get(name, []):
+            try:
+                status = os.lstat(os.path.join(directory, found))
+            except FileNotFoundError:
+                continue
+            is_new = status.st_ctime_ns // 1000 >= cut.source.look_us - _TICK_US
+            if (
+                is_new
+                and stat.S_ISREG(status.st_mode)
+                and status.st_uid == cut.source.owner
+                and status.st_size
+            ):
+                return True
+        return False
+
+    def _list_compressed(self, directory: str) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        try:
+            names = os.listdir(directory)
+        except OSError as error:
+            self.on_trouble(os_trouble(directory, error))
+            return found
+        for name in names:
+            rotated = uncompressed_name(name)
+            base = base_name(rotated) if rotated else ""
+            if base:
+                found.setdefault(base, []).append(name)
+        return found
 
     def _tell_gap(self, source: Source, size: int) -> None:
         detail = f"bytes {source.pos} to {size} were removed before they could be read"

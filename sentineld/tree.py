@@ -16,6 +16,8 @@ LINES, DOCUMENT = "jsonl", "json"
 _LINES_NAME = re.compile(r"\.jsonl(?P<rotation>[.-][0-9][0-9TZ_.:-]*)?\Z")
 #: Rotated names whose ending stays: ``x.1.jsonl``, ``x-20260101.jsonl``.
 _KEPT_ENDING = re.compile(r"(?P<stem>.+?)[.-][0-9][0-9TZ_.:-]*\.jsonl\Z", re.DOTALL)
+#: What compressing adds to a name.
+COMPRESSED = (".gz", ".zst", ".xz", ".bz2", ".lz4")
 _MAX_DEPTH = 32
 #: Names that are listed without a pause.
 _PIECE = 1024
@@ -35,6 +37,12 @@ def base_name(path: str) -> str:
         return path[: name.start("rotation")]
     kept = _KEPT_ENDING.match(path)
     return f"{kept['stem']}.jsonl" if kept is not None else ""
+
+
+def uncompressed_name(path: str) -> str:
+    """Return the name that a compressed file had before; empty for one that is not compressed."""
+    name, ending = os.path.splitext(path)
+    return name if ending in COMPRESSED else ""
 
 
 def walk(directory: str, on_trouble: Callable[[Trouble], None]) -> Iterator[os.DirEntry[str]]:

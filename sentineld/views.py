@@ -23,7 +23,7 @@ from sentineld.settings import recorded_prior
 from sentineld.state_file import StateView
 from sentineld.state_reader import StateReader
 from sentineld.statedir import Paths
-from sentineld.step import AgentState, Prior, load_state
+from sentineld.step import AgentState, Prior, load_checked, new_state
 from sentineld.store import AgentRow, PastFile, Store
 from sentineld.tree import DOCUMENT
 from sentineld.visible import visible
@@ -120,17 +120,22 @@ def agent_document(
 ) -> dict[str, Any]:
     """Return what ``status`` says of one agent, with its window as of ``now_us``.
 
-    ``tier`` is the one that routers use: an override's where there is one, else 1 for everybody where the
-    daemon only observes, 3 while memory is lost; ``would`` is what behaviour and operators call for.
+    ``tier`` is the one that routers use while the state file is fresh: an override's where there is one, else
+    1 for everybody where the daemon only observes, 3 while memory is lost; ``held_by`` says which of them it
+    is, empty for none. ``would`` is what behaviour, pardons and pins call for.
     """
-    state = load_state(row.state)
+    state = _state(row, prior)
     window = state.profile.window
     window.advance(max(now_us, state.clock_us) // window.bucket_us)
     score = prior.monitor.score_window(window)
     would = state.standing.effective_tier
-    tier = 1 if is_observed else 3 if is_restricted else would
+    tier, held_by = would, ""
+    if is_observed:
+        tier, held_by = 1, "observe"
+    elif is_restricted:
+        tier, held_by = 3, "memory_lost"
     if override is not None and override.tier is not None and override.applies_to(row.name):
-        tier = int(override.tier)
+        tier, held_by = int(override.tier), "override"
     return {
         "tier": tier,
         "would": would,
@@ -140,11 +145,22 @@ def agent_document(
         "network_ops": window.network_ops,
         "last_activity": iso(state.last_activity_us),
         "contributions": {name: round(value, 6) for name, value in score.contributions.items()},
+        "held_by": held_by,
         "max_score": round(state.peak, 6),
         "since": iso(state.standing.since_us),
         "pinned": state.standing.pinned_tier is not None,
         "owner": state.owner,
     }
+
+
+def _state(row: AgentRow, prior: Prior) -> AgentState:
+    try:
+        return load_checked(row.state, row.owner, row.agent_id, row.tier)
+    except ValueError:
+        # Damaged: the daemon restricts it as soon as it has to do with it. Until then this is all there is.
+        state = new_state(row.owner, row.agent_id, prior, 0)
+        state.standing.tier = row.tier
+        return state
 
 
 def files_document(sources: Sequence[Source], past: Sequence[PastFile] = ()) -> dict[str, dict[str, Any]]:
@@ -263,12 +279,12 @@ def empty_status_document(
 ) -> dict[str, Any]:
     """Return the document of ``status --json`` where there is no database, or none that may be read.
 
-    Without one nothing is in force; one that others may not read says nothing of the state file.
+    What readers go by is the state file alone, so a fresh one is fresh whatever there is beside it.
     """
     with Store.open(":memory:", clock.now_us(), is_durable=False) as store:
         document = status_document(store, config, report, paths)
     document["storage"] = storage_document(None, config, str(error))
-    if isinstance(error, NoDatabaseError):
+    if report.view is None and isinstance(error, NoDatabaseError):
         document["state"]["fresh"] = False
         document["state"]["reason"] = report.reason or f"there is no database {paths.database}"
     return document
@@ -277,7 +293,7 @@ def empty_status_document(
 def why_document(store: Store, config: Config, report: StateReport, row: AgentRow) -> dict[str, Any]:
     """Return the document of ``why --json``: the decision behind an agent's tier, what would lift it."""
     prior = prior_in_force(store, config)
-    state = load_state(row.state)
+    state = _state(row, prior)
     decisions = store.decisions(name=row.name, limit=50)
     behind = next((d for d in decisions if d.decision_no == state.decision_no), None)
     demotion = next((d for d in reversed(decisions) if d.to_tier > d.from_tier), None)

@@ -26,7 +26,8 @@ from sentineld import identity, inotify
 from sentineld.event import Incident
 from sentineld.identity import Inode
 from sentineld.inotify import Event, Inotify
-from sentineld.tree import DOCUMENT, kind_of
+from sentineld.tail import MANY
+from sentineld.tree import COMPRESSED, DOCUMENT, base_name, kind_of
 
 #: Paths kept between two calls of ``take``; beyond that a scan is cheaper than a list.
 _MAX_PATHS = 10_000
@@ -266,21 +267,22 @@ class Watch:
         return is_news
 
     def _vanished(self, due: list[_Ended]) -> list[Incident]:
-        counts: Counter[tuple[str, int]] = Counter()
-        last: dict[tuple[str, int], str] = {}
+        counts: Counter[tuple[str, int, str]] = Counter()
+        last: dict[tuple[str, int, str], str] = {}
         for item in due:
             token, *names = self._followed(item.path, item.inode) or ("",)
             # Numbers of inodes are used again, names too: both together say which file it was. By one of them
             # alone, a file that is followed excuses one that is gone.
             is_known = item.inode is not None and not {item.path, item.first_name}.isdisjoint(names)
             is_read = bool(token) and (is_known or token not in self._accounted)
-            if token:
+            if token and token != MANY:
                 self._accounted[token] = None
             if item.is_evidence and not is_read:
                 directory, name = os.path.split(item.path)
-                key = (directory, item.owner)
+                kind = "compressed" if self._is_compressed(item) else "vanished"
+                key = (directory, item.owner, kind)
                 if key not in counts and len(counts) >= _MAX_INCIDENTS:
-                    key = (self._directories[0][0], item.owner)
+                    key = (self._directories[0][0], item.owner, kind)
                 counts[key] += 1
                 last[key] = name
         while len(self._accounted) > _MAX_YOUNG:
@@ -288,18 +290,33 @@ class Watch:
         return [
             Incident(
                 at_us=self._clock(),
-                kind="vanished",
+                kind=kind,
                 owner=owner,
                 source_id=0,
                 path=directory,
                 start=0,
                 end=0,
-                detail=f"written and removed before it could be read: {os.fsencode(last[directory, owner])!r}"
+                detail=f"written and removed before it could be read: "
+                f"{os.fsencode(last[directory, owner, kind])!r}"
                 + (f" and {count - 1} more" if count > 1 else ""),
                 count=count,
             )
-            for (directory, owner), count in counts.items()
+            for (directory, owner, kind), count in counts.items()
         ]
+
+    def _is_compressed(self, item: _Ended) -> bool:
+        """Say whether what vanished is the copy of a file that is followed, and was compressed at once."""
+        base = base_name(item.path)
+        if not base or not self._followed(base, None):
+            return False
+        for ending in COMPRESSED:
+            try:
+                status = os.lstat(item.path + ending)
+            except OSError:
+                continue
+            if stat.S_ISREG(status.st_mode) and status.st_uid == item.owner and status.st_size:
+                return True
+        return False
 
 
 class _Reader:

@@ -7,6 +7,8 @@ import stat
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
 from sentineld.router import TierRouter
 
 FLOODING = "scraper"
@@ -100,6 +102,24 @@ def test_a_restore_is_refused_while_a_daemon_runs_and_for_what_is_no_backup(plac
     assert sorted(name for name in os.listdir(place.state_dir) if name.startswith("sentineld.db")) == [
         "sentineld.db"
     ]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_what_root_restores_belongs_to_the_daemons_user(place):
+    place.telemetry.fill()
+    place.once()
+    place.json("backup", "b.db")
+    for path in [*place.base.parents[:3], place.base]:
+        path.chmod(path.stat().st_mode | 0o055)
+    for path in [place.state_dir, *place.state_dir.iterdir()]:
+        os.chown(path, 12345, 12346)
+    done = place.json("restore", "b.db")
+
+    assert done["events"] == 420
+    assert Path(done["former"]).exists()
+    owners = {path.name: (path.stat().st_uid, path.stat().st_gid) for path in place.state_dir.iterdir()}
+    assert set(owners.values()) == {(12345, 12346)}, owners
+    assert stat.S_IMODE((place.base / "b.db").stat().st_mode) == 0o600, "that user could not read it"
 
 
 def test_a_restore_replaces_a_damaged_database_and_keeps_it(place):

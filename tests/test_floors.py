@@ -70,6 +70,7 @@ FLOORS = {
     "sd_notify": 2,
     "incidents": 3,
     "roster": 3,
+    "roots": 2,
     "intake": 3,
     "publisher": 3,
     "outlet": 3,

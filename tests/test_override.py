@@ -156,7 +156,7 @@ def test_an_order_for_some_leaves_the_others_alone(path, clock):
     asked = router(path, clock)
 
     assert (asked.behavior_tier("mailer"), asked.behavior_tier("scribe")) == (1, 2)
-    assert "for 1 agents" in asked.warnings[-1]
+    assert "for 1 agent" in asked.warnings[-1]
     assert asked.behavior("").tier == 3, "nobody is still nobody"
 
 
@@ -461,3 +461,50 @@ def test_what_an_operator_wrote_does_not_move_a_cursor(path, clock):
 
     assert found.reason.isprintable()
     assert len(found.reason) < 500
+
+
+def test_an_order_that_was_followed_by_another_one_does_not_come_back_for_a_reader_without_memory(
+    path, clock
+):
+    old = order(clock)
+    put(path, old)
+    put_state(path, clock, seq=2, override_floor=old["number"])
+    assert router(path, clock).behavior_tier("mailer") == 1
+    # The daemon has seen the end of it; this reader never did.
+    put_state(path, clock, seq=3, override_floor=old["number"] + 1)
+    asked = router(path, clock)
+
+    assert asked.behavior_tier("mailer") == 3
+    assert asked.override is None
+    assert any("was rolled back" in warning for warning in asked.warnings)
+
+
+def test_what_a_state_file_tells_of_orders_holds_also_when_it_has_expired_or_is_gone(path, clock):
+    old = order(clock)
+    put(path, old)
+    put_state(path, clock, override_floor=old["number"] + 1)
+    asked = router(path, clock)
+    clock.wall_us += 60 * SECOND_US
+    clock.boot_ms += 60_000
+    assert asked.override is None
+    path.unlink()
+    assert asked.override is None
+
+
+@pytest.mark.parametrize("number", [-1, 1.5, "1", True, 2**53, None])
+def test_a_state_file_whose_floor_is_no_number_is_refused(path, clock, number):
+    put_state(path, clock, override_floor=number)
+
+    assert "override_floor" in router(path, clock).behavior("nobody").reason
+
+
+def test_a_floor_is_remembered_across_restarts_where_the_reader_remembers(path, clock, tmp_path):
+    mark = tmp_path / "mark"
+    put_state(path, clock, override_floor=7)
+    router(path, clock, high_water=mark).behavior_tier("mailer")
+    path.unlink()
+    put(path, order(clock, number=6))
+
+    assert router(path, clock, high_water=mark).override is None
+    put(path, order(clock, number=7))
+    assert router(path, clock, high_water=mark).override is not None

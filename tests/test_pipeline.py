@@ -9,7 +9,7 @@ import pytest
 from sentineld.config import Config
 from sentineld.pipeline import Pipeline
 from sentineld.step import Pardon, Pin, dump_state
-from sentineld.store import Store
+from sentineld.store import Commit, Store
 
 START = 1_763_858_000
 
@@ -225,3 +225,40 @@ def test_replay_in_memory_keeps_no_inputs_and_writes_no_file(tmp_path):
 
         assert list(store.inputs()) == []
     assert list(tmp_path.iterdir()) == []
+
+
+def damage(one, name: str) -> None:
+    row = one.store.agent_named(name)
+    row.state = row.state[:-1]
+    one.store.commit(Commit("publish", 0, agents=[row]))
+
+
+def test_a_damaged_agent_is_restricted_by_a_decision_and_recovers_as_others_do(line, append):
+    one = line()
+    append("a.jsonl", record(), record(agent="other"))
+    one.poll()
+    damage(one, "agent")
+    one.restart()
+    one.pipeline.tick(one.now_us)
+
+    (decision,) = one.store.decisions()
+    assert (decision.agent_id, decision.to_tier, decision.cause) == ("agent", 3, "damaged")
+    assert one.store.agent_named("agent").tier == 3
+    assert one.store.agent_named("other").tier == 1
+    one.pipeline.tick(one.now_us + one.pipeline.prior.policy.quiet_us - 1)
+    assert one.store.agent_named("agent").tier == 3
+    one.pipeline.tick(one.now_us + 3 * one.pipeline.prior.policy.quiet_us)
+    assert one.store.agent_named("agent").tier == 1
+
+
+def test_a_pardon_is_the_last_word_on_a_damaged_agent(line, append):
+    one = line()
+    append("a.jsonl", record())
+    one.poll()
+    one.pipeline.tick(one.now_us + 10**10)
+    damage(one, "agent")
+    one.restart()
+    one.pipeline.obey("r", "agent", Pardon(one.now_us, "me", "why", 0), {})
+
+    assert [item.cause for item in one.store.decisions()] == ["damaged", "pardoned"]
+    assert one.store.agent_named("agent").tier == 1

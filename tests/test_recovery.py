@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from sentineld.decision import Decision
 from sentineld.errors import AccessError, StoreError
+from sentineld.identity import Source
 from sentineld.recovery import MAX_ASIDE, open_store, rescue, set_aside, witness
 from sentineld.statedir import Paths, hold_lock, prepare
 from sentineld.store import AgentRow, Commit, Store
@@ -211,3 +213,45 @@ def test_a_database_that_is_replaced_while_open_gives_way(paths):
         assert Path(paths.database + ".corrupt-1").read_text() == "planted"
     with Store.open(paths.database, NOW) as store:
         assert len(store.agent_names()) == 100
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE meta SET incidents = '{'",
+        "UPDATE meta SET settings = '[1]'",
+        "UPDATE meta SET troubles = x'ff'",
+        "UPDATE source SET dev = 'x'",
+    ],
+)
+def test_content_that_everybody_depends_on_and_that_is_damaged_is_lost_memory(
+    paths, open_it, told, statement
+):
+    with open_it() as store:
+        source = Source(store.next_source_id(), "/t/a.jsonl", "/t/a.jsonl", "lines", 1, 2, 0, 1000, 0)
+        store.commit(Commit("read", NOW, sources=[(0, source)]))
+    with closing(sqlite3.connect(paths.database)) as db, db:
+        db.execute("PRAGMA ignore_check_constraints=ON")
+        try:
+            db.execute(statement)
+        except sqlite3.IntegrityError:
+            # What a strict table cannot hold cannot be read from it either.
+            db.execute("UPDATE meta SET troubles = 'x'")
+    with open_it(NOW + 5) as store:
+        assert store.meta().lost_at == NOW + 5
+    assert told[0][0] == "database_set_aside"
+
+
+def test_a_damaged_decision_is_told_and_hides_no_other(paths, open_it):
+    with open_it() as store:
+        made = [
+            Decision(n, f"d-{n:06d}", "a", 1, 2, 0.6, "2026-01-01T00:00:00Z", "detected", "v")
+            for n in (1, 2, 3)
+        ]
+        store.commit(Commit("tick", NOW, decisions=made))
+    with closing(sqlite3.connect(paths.database)) as db, db:
+        db.execute("UPDATE decision SET document = substr(document, 9) WHERE decision_no = 2")
+    with open_it(NOW + 5) as store:
+        found = store.decisions()
+    assert [item.decision_no for item in found] == [1, 2, 3]
+    assert (found[1].cause, found[1].agent_id, found[1].to_tier) == ("unreadable", "a", 3)

@@ -189,3 +189,34 @@ def test_the_nameless_agents_of_two_owners_accuse_nobody(store):
         assert [meet(one, store, owner, pseudo) for owner in (1000, 2000)] == [pseudo, f"{pseudo}#2000"]
 
     assert one.take_foreign() == []
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda state: b"1:" + state[2:].replace(b"{", b"[", 1),
+        lambda state: b"7" + state[1:],
+        lambda state: b"",
+        # Sound as a text, and another agent's, or of another tier than the one that was published.
+        lambda state: state.replace(b'"agent_id":"a"', b'"agent_id":"b"'),
+        lambda state: state.replace(b'"tier":1', b'"tier":2', 1),
+    ],
+)
+def test_an_agent_whose_state_is_damaged_is_restricted_and_no_other(store, damage):
+    one = roster(store)
+    for name in ("a", "c"):
+        meet(one, store, 1000, name)
+    row = store.agent((1000, "a"))
+    before, row.state = row.state, damage(row.state)
+    assert row.state != before
+    store.commit(Commit("publish", NOW, agents=[row]))
+
+    again = roster(store)
+    assert [name for name, _ in again.demoted()] == ["a"]
+    drafts = again.distrust_damaged(NOW + 5)
+
+    assert [(draft.change.from_tier, draft.change.to_tier, draft.change.cause) for _, draft in drafts] == [
+        (1, 3, "damaged")
+    ]
+    assert drafts[0][0].standing.quiet_since_us == drafts[0][0].standing.since_us == NOW + 5
+    assert again.distrust_damaged(NOW + 6) == []

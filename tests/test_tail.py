@@ -853,6 +853,7 @@ def test_normal_life_is_no_incident(line, a, tmp_path):
     # As editors do it.
     new = tmp_path / "new"
     new.write_bytes(a.read_bytes() + record("d2"))
+    let_tick(new)
     new.replace(a)
     one.poll()
     one.restart()
@@ -865,7 +866,7 @@ def test_normal_life_is_no_incident(line, a, tmp_path):
     for _ in range(5):
         one.poll(after_s=100)
 
-    assert one.counted == {"a1": 1, "a2": 1, "b1": 1, "c1": 1, "d1": 2, "d2": 1, "d3": 1, "s1": 1, "s2": 1}
+    assert one.counted == {"a1": 1, "a2": 1, "b1": 1, "c1": 1, "d1": 1, "d2": 1, "d3": 1, "s1": 1, "s2": 1}
     assert not one.incidents
     assert one.kinds() == []
 
@@ -1539,3 +1540,227 @@ def test_a_deleted_document_is_forgotten(line, doc):
 
     assert not one.tail.sources()
     assert one.source(doc).is_gone
+
+
+# Files that are written anew as a whole, and renamed over the former one.
+
+
+def rewrite(path: Path, *data: bytes, owner: int | None = None) -> None:
+    """Write a whole file anew, as editors and some agents do."""
+    temporary = path.with_name(path.name + ".tmp~")
+    temporary.write_bytes(b"".join(data))
+    if owner is not None:
+        os.chown(temporary, owner, -1)
+    let_tick(temporary)
+    temporary.replace(path)
+
+
+def let_tick(path: Path) -> None:
+    """Wait until what is done next has a later time than what was done to a file, whatever the grain is."""
+    probe = path.with_name("probe~")
+    done_ns = path.stat().st_ctime_ns
+    while True:
+        probe.write_bytes(b"")
+        is_later = probe.stat().st_ctime_ns > done_ns
+        probe.unlink()
+        if is_later:
+            return
+
+
+@pytest.mark.parametrize("max_open", [1, 512])
+def test_a_file_that_is_rewritten_again_and_again_counts_every_line_once(line, a, max_open):
+    one = line(max_open=max_open)
+    lines = [record(f"e{n}", pad="x" * 300) for n in range(40)]
+    append(a, *lines[:5])
+    one.poll()
+    for end in range(6, 41):
+        rewrite(a, *lines[:end])
+        append(a.with_name("other.jsonl"), record(f"o{end}"))
+        one.poll()
+    one.poll()
+    one.poll()
+
+    assert one.counted == {f"e{n}": 1 for n in range(40)} | {f"o{n}": 1 for n in range(6, 41)}
+    assert not one.incidents
+    assert len(one.store.sources()) == 2, "it is one source, whatever its inode is"
+    assert one.source(a).ino == a.stat().st_ino
+    one.check_accounts()
+
+
+def test_a_file_that_was_rewritten_while_nobody_looked_goes_on(line, a):
+    one = line()
+    lines = [record(f"e{n}", pad="x" * 300) for n in range(9)]
+    append(a, *lines[:5])
+    one.poll()
+    one.close()
+    rewrite(a, *lines[:7])
+    rewrite(a, *lines[:8])
+    one.open()
+    one.poll()
+    one.poll()
+    one.restart()
+    append(a, lines[8])
+    one.poll()
+
+    assert one.counted == {f"e{n}": 1 for n in range(9)}
+    assert not one.incidents
+
+
+@pytest.mark.parametrize("is_down", [False, True])
+@pytest.mark.parametrize("max_open", [1, 512])
+def test_a_file_that_was_rotated_is_no_former_version_of_the_next_one(line, a, is_down, max_open):
+    one = line(max_open=max_open)
+    lines = [record(f"e{n}", pad="x" * 300) for n in range(5)]
+    append(a, *lines)
+    append(a.with_name("b.jsonl"), record("b"))
+    one.poll()
+    if is_down:
+        one.close()
+    a.rename(a.with_name("a.jsonl.1"))
+    append(a, *lines, record("new"))
+    if is_down:
+        one.open()
+    one.tail.notice(str(a))
+    for _ in range(3):
+        one.poll()
+
+    assert one.counted == {f"e{n}": 2 for n in range(5)} | {"new": 1, "b": 1}
+    assert not one.incidents
+
+
+def test_a_file_that_is_deleted_and_begun_anew_with_the_same_lines_is_a_new_one(line, a):
+    one = line()
+    lines = [record(f"e{n}", pad="x" * 300) for n in range(5)]
+    append(a, *lines)
+    one.poll()
+    a.unlink()
+    probe = append(a.with_name("probe"))
+    let_tick(probe)
+    append(a, *lines)
+    one.poll()
+    one.poll()
+
+    assert one.counted == {f"e{n}": 2 for n in range(5)}
+
+
+def test_a_rewritten_file_with_another_past_is_a_file_of_its_own(line, a):
+    one = line()
+    lines = [record(f"e{n}", pad="x" * 300) for n in range(20)]
+    append(a, *lines[:15])
+    one.poll()
+    rewrite(a, *lines[:7], record("other", pad="x" * 297), *lines[8:])
+    for _ in range(3):
+        one.poll()
+
+    assert one.counted["other"] == 1
+    assert one.counted["e19"] == 1
+    assert one.counted["e0"] == 2
+
+
+def test_what_was_appended_before_the_file_was_rewritten_is_not_lost(line, a):
+    one = line()
+    lines = [record(f"e{n}", pad="x" * 300) for n in range(9)]
+    append(a, *lines[:5])
+    one.poll()
+    append(a, lines[5], lines[6][:10])
+    rewrite(a, *lines)
+    one.poll()
+    assert one.counted == {f"e{n}": 1 for n in range(9)}
+
+    append(a, record("secret"))
+    rewrite(a, *lines, record("harmless"))
+    for _ in range(3):
+        one.poll()
+    assert one.counted["secret"] == 1
+    assert one.counted["harmless"] == 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_a_file_of_another_owner_continues_nothing(line, a):
+    one = line()
+    lines = [record(f"e{n}", pad="x" * 300) for n in range(5)]
+    append(a, *lines)
+    one.poll()
+    rewrite(a, *lines, record("more"), owner=12345)
+    one.poll()
+    one.poll()
+
+    assert one.counted == {f"e{n}": 2 for n in range(5)} | {"more": 1}
+
+
+def test_a_rewritten_file_is_no_further_file_for_its_owner(line, a):
+    one = line(files_per_owner=1)
+    lines = [record(f"e{n}", pad="x" * 300) for n in range(9)]
+    append(a, *lines[:5])
+    one.poll()
+    rewrite(a, *lines)
+    one.poll()
+
+    assert one.counted == {f"e{n}": 1 for n in range(9)}
+    assert not one.incidents
+
+
+# Copies that are compressed at once.
+
+
+def compressed_rotation(path: Path, ending: str = ".gz") -> None:
+    """Copy, cut, compress and remove the copy, as logrotate does without ``delaycompress``."""
+    Path(f"{path}.1{ending}").write_bytes(b"compressed")
+    os.truncate(path, 0)
+
+
+@pytest.mark.parametrize("ending", [".gz", ".zst", ".xz"])
+def test_a_copy_that_was_compressed_at_once_is_recorded_and_nothing_more(line, a, ending):
+    one = line()
+    one.now_us = time.time_ns() // 1000 - 2_000_000
+    append(a, record("one"))
+    one.poll()
+    compressed_rotation(a, ending)
+    append(a, record("1"))
+    for _ in range(3):
+        one.poll()
+
+    assert one.counted == {"one": 1, "1": 1}
+    assert kinds(one) == ["compressed"]
+
+
+def test_an_old_compressed_file_excuses_nothing(line, a):
+    one = line()
+    a.with_name("a.jsonl.1.gz").write_bytes(b"compressed")
+    a.with_name("b.jsonl.2.gz").write_bytes(b"compressed")
+    append(a, record("one"))
+    one.now_us = time.time_ns() // 1000 + 60_000_000
+    one.poll()
+    os.truncate(a, 0)
+    for _ in range(3):
+        one.poll()
+
+    assert kinds(one) == ["truncated"]
+
+
+@pytest.mark.parametrize("name", ["a.jsonl.gz", "b.jsonl.1.gz", "a.jsonl.1.txt", "a.jsonl.old.gz"])
+def test_only_the_compressed_copy_of_the_same_file_excuses_a_cut(line, a, name):
+    one = line()
+    one.now_us = time.time_ns() // 1000 - 2_000_000
+    append(a, record("one"))
+    one.poll()
+    append(a.with_name(name), b"compressed")
+    os.truncate(a, 0)
+    for _ in range(3):
+        one.poll()
+
+    assert kinds(one) == ["truncated"]
+
+
+def test_bytes_that_were_known_and_unread_are_a_gap_in_spite_of_a_compressed_copy(line, a):
+    one = line()
+    one.now_us = time.time_ns() // 1000 - 2_000_000
+    append(a, record("one"))
+    one.poll()
+    append(a, record("two"))
+    one.tail.scan()
+    compressed_rotation(a)
+    for _ in range(3):
+        one.poll()
+
+    assert kinds(one) == ["gap"]

@@ -765,3 +765,58 @@ def test_without_directories_there_is_nothing_to_watch():
     assert watch.start() == ""
     assert watch.is_healthy()
     watch.stop()
+
+
+# Files that are written anew, and copies that are compressed at once.
+
+
+def test_versions_that_a_tool_writes_one_after_the_other_have_not_vanished(woken, directory, wait_for):
+    path = directory / "a.jsonl"
+    data = b"".join(b'{"n": %d, "pad": "%s"}\n' % (n, b"x" * 200) for n in range(40))
+    path.write_bytes(data[:4000])
+    woken.settle(directory)
+    (source,) = (item for item in woken.tail.sources() if item.path == str(path))
+    end = data[:4000].rindex(b"\n") + 1
+    chunk = woken.tail.read(source)
+    assert chunk is not None
+    woken.tail.accept(woken.tail.advance(source, end, raw=chunk.raw))
+    for size in range(4100, len(data), 100):
+        temporary = directory / f"a.jsonl.{size}"
+        temporary.write_bytes(data[:size])
+        temporary.rename(path)
+        if size % 300 == 0:
+            woken.settle(directory)
+    woken.settle(directory)
+
+    assert woken.vanished() == 0
+    assert [item.id for item in woken.tail.sources() if item.path == str(path)] == [source.id]
+
+    # Then it is destroyed, unread.
+    woken.tail.scan()
+    write_and_remove(directory / "b.jsonl")
+    path.unlink()
+    woken.settle(directory)
+    assert woken.vanished() == 1
+
+
+@pytest.mark.parametrize(
+    ("copy", "compressed", "kind"),
+    [
+        ("a.jsonl.1", "a.jsonl.1.gz", "compressed"),
+        ("a.jsonl-20261123", "a.jsonl-20261123.zst", "compressed"),
+        ("a.jsonl.1", "a.jsonl.2.gz", "vanished"),
+        ("b.jsonl.1", "b.jsonl.1.gz", "vanished"),
+        ("b.jsonl", "b.jsonl.gz", "vanished"),
+    ],
+)
+def test_a_copy_that_is_compressed_at_once_has_not_vanished(woken, directory, copy, compressed, kind):
+    (directory / "a.jsonl").write_text("{}\n")
+    woken.settle(directory)
+    for n in range(4):
+        # Numbers of inodes that are free again must not tell of other files.
+        (directory / f"free{n}").touch()
+    (directory / compressed).write_bytes(b"compressed")
+    write_and_remove(directory / copy, '{"other": 1}\n')
+    woken.settle(directory)
+
+    assert [(item.kind, item.count) for item in woken.incidents] == [(kind, 1)]

@@ -2,6 +2,8 @@
 
 import os
 import pwd
+import time
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -23,11 +25,14 @@ from sentineld.override import (
     override_path,
     parse_override,
 )
-from sentineld.published_file import publish, read_document
+from sentineld.published_file import publish, read_document, remove_leftovers
 from sentineld.state_reader import StateReader
 from sentineld.statedir import Paths
 from sentineld.version import __version__
 from sentineld.visible import json_line, visible
+
+#: Age from which a temporary file is taken for a leftover: no command takes so long.
+_LEFTOVER_AGE_NS = 60 * 10**9
 
 
 @click.command(
@@ -131,6 +136,9 @@ def _last_number(paths: Paths, keys: tuple[VerificationKey, ...], log_path: str)
     previous = _previous(paths, keys)
     if previous is not None:
         numbers.append(previous.number)
+    reader = StateReader(paths.state_file, keys, clock=clock)
+    reader.behavior("-")
+    numbers.append(reader.newest_override)
     try:
         with open(log_path, "rb") as file:
             numbers += (n for n in map(_number_of, file) if n is not None)
@@ -175,9 +183,26 @@ def _record(log_path: str, document: dict[str, Any], path: str, *, is_signed: bo
         "signed": is_signed,
     }
     try:
+        _make_record(log_path)
         append_lines(log_path, json_line(entry))
     except OSError as error:
         raise AccessError(f"cannot write {log_path}: {error.strerror}", hint=_AUDIT_HINT) from error
+
+
+def _make_record(log_path: str) -> None:
+    """Make the record's file, if there is none. Raises ``OSError``."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        fd = os.open(log_path, flags, 0o640)
+    except FileExistsError:
+        return
+    try:
+        if os.geteuid() == 0:
+            # The daemon's user must be able to give the next order; only what is new is given away.
+            place = os.stat(os.path.dirname(log_path))
+            os.fchown(fd, place.st_uid, place.st_gid)
+    finally:
+        os.close(fd)
 
 
 _RECORDED = ("number", "tier", "agents", "reason", "actor", "issued_at", "valid_until")
@@ -190,6 +215,9 @@ def _publish(path: str, data: bytes, config: Config) -> None:
         place = os.stat(directory)
         # What root leaves there belongs to the daemon's user, whom readers expect as the owner.
         owner = place.st_uid if os.geteuid() == 0 else None
+        # What a command that crashed left; one that runs now is younger.
+        with suppress(OSError):
+            remove_leftovers(path, before_ns=time.time_ns() - _LEFTOVER_AGE_NS)
         publish(path, data, owner=owner, group=_group(config.state.group, place))
     except OSError as error:
         raise AccessError(

@@ -4,10 +4,11 @@ import os
 
 import click
 
+from sentineld.backup import open_backup
 from sentineld.backup import restore as put_back
 from sentineld.cli.app import common, configuration, daemon_paths, print_json
 from sentineld.clock import now_us
-from sentineld.statedir import hold_lock, name_holder, prepare
+from sentineld.statedir import as_owner, hold_lock, name_holder, prepare
 
 
 @click.command(epilog="Example: sentineld restore /var/backups/sentineld.db, after systemctl stop sentineld")
@@ -21,10 +22,12 @@ def restore(file: str, config_path: str | None, state_dir: str | None, as_json: 
     """
     paths = daemon_paths(configuration(config_path, state_dir))
     os.umask(os.umask(0o077) | 0o022)
-    prepare(paths)
-    with hold_lock(paths) as lock:
-        name_holder(lock)
-        meta, former = put_back(paths, os.path.abspath(file), now_us())
+    # Root may read the backup wherever it is; what is written belongs to the daemon's user.
+    with open_backup(os.path.abspath(file)) as backup, as_owner(paths):
+        prepare(paths)
+        with hold_lock(paths) as lock:
+            name_holder(lock)
+            meta, former = put_back(paths, backup, now_us())
     document = {
         "restored": paths.database,
         "from": os.path.abspath(file),

@@ -1,6 +1,7 @@
 """``sentineld status``: what is, now."""
 
 import os
+import textwrap
 from typing import Any
 
 import click
@@ -47,27 +48,32 @@ def status(agent: str | None, config_path: str | None, state_dir: str | None, as
 def _print(document: dict[str, Any]) -> None:
     state, totals = document["state"], document["totals"]
     if state["fresh"]:
-        words = f"{state['status']}, mode {state['mode']}, isolation {state['isolation']}"
-        click.echo(visible(words))
+        _say(f"{state['status']}, mode {state['mode']}, isolation {state['isolation']}")
+        if state["status"] == "shutdown":
+            _say(f"the daemon was stopped: routers use tier 3 for every agent from {state['valid_until']} on")
         if state["unlisted_tier"] > 1:
-            click.echo(f"agents that are not known have tier {state['unlisted_tier']}")
+            _say(f"agents that are not known have tier {state['unlisted_tier']}")
         signed = "signature verified" if state["verified"] else "signature not checked"
-        click.echo(f"published {_ago(state['generated_at'])}, number {state['seq']}, {signed}")
+        _say(f"published {_ago(state['generated_at'])}, number {state['seq']}, {signed}")
     else:
-        click.echo(f"NOT FRESH: {visible(state['reason'])}")
-        click.echo("routers use tier 3 for every agent until a daemon publishes again: sentineld run")
+        _say(f"NOT FRESH: {state['reason']}")
+        but = "" if state["override"] is None else ", but for the override,"
+        _say(f"routers use tier 3 for every agent{but} until a daemon publishes again: sentineld run")
     if state["faults"]:
-        click.echo(f"what does not work: {visible(', '.join(state['faults']))} (docs/operations.md)")
+        _say(f"what does not work: {', '.join(state['faults'])} (docs/operations.md)")
     for warning in state["warnings"]:
-        click.echo(f"warning: {visible(warning)}")
+        _say(f"warning: {warning}")
     storage = document["storage"]
     if storage["memory_lost_at"] is not None:
-        click.echo(
-            f"memory was lost ({visible(storage['memory_lost_why'])}): every agent is restricted for now"
+        effect = (
+            "nobody is restricted, for it observes"
+            if state["mode"] == "observe"
+            else "every agent is restricted"
         )
+        _say(f"memory was lost ({storage['memory_lost_why']}): {effect} for now")
     if not storage["readable"]:
-        click.echo(f"{visible(storage['reason'])}: nothing more can be said")
-        click.echo("an agent's tier: sentineld tier AGENT; everything else: as root or the daemon's user")
+        _say(f"{storage['reason']}: nothing more can be said")
+        _say("an agent's tier: sentineld tier AGENT; everything else: as root or the daemon's user")
         return
     click.echo(
         f"{totals['events']} events in {totals['files']} files; {totals['rejects']} lines rejected, "
@@ -80,6 +86,8 @@ def _print(document: dict[str, Any]) -> None:
     if not agents:
         click.echo("no agent has been seen yet")
         return
+    if not state["fresh"]:
+        click.echo("What the database says, for when it is published again:")
     width = min(_NAME_WIDTH, max(5, *(len(name) for name, _ in agents)))
     click.echo(f"{'AGENT':<{width}}  {'TIER':<14} SCORE  {'EVENTS':>7} {'FILE':>5} {'NETWORK':>7}  LAST SEEN")
     for name, entry in agents:
@@ -91,6 +99,14 @@ def _print(document: dict[str, Any]) -> None:
     click.echo("\nFILE and NETWORK are operations in the window of the last five minutes.")
     if agents[0][1]["would"] > 1:
         click.echo(f"next: sentineld why {agents[0][0]}")
+
+
+def _say(sentence: str) -> None:
+    click.echo(
+        textwrap.fill(
+            visible(sentence), 80, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+        )
+    )
 
 
 def _tier(entry: dict[str, Any]) -> str:

@@ -13,8 +13,7 @@ import stat
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
-from typing import NoReturn, TextIO
+from typing import NamedTuple, NoReturn, TextIO
 
 from sentineld.errors import ConfigError, SentineldError, UsageError
 from sentineld.keys import (
@@ -54,16 +53,14 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(message, hint=_HELP_HINT)
 
 
-@dataclass(frozen=True, slots=True)
-class _Settings:
+class _Settings(NamedTuple):
     """Which file to read, and which keys must have signed it."""
 
     state_file: str
     keys: Sequence[VerificationKey]
 
 
-@dataclass(frozen=True, slots=True)
-class _Answer:
+class _Answer(NamedTuple):
     """The document of ``--json``. ``verified``, ``mode`` and ``seq`` tell of a file that could be read.
 
     ``is_overridden``: the tier is an operator's order (``sentineld break-glass``) and not the agent's own.
@@ -100,7 +97,7 @@ def main(argv: list[str]) -> int:
         _report(problem)
     for warning in answer.warnings:
         _write(sys.stderr, f"warning: {visible(warning, _MAX_ERROR)}\n")
-    _write(sys.stdout, f"{json.dumps(asdict(answer)) if options.json else answer.tier}\n")
+    _write(sys.stdout, f"{json.dumps(answer._asdict()) if options.json else answer.tier}\n")
     return 0 if answer.allowed else 1
 
 

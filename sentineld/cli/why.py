@@ -22,6 +22,14 @@ _FEATURES = {
 }
 
 
+#: Why an agent's tier is not what its behaviour calls for.
+_HELD = {
+    "observe": "the daemon observes and restricts nobody",
+    "memory_lost": "memory was lost, and everybody is restricted for now",
+    "override": "an operator's override is in force",
+    "": "see the state file",
+}
+
 #: Incidents shown; the document has more.
 _SHOWN_INCIDENTS = 5
 
@@ -51,7 +59,7 @@ def _print(document: dict[str, Any]) -> None:
     click.echo(f"{name}: tier {tier} ({Tier(tier).label})")
     if would != tier:
         click.echo(
-            f"It would be at tier {would} ({Tier(would).label}): the daemon observes and restricts nobody."
+            f"Without that it would be at tier {would} ({Tier(would).label}): {_HELD[document['held_by']]}."
         )
     click.echo(f"score now {document['score']:.2f} = {parts}; highest ever {document['max_score']:.2f}")
     decision, demotion = document["decision"], document["demotion"]
@@ -66,7 +74,7 @@ def _print(document: dict[str, Any]) -> None:
         _print_change(demotion)
         if demotion["reasons"] and demotion["reasons"][0]["detector"] == INTEGRITY:
             _print_incident(demotion["evidence"][-1])
-        else:
+        elif demotion["reasons"]:
             _print_reasons(demotion)
             _print_records(demotion["evidence"])
     _print_incidents(document["incidents"])
@@ -80,6 +88,8 @@ def _print_change(decision: dict[str, Any]) -> None:
     cause = decision["cause"]
     if decision["actor"]:
         cause += f" by {visible(decision['actor'])}: {visible(decision['note'])}"
+    elif decision["note"]:
+        cause += f": {visible(decision['note'])}"
     click.echo(
         f"\n{decision['decision_id']} at {decision['decided_at']}: tier {decision['from_tier']} -> "
         f"{decision['to_tier']}, score {decision['score']:.2f}\n  {cause}"

@@ -5,11 +5,13 @@ import os
 import signal
 import stat
 import sys
+import time
 
 import pytest
 
 from sentineld.keys import load_verification_key
 from sentineld.override import override_path
+from sentineld.published_file import remove_leftovers
 from sentineld.router import TierRouter
 
 CONFIG = """
@@ -243,3 +245,41 @@ def test_what_root_writes_belongs_to_the_daemons_user(place):
     assert (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) == (12345, 12346, 0o640)
     assert TierRouter(state_file=run / "state.json", expected_owner=12345).behavior_tier("a") == 2
     assert document["signed"] is False
+
+
+def test_an_order_that_was_ended_is_refused_by_readers_that_never_saw_the_end(place, signed, wait_for):
+    place.config((place.base / "sentineld.toml").read_text().replace('"30s"', '"2s"'))
+    place.telemetry.fill()
+    place.start(*signed)
+    place.json("break-glass", "--tier", 1, "--reason", "r", *signed)
+    with open(override(place), "rb") as file:
+        old = file.read()
+    place.json("break-glass", "--end", "--reason", "r", *signed)
+    number = record_of_last(place)["number"]
+    wait_for(lambda: place.state().get("override_floor") == number, "the daemon tells of it")
+    with open(override(place), "wb") as file:
+        file.write(old)
+
+    assert reader(place).behavior_tier("scraper") == 3
+    assert place.command("tier", "scraper", *signed).returncode == 1
+
+    # Also by a daemon that never saw it, and by the next command, whose order is obeyed.
+    place.daemons[-1].stop()
+    place.start(*signed)
+    assert place.state()["override_floor"] == number
+    assert reader(place).behavior_tier("scraper") == 3
+    (place.state_dir / "break-glass.jsonl").unlink()
+    assert place.json("break-glass", "--tier", 2, "--reason", "r", *signed)["number"] > number
+    assert reader(place).behavior_tier("scraper") == 2
+
+
+def test_what_a_command_that_crashed_left_is_removed_once_it_is_old(place, signed):
+    place.once(*signed)
+    left = place.state_dir / f".state.json.override.{'a' * 16}.tmp"
+    left.write_text("")
+    place.json("break-glass", "--tier", 1, "--reason", "r", *signed)
+    assert left.exists()
+
+    remove_leftovers(override(place), before_ns=time.time_ns() + 10**9)
+    assert not left.exists()
+    assert os.path.exists(override(place))

@@ -306,7 +306,7 @@ def test_a_user_finds_configuration_key_and_state_in_the_usual_places(home):
     os.chown(state, -1, 65534)
     # Dropped inside, after a first call has loaded all: another user may not be able to reach the library.
     code = """
-import os, sys, tomllib
+import hmac, os, sys, tomllib
 from sentineld.cli.tier import main
 main(["warm", "--state-file", sys.argv[1]])
 os.chdir("/"); os.setgroups([]); os.setgid(65534); os.setuid(65534)

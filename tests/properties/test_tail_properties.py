@@ -254,6 +254,29 @@ class Files(RuleBasedStateMachine):
             self.most[line] += 1
             self.least[line] += 1
 
+    @rule(name=names, sizes=pads, is_down=st.booleans(), count=st.integers(1, 3))
+    def replace_by_a_longer_one(self, name: str, sizes: list[int], is_down: bool, count: int) -> None:
+        path = self.path(name)
+        if not path.exists():
+            return
+        self.finish(name)
+        self.poll()
+        # What is shorter than that may begin alike by chance.
+        if not 1024 <= path.stat().st_size <= 1 << 20:
+            return
+        if is_down:
+            self.line.close()
+        for _ in range(count):
+            temporary = self.base / "temporary"
+            temporary.write_bytes(path.read_bytes() + b"".join(self.new_line(pad) for pad in sizes))
+            temporary.replace(path)
+        if is_down:
+            self.line.open()
+        # Where nobody held the former file, a whole scan has to tell that it was not renamed.
+        self.line.poll(after_s=1)
+        self.poll()
+        self.poll()
+
     @rule(name=names, is_recreated=st.booleans())
     def delete_what_was_read(self, name: str, is_recreated: bool) -> None:
         if self.path(name).exists():

@@ -73,3 +73,88 @@ def test_a_telemetry_mount_that_goes_and_comes_back_loses_nothing(place, mount, 
     wait_for(lambda: events() == 30, "all thirty")
     assert place.tier("biller") == 1
     assert daemon.stop() == 0
+
+
+def test_a_telemetry_mount_is_busy_while_it_is_read_and_goes_lazily(place, mount, wait_for):
+    box = place.telemetry.directory / "box"
+    box.mkdir()
+    mount("-t", "tmpfs", "-o", "size=1m", "none", box)
+    place.telemetry.append("box/biller.jsonl", *place.telemetry.normal("biller", 30))
+    daemon = place.start("--config", place.config('[telemetry]\nrescan_interval = "200ms"\n'))
+    wait_for(lambda: place.json("status")["totals"]["events"] == 30, "all thirty")
+    busy = subprocess.run(["umount", str(box)], capture_output=True, text=True, check=False)
+    assert "busy" in busy.stderr, "docs/operations.md says so"
+    subprocess.run(["umount", "-l", str(box)], check=True)
+    place.telemetry.append("mailer.jsonl", *place.telemetry.normal("mailer", 5))
+
+    wait_for(lambda: place.json("status")["totals"]["events"] == 35, "the others go on")
+    assert place.tier("biller") == 1, "all of it had been read"
+    assert daemon.process.poll() is None
+    assert daemon.stop() == 0
+
+
+def test_files_that_bind_mounts_show_twice_count_once(place, mount, wait_for):
+    directory = place.telemetry.directory
+    for name in ("a", "b", "loop"):
+        (directory / name).mkdir()
+    place.telemetry.append("a/biller.jsonl", *place.telemetry.normal("biller", 10))
+    mount("--bind", directory / "a", directory / "b")
+    mount("--rbind", directory, directory / "loop")
+    daemon = place.start("--config", place.config('[telemetry]\nrescan_interval = "200ms"\n'))
+    place.telemetry.append("b/biller.jsonl", *place.telemetry.normal("biller", 5))
+    place.telemetry.append("loop/a/mailer.jsonl", *place.telemetry.normal("mailer", 3))
+    wait_for(lambda: place.json("status")["totals"]["events"] >= 18, "everything")
+    scans = place.state()["seq"]
+    os.kill(daemon.pid, 1)
+    wait_for(lambda: place.state()["seq"] > scans, "another look at everything")
+
+    totals = place.json("status")["totals"]
+    assert (totals["events"], totals["incidents"]) == (18, {})
+    assert daemon.stop() == 0
+
+
+def test_telemetry_on_a_tmpfs_counts_once_over_rotation_and_replacement(place, mount, wait_for):
+    directory = place.telemetry.directory
+    mount("-t", "tmpfs", "-o", "size=4m", "none", directory)
+    daemon = place.start()
+    total = 0
+
+    def write(name, count):
+        nonlocal total
+        total += count
+        place.telemetry.append(name, *place.telemetry.normal("biller", count))
+        wait_for(lambda: place.json("status")["totals"]["events"] == total, f"{total} events")
+
+    write("biller.jsonl", 10)
+    (directory / "biller.jsonl").rename(directory / "biller.jsonl.1")
+    write("biller.jsonl", 7)
+    (directory / "biller.jsonl").unlink()
+    write("biller.jsonl", 7)
+    assert daemon.stop() == 0
+    place.once()
+    totals = place.json("status")["totals"]
+    assert (totals["events"], totals["incidents"]) == (24, {})
+
+
+def test_a_full_runtime_directory_leaves_the_old_state_file_to_expire(place, mount, wait_for):
+    run = place.base / "run"
+    run.mkdir()
+    mount("-t", "tmpfs", "-o", "size=16k,mode=0755", "none", run)
+    text = f'[state]\nvalid_for = "1s"\nfile = "{run}/state.json"\n'
+    daemon = place.start("--config", place.config(text), wait=False)
+    config = ("--config", place.base / "sentineld.toml")
+    wait_for(lambda: place.command("tier", "x", *config).returncode == 0, "first publish")
+    with (run / "ballast").open("wb", buffering=0) as file:
+        with pytest.raises(OSError, match="No space"):
+            while True:
+                file.write(b"x" * 512)
+    daemon.wait_log("publish_failed")
+    assert sorted(path.name for path in run.iterdir()) == ["ballast", "state.json"], "no temporary file"
+    wait_for(lambda: place.command("tier", "x", *config).returncode == 1, "expiry")
+    place.telemetry.append(f"{FLOODING}.jsonl", *place.telemetry.flood())
+    wait_for(lambda: len(place.decisions()) == 2, "decisions are made all the same")
+    (run / "ballast").unlink()
+
+    wait_for(lambda: place.command("tier", "x", *config).returncode == 0, "recovery")
+    assert json.loads((run / "state.json").read_bytes())["agents"][FLOODING]["tier"] == 3
+    assert daemon.stop() == 0
