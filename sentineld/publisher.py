@@ -48,6 +48,8 @@ class Publisher:
     _tier_for_all = 3
     #: What was said of an agent, and after which decision and since when, for only these change it.
     _entries: dict[str, tuple[int, int, _Listed]] = field(default_factory=dict)
+    #: What is said of every known agent while it is at tier 1, where all are listed.
+    _normal: dict[str, _Listed] = field(default_factory=dict)
     #: Whom the last document listed, as JSON, everybody else's tier, and when (boot time, milliseconds).
     _last: tuple[str, int, int] | None = None
 
@@ -78,9 +80,12 @@ class Publisher:
                 unlisted_tier = max(unlisted_tier, state.standing.effective_tier)
         self._entries = entries
         if unlisted_tier is not None and unlisted_tier > 1:
-            others = {
-                name: (1, f'{compact_json(name)}:{{"tier":1}}') for name in known() if name not in listed
+            former = self._normal
+            # Only who is known now: an id that was taken from its owner must not be normal for that.
+            self._normal = {
+                name: former.get(name) or (1, f'{compact_json(name)}:{{"tier":1}}') for name in known()
             }
+            others = {name: item for name, item in self._normal.items() if name not in listed}
             listed = others | listed
         if self.is_restricting and unlisted_tier is not None:
             unlisted_tier = self._tier_for_all

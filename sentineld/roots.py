@@ -18,6 +18,8 @@ class Roots:
     def __init__(self) -> None:
         #: Device of every root that could be read, at its last good scan; None where it is not known.
         self._known: dict[str, int | None] = {}
+        #: By which names troubles call the roots, and those of them that had one.
+        self._names: set[str] = set()
         self._troubled: set[str] = set()
 
     def restore(self, directories: Sequence[str], paths: Iterable[str]) -> None:
@@ -32,13 +34,14 @@ class Roots:
             if not missing:
                 return
 
-    def begin(self) -> None:
-        """Forget the troubles of the scan before."""
+    def begin(self, directories: Sequence[str]) -> None:
+        """Forget the troubles of the scan before; these are looked at now."""
         self._troubled.clear()
+        self._names = {*directories, *map(os.path.realpath, directories)}
 
     def note(self, trouble: Trouble) -> None:
         """Take note of a trouble, whatever it is about; what is not about a root does not count."""
-        if trouble.kind in _KINDS and len(self._troubled) < 1000:
+        if trouble.kind in _KINDS and trouble.path in self._names:
             self._troubled.add(trouble.path)
 
     def end(self, directories: Sequence[str]) -> list[str]:

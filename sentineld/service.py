@@ -383,7 +383,7 @@ class Service:
         began = clock.monotonic_us()
         if not self._tail.is_scanning:
             self._next_scan, self._scan_work = began + self.config.telemetry.rescan_interval.us, 0
-            self._roots.begin()
+            self._roots.begin(self._directories())
         is_complete = self._tail.scan_step(_SCAN_SLICE_US)
         now = clock.monotonic_us()
         self._scan_work += now - began

@@ -457,6 +457,7 @@ class Store:
             )
             if commit.shift_us:
                 self._db.execute("UPDATE source SET look_us = look_us + ?", (commit.shift_us,))
+                self._db.execute("UPDATE source SET away_us = away_us + ? WHERE away_us", (commit.shift_us,))
             self._write_types(commit.event_types)
             self._write_seen(commit.seen)
             self._db.executemany("INSERT OR IGNORE INTO writer VALUES (?, ?)", commit.writers)

@@ -449,11 +449,14 @@ class Tail:
             return (signature, path, path) if is_it and signature else ()
         key = inode or self._inode_of.get(path, (0, 0))
         file = self._files.get(key)
-        if file is not None and (inode is not None or not file.is_successor):
-            return str(file.source.id), file.source.path, file.source.last_path
-        if self._succeeded.pop(key, "") == path or key in self._suspects:
+        # The number of its inode may have been used again: first what the path says of it.
+        was_continued = inode is not None and self._succeeded.pop(inode, "") == path
+        if was_continued or key in self._suspects:
             return f"{key[0]}:{key[1]}", path, path
-        return (MANY, path, path) if path in self._waiting or self._is_successor_at(path) else ()
+        is_same = file is not None and inode is not None and path in (file.source.path, file.source.last_path)
+        if not is_same and (path in self._waiting or self._is_successor_at(path)):
+            return MANY, path, path
+        return () if file is None else (str(file.source.id), file.source.path, file.source.last_path)
 
     def close(self) -> None:
         """Close every descriptor."""
@@ -785,24 +788,29 @@ class Tail:
         if source is not None:
             # It was given to another owner: what it held is counted, what comes is the new owner's.
             self._end(source)
-        original = source or self._original(path, fd, status)
+        named = [] if source is not None else self._named(base_name(path))
+        # A copy is complete once its original is seen to be cut: so its size is asked for after that.
+        status = os.fstat(fd)
+        original = source or self._original(path, fd, status, named)
         if original is not None:
             new = self._begin_behind(new, original)
         elif self._was_copied(key, status):
             # It ends before the position: lines came between the copying and the cutting, and were read.
             new = identity.proven(new, fd, status.st_size)
             self._changed[new.id] = new
-        elif self._may_become_copy(path, fd, status):
+        elif self._may_become_copy(path, fd, status, named):
             return None
         return self._adopt(key, _File(new), fd, status, path)
 
-    def _original(self, path: str, fd: int, status: os.stat_result) -> Source | None:
+    def _original(
+        self, path: str, fd: int, status: os.stat_result, named: list[tuple[Source, bool]]
+    ) -> Source | None:
         """Return the source of which a new file is a copy, made before that one was cut (copytruncate).
 
         A file that begins like one that is still whole is a file of its own: agents repeat themselves.
         """
         base = base_name(path)
-        candidates = [source for source, is_whole in self._named(base) if not is_whole]
+        candidates = [source for source, is_whole in named if not is_whole]
         if self._cut:
             head = identity.head(fd)
             candidates += [
@@ -841,7 +849,9 @@ class Tail:
         del self._suspects[key]
         return True
 
-    def _may_become_copy(self, path: str, fd: int, status: os.stat_result) -> bool:
+    def _may_become_copy(
+        self, path: str, fd: int, status: os.stat_result, named: list[tuple[Source, bool]]
+    ) -> bool:
         # Between the copying and the cutting both files are whole; a moment later it is plain what they are.
         base = base_name(path)
         if self.is_final or not base:
@@ -852,7 +862,7 @@ class Tail:
             suspect = _Suspect(now_us, -1, (-1, -1))
         if suspect.stamp != identity.stamp(status):
             # It is being copied, or was not met before.
-            original = self._prefixed(base, fd, status.st_size)
+            original = self._prefixed(named, base, fd, status.st_size)
             if original is None:
                 self._suspects.pop(key, None)
                 return False
@@ -863,17 +873,20 @@ class Tail:
         self._suspects.pop(key, None)
         return False
 
-    def _prefixed(self, base: str, fd: int, size: int) -> int | None:
+    def _prefixed(self, named: list[tuple[Source, bool]], base: str, fd: int, size: int) -> int | None:
         """Say whether a file begins as a whole one does that was read: None where it does not.
 
         The number is that one's source where all of the file stands in it, else 0.
         """
-        for source, is_whole in self._named(base):
+        for source, is_whole in named:
             if not is_whole or not source.pos:
                 continue
             if size <= _MAX_COMPARED_BYTES:
                 other = self._open_path(base)
                 try:
+                    if os.fstat(other).st_size < source.pos:
+                        # It is being cut at this very moment: the next look will tell.
+                        return 0
                     if size <= os.fstat(other).st_size and identity.are_alike(fd, other, 0, size):
                         return source.id if size else 0
                 finally:
@@ -913,8 +926,8 @@ class Tail:
         """Return the source that a new file at a path continues, and whether that is still to be seen.
 
         A former file that was renamed is a rotated one: then the new one is a file of its own, however it
-        begins. So is one that was made after the former was deleted, for agents repeat themselves; where no
-        time tells, only a short beginning is taken for chance.
+        begins. Agents repeat themselves: a short beginning is taken for chance, unless the new file was
+        there before the former was gone.
         """
         former = self._inode_of.get(path)
         if former is None or former == key:
@@ -934,10 +947,13 @@ class Tail:
                     self._waiting[path] = self._scans
                     return None, True
                 return source, False
-            held, born_ns = os.fstat(file.fd), identity.birth_ns(fd)
-            was_there = born_ns < held.st_ctime_ns if born_ns else is_long
-            is_over = was_there or (born_ns == held.st_ctime_ns and is_long)
-            if not held.st_nlink and is_over and self._holds(fd, status, source.pos, file.fd, held):
+            held = os.fstat(file.fd)
+            was_there = 0 < identity.birth_ns(fd) < held.st_ctime_ns
+            if (
+                not held.st_nlink
+                and (is_long or was_there)
+                and self._holds(fd, status, source.pos, file.fd, held)
+            ):
                 return source, False
         return None, False
 
@@ -972,6 +988,7 @@ class Tail:
             if len(self._succeeded) > _MAX_SUCCEEDED:
                 del self._succeeded[next(iter(self._succeeded))]
         self._waiting.pop(source.last_path, None)
+        self._succeeded.pop(key, None)
         moved = replace(source, dev=key[0], ino=key[1], generation=generation, away_us=0)
         # Committed at once, whether there is more to read or not: its inode tells it apart from others.
         self._changed[moved.id] = moved
@@ -982,15 +999,18 @@ class Tail:
 
         It did so of versions in between as well, that nobody met.
         """
-        current = self._inode_of.get(path)
-        file = None if current is None else self._files.get(current)
+        file = self._files.get(self._inode_of.get(path, (0, 0)))
         if file is None or not file.is_successor:
             return False
         try:
-            status = os.lstat(path)
+            if not _is_at(path, file.source):
+                # Another version may have come since: it decides.
+                self._notice(path, LINES, self.clock())
+                latest = self._files.get(self._inode_of.get(path, (0, 0)))
+                return latest is not None and latest is not file and latest.is_successor
         except OSError:
             return False
-        return (status.st_dev, status.st_ino) == current
+        return True
 
     def _known_at(self, key: Inode) -> list[Source]:
         followed = self._files.get(key)
@@ -1219,6 +1239,11 @@ class Tail:
         if self._identify(source.last_path, fd, status) is None:
             os.close(fd)
         return False
+
+
+def _is_at(path: str, source: Source) -> bool:
+    status = os.lstat(path)
+    return (status.st_dev, status.st_ino) == (source.dev, source.ino)
 
 
 _VERDICTS = {

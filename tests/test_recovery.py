@@ -255,3 +255,15 @@ def test_a_damaged_decision_is_told_and_hides_no_other(paths, open_it):
         found = store.decisions()
     assert [item.decision_no for item in found] == [1, 2, 3]
     assert (found[1].cause, found[1].agent_id, found[1].to_tier) == ("unreadable", "a", 3)
+
+
+@pytest.mark.parametrize(
+    "thing", ["TRIGGER t AFTER UPDATE ON meta BEGIN DELETE FROM agent; END", "VIEW v AS SELECT 1"]
+)
+def test_a_database_that_would_act_by_itself_is_none_of_ours(paths, open_it, told, thing):
+    open_it().close()
+    with closing(sqlite3.connect(paths.database)) as db, db:
+        db.execute(f"CREATE {thing}")
+    with open_it(NOW + 5) as store:
+        assert store.meta().lost_at == NOW + 5
+    assert "triggers or views" in told[0][1]

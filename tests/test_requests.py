@@ -2,6 +2,8 @@
 
 import os
 import pwd
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -130,3 +132,16 @@ def test_a_daemon_of_another_user_can_read_what_root_asks(tmp_path):
     request_id = requests.submit(str(tmp_path), Request("unpin", "a", "done"))
 
     assert (tmp_path / f"{request_id}.json").stat().st_mode & 0o777 == 0o644
+
+
+def test_a_request_that_cannot_be_written_whole_is_told_and_leaves_nothing(tmp_path):
+    code = (
+        "import resource, sys\n"
+        "from sentineld.requests import Request, submit\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (20, 20))\n"
+        "submit(sys.argv[1], Request('pardon', 'a', 'r' * 500))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True)
+
+    assert "OSError: [Errno 27]" in done.stderr
+    assert list(tmp_path.iterdir()) == []

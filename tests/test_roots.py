@@ -16,7 +16,7 @@ def root(tmp_path) -> str:
 
 
 def scan(one: Roots, root: str, *kinds: str) -> list[str]:
-    one.begin()
+    one.begin([root])
     for kind in kinds:
         one.note(Trouble(kind, root, "why"))
     return one.end([root])
@@ -35,7 +35,7 @@ def test_what_was_never_there_is_waited_for_and_what_was_is_missed(root, kind):
 def test_other_troubles_and_other_paths_are_not_about_the_root(root):
     one = Roots()
     scan(one, root)
-    one.begin()
+    one.begin([root])
     one.note(Trouble("too_deep", root, "why"))
     one.note(Trouble("unreadable", f"{root}/agent", "why"))
 
@@ -66,6 +66,6 @@ def test_directories_of_earlier_runs_are_known_by_their_files(root):
 def test_a_directory_that_is_not_configured_any_more_is_not_missed(root):
     one = Roots()
     scan(one, root)
-    one.begin()
+    one.begin([])
     assert one.end([]) == []
     assert scan(one, root, "missing_directory") == []

@@ -114,3 +114,14 @@ def test_asking_whether_a_daemon_runs_leaves_no_lock_behind(tmp_path):
 
     assert not is_locked(paths)
     assert not os.path.exists(paths.lock)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root is refused")
+def test_root_leaves_nothing_in_the_state_directory_of_another_user(tmp_path):
+    state = tmp_path / "state"
+    state.mkdir()
+    os.chown(state, 1234, 1234)
+    with pytest.raises(AccessError, match="belongs to uid 1234"):
+        prepare(Paths(str(state), str(state / "state.json")))
+
+    assert list(state.iterdir()) == []

@@ -25,7 +25,7 @@ _FEATURES = {
 #: Why an agent's tier is not what its behaviour calls for.
 _HELD = {
     "observe": "the daemon observes and restricts nobody",
-    "memory_lost": "memory was lost, and everybody is restricted for now",
+    "memory_lost": "memory was lost; all are restricted for now",
     "override": "an operator's override is in force",
     "": "see the state file",
 }
@@ -58,9 +58,7 @@ def _print(document: dict[str, Any]) -> None:
     parts = " + ".join(f"{part} {value:.2f}" for part, value in document["contributions"].items())
     click.echo(f"{name}: tier {tier} ({Tier(tier).label})")
     if would != tier:
-        click.echo(
-            f"Without that it would be at tier {would} ({Tier(would).label}): {_HELD[document['held_by']]}."
-        )
+        click.echo(f"It would be at tier {would} ({Tier(would).label}): {_HELD[document['held_by']]}.")
     click.echo(f"score now {document['score']:.2f} = {parts}; highest ever {document['max_score']:.2f}")
     decision, demotion = document["decision"], document["demotion"]
     if decision is None:

@@ -251,6 +251,8 @@ def test_an_order_that_was_ended_is_refused_by_readers_that_never_saw_the_end(pl
     place.config((place.base / "sentineld.toml").read_text().replace('"30s"', '"2s"'))
     place.telemetry.fill()
     place.start(*signed)
+    # As if the clock had been ahead once.
+    (place.state_dir / "break-glass.jsonl").write_text(f'{{"number":{1 << 52}}}\n')
     place.json("break-glass", "--tier", 1, "--reason", "r", *signed)
     with open(override(place), "rb") as file:
         old = file.read()
@@ -265,10 +267,14 @@ def test_an_order_that_was_ended_is_refused_by_readers_that_never_saw_the_end(pl
 
     # Also by a daemon that never saw it, and by the next command, whose order is obeyed.
     place.daemons[-1].stop()
+    os.unlink(override(place))
     place.start(*signed)
     assert place.state()["override_floor"] == number
+    with open(override(place), "wb") as file:
+        file.write(old)
     assert reader(place).behavior_tier("scraper") == 3
     (place.state_dir / "break-glass.jsonl").unlink()
+    os.unlink(override(place))
     assert place.json("break-glass", "--tier", 2, "--reason", "r", *signed)["number"] > number
     assert reader(place).behavior_tier("scraper") == 2
 
@@ -283,3 +289,23 @@ def test_what_a_command_that_crashed_left_is_removed_once_it_is_old(place, signe
     remove_leftovers(override(place), before_ns=time.time_ns() + 10**9)
     assert not left.exists()
     assert os.path.exists(override(place))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_the_record_that_root_begins_belongs_to_the_daemons_user_and_links_are_left_alone(place):
+    place.state_dir.mkdir()
+    os.chown(place.state_dir, 1234, 1234)
+    log = place.state_dir / "break-glass.jsonl"
+    place.json("break-glass", "--tier", 1, "--reason", "r")
+    assert (log.stat().st_uid, log.stat().st_gid, stat.S_IMODE(log.stat().st_mode)) == (1234, 1234, 0o640)
+
+    # Nothing that was there before is given away or followed.
+    victim = place.base / "victim"
+    victim.write_text("")
+    log.unlink()
+    log.symlink_to(victim)
+    assert place.command("break-glass", "--tier", 1, "--reason", "r").returncode == 77
+    log.unlink()
+    os.link(victim, log)
+    place.json("break-glass", "--tier", 1, "--reason", "r")
+    assert victim.stat().st_uid == 0

@@ -219,6 +219,20 @@ def test_check_finds_what_would_not_work(place):
     ]
 
 
+def test_status_goes_by_the_state_file_where_the_database_is_not_ours_to_find(place):
+    place.once()
+    config = place.config(f'[state]\nfile = "{place.state_file}"\n')
+    done = place.command("status", "--config", config, "--state-dir", place.base / "elsewhere")
+
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.startswith("ok, mode enforce")
+    assert "there is no database" in done.stdout
+    place.state_file.unlink()
+    again = place.command("status", "--config", config, "--state-dir", place.base / "elsewhere")
+    assert again.returncode == 3
+    assert again.stdout.startswith("NOT FRESH")
+
+
 def test_commands_that_only_read_exit_3_where_no_daemon_has_run(tmp_path):
     for command in (["why", "a"], ["log"], ["pardon", "a", "--reason", "r"]):
         done = subprocess.run(
@@ -249,3 +263,39 @@ sys.exit(main(["run"]))
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
 
     assert done.returncode == 0
+
+
+def test_why_names_what_holds_a_tier_that_behaviour_does_not_call_for(place):
+    place.telemetry.fill()
+    place.once()
+    place.json("break-glass", "--tier", 1, "--agent", "scraper", "--reason", "month end")
+    shown = place.command("why", "scraper").stdout
+
+    assert "It would be at tier 3 (anomalous): an operator's override is in force." in shown
+    assert "observes" not in shown
+    assert place.json("why", "scraper")["held_by"] == "override"
+    assert place.json("why", "biller")["held_by"] == ""
+    place.json("break-glass", "--end", "--reason", "over")
+    (place.state_dir / "sentineld.db").unlink()
+    place.once()
+    assert "memory was lost; all are restricted for now." in place.command("why", "biller").stdout
+    place.once("--mode", "observe")
+    assert "the daemon observes and restricts nobody." in place.command("why", "scraper").stdout
+    assert "nobody is restricted, for it observes" in " ".join(place.command("status").stdout.split())
+
+
+def test_status_says_until_when_a_stopped_daemon_is_believed_and_what_counts_after_that(place, wait_for):
+    place.telemetry.fill()
+    config = place.config('[state]\nvalid_for = "2s"\n')
+    assert place.start("--config", config).stop() == 0
+    until = place.state()["valid_until"]
+    shown = place.command("status").stdout
+    assert f"routers use tier 3 for every agent from {until[:19]}" in " ".join(shown.split())
+
+    place.json("break-glass", "--tier", 1, "--agent", "scraper", "--reason", "a reason " * 15)
+    wait_for(lambda: place.command("status").returncode == 3, "expiry")
+    shown = place.command("status").stdout
+    words = " ".join(shown.split())
+    assert "routers use tier 3 for every agent, but for the override, until a daemon publishes again" in words
+    assert "What the database says, for when it is published again:" in words
+    assert all(len(line) <= 80 for line in shown.splitlines() if str(place.state_dir) not in line)

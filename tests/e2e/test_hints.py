@@ -214,3 +214,27 @@ def test_rotations_under_load_count_every_line_once(place, wait_for, rotations: 
 
     totals = place.json("status")["totals"]
     assert (totals["accepted"], totals["rejects"], totals["incidents"]) == (expected, 0, {})
+
+
+def test_without_an_inotify_instance_everything_is_found_by_scanning(place, tmp_path, wait_for):
+    text = '[telemetry]\nrescan_interval = "200ms"\n[identity]\nallow_user_namespace = true\n'
+    argv = [sys.executable, "-m", "sentineld", "run", "--config", place.config(text)]
+    argv += ["--state-dir", place.state_dir, "--telemetry", place.telemetry.directory]
+    limited = 'echo 0 > /proc/sys/user/max_inotify_instances && exec "$@"'
+    unshare = ["unshare", "--user", "--map-root-user", "sh", "-c"]
+    if subprocess.run([*unshare, limited, "sh", "true"], capture_output=True, check=False).returncode:
+        pytest.skip("this machine does not allow user namespaces")
+    errors = tmp_path / "errors"
+    with errors.open("wb") as stderr:
+        process = subprocess.Popen(
+            [*unshare, limited, "sh", *map(str, argv)], env=place.environment(), cwd=tmp_path, stderr=stderr
+        )
+    try:
+        wait_for(lambda: (place.state() or {}).get("status") == "ok", "first publish")
+        for number in range(3):
+            place.telemetry.append(f"{number}/a.jsonl", line(number))
+            wait_for(lambda n=number: lines(place) == n + 1, "the line")
+        assert "max_user_instances" in errors.read_text()
+    finally:
+        process.terminate()
+        assert process.wait(5) == 0

@@ -1,5 +1,6 @@
 """Incidents, end to end: what agents do to telemetry demotes them, is explained, and replays exactly."""
 
+import gzip
 import json
 import os
 import signal
@@ -108,3 +109,37 @@ def test_observe_mode_records_and_restricts_nobody(place, wait_for):
     wait_for(lambda: place.json("status")["agents"]["biller"]["would"] == 3, "it is seen")
     assert place.json("tier", "biller")["tier"] == 1
     assert daemon.stop() == 0
+
+
+def test_files_that_are_rewritten_whole_and_copies_that_are_compressed_demote_nobody(place, wait_for):
+    lines = [json.dumps(item).encode() + b"\n" for item in place.telemetry.normal("biller", 60)]
+    path = place.telemetry.append("biller.jsonl", *lines[:20])
+    other = place.telemetry.append("mailer.jsonl", *place.telemetry.normal("mailer"))
+    daemon = place.start("--config", place.config(QUICK))
+    for end in range(21, 61):
+        # As atomic writers do it: their temporary names may look like those of rotated files.
+        temporary = path.with_name(f"biller.jsonl.{end}")
+        temporary.write_bytes(b"".join(lines[:end]))
+        temporary.replace(path)
+    wait_for(lambda: place.json("status")["agents"]["biller"]["events"] == 60, "every line, once")
+
+    copy = other.with_name("mailer.jsonl.1")
+    copy.write_bytes(other.read_bytes())
+    os.truncate(other, 0)
+    copy.with_name("mailer.jsonl.1.gz").write_bytes(gzip.compress(copy.read_bytes()))
+    copy.unlink()
+    place.telemetry.append("mailer.jsonl", *place.telemetry.normal("mailer", 3))
+    wait_for(lambda: place.json("status")["agents"]["mailer"]["events"] == 43, "the file is still read")
+    for n in range(2):
+        # What is found by two whole scans has been decided.
+        place.telemetry.append(f"last{n}.jsonl", *place.telemetry.normal(f"last{n}", 1))
+        wait_for(lambda n=n: f"last{n}" in place.json("status")["agents"], "a later file")
+    assert place.json("status")["totals"]["incidents"].keys() <= {"compressed"}
+    assert daemon.stop() == 0
+
+    assert told(place) == []
+    replayed = as_observed(place)
+    assert replayed["decisions"] == []
+    # Of what was compressed only the note is left.
+    assert [item.partition(",")[0] for item in replayed["missing"]] == [str(other)]
+    assert replayed["totals"]["events"] == 60 + 3 + 2

@@ -63,7 +63,9 @@ class Agents(threading.Thread):
                 self.deleted += 1
 
     def rotate(self, agent: str) -> None:
-        if not self.place.file(agent).exists():
+        path = self.place.file(agent)
+        # As logrotate's notifempty: one that was emptied a millisecond ago is not renamed as well.
+        if not path.exists() or path.stat().st_size == 0:
             return
         # What is truncated before it was read is lost and told as a gap: here it is read, or renamed.
         if self.rng.random() < 0.5 and self.is_consumed(self.place.file(agent)):

@@ -217,9 +217,9 @@ def test_a_lock_that_ends_lets_a_short_lived_state_file_go_on_soon(place, wait_f
         assert time.monotonic() - began < 2
         router = TierRouter(state_file=place.state_file)
         wait_for(lambda: not router.behavior("biller").is_usable, "expiry")
-        wait_for(lambda: time.monotonic() - began > 3, "a lock of three seconds")
+        wait_for(lambda: time.monotonic() - began > 3.5, "a lock of seconds")
         other.execute("ROLLBACK")
     ended = time.monotonic()
     wait_for(lambda: router.behavior_tier("biller") == 1, "it goes on")
-    assert time.monotonic() - ended < 2
+    assert time.monotonic() - ended < 1.5
     assert daemon.stop() == 0
