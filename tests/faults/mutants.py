@@ -134,8 +134,8 @@ MUTANTS = (
             ),
             (
                 "outlet.py",
-                "        else:\n            self.keep_books(bumps_seq=True)\n        self._brief_publisher()\n",
-                "        else:\n            self.seq += 1\n        self._brief_publisher()\n",
+                "        else:\n            self.keep_books(bumps_seq=True)\n        self._tell_override()\n",
+                "        else:\n            self.seq += 1\n        self._tell_override()\n",
             ),
         ),
         ("INV4", "INV6"),
