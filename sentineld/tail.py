@@ -23,6 +23,7 @@ import stat
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from sentineld import clock, identity
 from sentineld.audit import SCAN_BYTES, Audit
@@ -58,6 +59,8 @@ _MAX_COMPARED_BYTES = 64 << 20
 MANY = "*"
 #: Files that took the place of others, whose inodes are remembered for the watch.
 _MAX_SUCCEEDED = 10_000
+#: The signature of a source that is a copy: this word, a colon, the original's number.
+_COPY = "copy"
 #: Files that cannot be opened that are kept in mind.
 _MAX_UNREADABLE = 10_000
 #: Files of a scan between two looks at the clock.
@@ -115,6 +118,20 @@ class _Suspect:
 
 
 @dataclass(slots=True)
+class _Copy:
+    """A copy of a file that is whole: it holds nothing of its own, so it is not read until that one is cut.
+
+    ``original`` and ``id`` name the file and the source that it is a copy of; its first ``size`` bytes stand
+    there, found when its stamp was ``stamp``.
+    """
+
+    original: Inode
+    id: int
+    size: int
+    stamp: tuple[int, int] = (-1, -1)
+
+
+@dataclass(slots=True)
 class _Unreadable:
     since_us: int
     seen: int
@@ -159,6 +176,7 @@ class Tail:
     #: Originals of copies that were met before it was seen that the original was cut, by scan.
     _copied: dict[int, int] = field(default_factory=dict)
     _suspects: dict[Inode, _Suspect] = field(default_factory=dict)
+    _copies: dict[Inode, _Copy] = field(default_factory=dict)
     #: Paths whose files seem to continue former ones that may have been renamed, by scan: a whole scan tells.
     _waiting: dict[str, int] = field(default_factory=dict)
     #: Former files at paths that were continued.
@@ -167,7 +185,7 @@ class Tail:
     _changed: dict[int, Source] = field(default_factory=dict)
     _scans: int = 0
     #: Files that began to wait in this scan, or before, have waited for a whole one.
-    _settled: int = 0
+    _settled: int = -1
     _scan: Iterator[None] | None = None
 
     def __post_init__(self) -> None:
@@ -178,9 +196,14 @@ class Tail:
     def restore(self, sources: Sequence[Source], last_scan_us: int) -> None:
         """Take over what the database knows from earlier runs."""
         self.last_scan_us = last_scan_us
+        inodes = {source.id: (source.dev, source.ino) for source in sources}
         for source in sources:
             if source.is_gone:
                 continue
+            kind, _, number = source.signature.partition(":")
+            if source.kind == LINES and kind == _COPY and int(number) in inodes:
+                copy = _Copy(inodes[int(number)], int(number), source.pos)
+                self._copies[(source.dev, source.ino)] = copy
             if source.kind == DOCUMENT:
                 self._documents.restore(source)
             else:
@@ -303,6 +326,8 @@ class Tail:
             return None
         before_us = self.clock()
         try:
+            if self._is_held(file):
+                return None
             fd = self._descriptor(file)
             if fd is None:
                 return None
@@ -425,7 +450,7 @@ class Tail:
             return
         key = (source.dev, source.ino)
         is_deleted = file.fd is not None and os.fstat(file.fd).st_nlink == 0
-        if file.size > source.pos and self._is_lost(file, source):
+        if key not in self._copies and file.size > source.pos and self._is_lost(file, source):
             self._tell_gap(source, file.size)
         self._drop(key)
         if is_deleted:
@@ -684,7 +709,7 @@ class Tail:
     def _note(self, file: _File) -> None:
         """Take note of whether a file has news; whoever changes its size or its position calls this."""
         key = (file.source.dev, file.source.ino)
-        if file.is_read or self._files.get(key) is not file:
+        if file.is_read or self._files.get(key) is not file or self._is_held(file):
             self._news.discard(key)
             if not self._news:
                 # A set that was large stays large inside, and slow to go through.
@@ -788,7 +813,7 @@ class Tail:
         if source is not None:
             # It was given to another owner: what it held is counted, what comes is the new owner's.
             self._end(source)
-        named = [] if source is not None else self._named(base_name(path))
+        named = [] if source is not None else self._named(self._base_of(path))
         # A copy is complete once its original is seen to be cut: so its size is asked for after that.
         status = os.fstat(fd)
         original = source or self._original(path, fd, status, named)
@@ -797,6 +822,13 @@ class Tail:
         elif self._was_copied(key, status):
             # It ends before the position: lines came between the copying and the cutting, and were read.
             new = identity.proven(new, fd, status.st_size)
+            self._changed[new.id] = new
+        elif (copied := self._copied_from(path, named, fd, status)) is not None:
+            new = identity.proven(new, fd, min(status.st_size, copied.pos))
+            new.signature, new.look_us = f"{_COPY}:{copied.id}", copied.look_us
+            self._copies[key] = _Copy((copied.dev, copied.ino), copied.id, status.st_size)
+            self._suspects.pop(key, None)
+            # Committed at once, as above.
             self._changed[new.id] = new
         elif self._may_become_copy(path, fd, status, named):
             return None
@@ -809,7 +841,7 @@ class Tail:
 
         A file that begins like one that is still whole is a file of its own: agents repeat themselves.
         """
-        base = base_name(path)
+        base = self._base_of(path)
         candidates = [source for source, is_whole in named if not is_whole]
         if self._cut:
             head = identity.head(fd)
@@ -849,11 +881,94 @@ class Tail:
         del self._suspects[key]
         return True
 
+    def _copied_from(
+        self, path: str, named: list[tuple[Source, bool]], fd: int, status: os.stat_result
+    ) -> Source | None:
+        """Return the source, still whole, in whose file all of a new one stands that is named after it."""
+        size = status.st_size
+        is_named = not path.endswith(".jsonl")
+        if not (_MIN_COPY_BYTES <= size <= _MAX_COMPARED_BYTES or (is_named and 0 < size < _MIN_COPY_BYTES)):
+            return None
+        for source, is_whole in named:
+            file = self._followed(source)
+            other = None if file is None or not is_whole or not source.pos else self._descriptor(file)
+            if (
+                other is not None
+                and source.owner == status.st_uid
+                and size <= os.fstat(other).st_size
+                and identity.are_alike(fd, other, 0, size)
+            ):
+                return source
+        return None
+
+    def _is_held(self, file: _File) -> bool:
+        """Say whether a file is a copy of which its original holds everything, and so is read there."""
+        key = (file.source.dev, file.source.ino)
+        copy = self._copies.get(key) if self._copies else None
+        if copy is None:
+            return False
+        original = self._files.get(copy.original)
+        if original is not None and original.source.id != copy.id:
+            original = None
+        try:
+            fd = self._descriptor(file)
+            other = None if original is None else self._descriptor(original)
+            if fd is None:
+                return True
+            status = os.fstat(fd)
+            if original is not None and other is not None:
+                whole = os.fstat(other)
+                verdict = identity.verdict(other, whole, original.source, identity.generation(other))
+                is_new = (status.st_size, identity.stamp(status)) != (copy.size, copy.stamp)
+                if (
+                    verdict is None
+                    and status.st_size <= whole.st_size
+                    and (not is_new or identity.are_alike(fd, other, copy.size, status.st_size))
+                ):
+                    copy.size, copy.stamp = status.st_size, identity.stamp(status)
+                    return True
+            self._release(key, file, None if original is None else original.source)
+        except OSError as error:
+            self.on_trouble(os_trouble(file.source.last_path, error))
+            return True
+        return False
+
+    def _release(self, key: Inode, file: _File, original: Source | None) -> None:
+        """Read a copy on behind what was read of its original, which was cut or is no longer like it."""
+        copy = self._copies.pop(key)
+        cut = self._cut.get(copy.id)
+        original = cut.source if cut is not None else original
+        source, position = file.source, file.source.pos
+        fd = self._descriptor(file)
+        if original is not None and fd is not None:
+            size = os.fstat(fd).st_size
+            position = max(position, min(copy.size, original.pos))
+            if original.pos > copy.size and identity.begins_with(fd, size, original):
+                position = original.pos
+            if cut is not None or not self._is_followed(original):
+                self._note_copy(copy.id, size)
+            if position > source.pos:
+                # A source's position moves by reading only: this one ends, another goes on.
+                self._end(replace(source, signature=""))
+                source = identity.proven(replace(source, id=self.next_id(), **_NO_ACCOUNTS), fd, position)
+        file.source = replace(source, signature="")
+        self._changed[file.source.id] = file.source
+        self._note(file)
+
+    def _release_copies(self, cut: _Cut) -> None:
+        for key in [key for key, copy in self._copies.items() if copy.id == cut.source.id]:
+            if key in self._files:
+                self._release(key, self._files[key], cut.source)
+
+    def _is_followed(self, source: Source) -> bool:
+        file = self._followed(source)
+        return file is not None and self._is_unchanged(file)
+
     def _may_become_copy(
         self, path: str, fd: int, status: os.stat_result, named: list[tuple[Source, bool]]
     ) -> bool:
         # Between the copying and the cutting both files are whole; a moment later it is plain what they are.
-        base = base_name(path)
+        base = self._base_of(path)
         if self.is_final or not base:
             return False
         key, now_us = (status.st_dev, status.st_ino), self.clock()
@@ -894,6 +1009,15 @@ class Tail:
             if size >= source.pos and identity.begins_with(fd, size, source):
                 return 0
         return None
+
+    def _base_of(self, path: str) -> str:
+        """Return the name that a rotated file had before, here or (logrotate's ``olddir``) one level up."""
+        base = base_name(path)
+        if not base or base in self._inode_of:
+            return base
+        directory, name = os.path.split(base)
+        above = os.path.join(os.path.dirname(directory), name)
+        return above if above in self._inode_of else base
 
     def _named(self, base: str) -> list[tuple[Source, bool]]:
         """Return what is known of the file of that name, and whether what was read still stands there."""
@@ -1048,6 +1172,7 @@ class Tail:
             return
         cut = _Cut(source, verdict, path, size, self._scans + 1)
         self._cut[source.id] = cut
+        self._release_copies(cut)
         if self._copied.pop(source.id, None) is not None:
             cut.is_copied = True
             self._end(source)
@@ -1060,6 +1185,7 @@ class Tail:
         for number, cut in list(self._cut.items()):
             # A copy was made before: a whole scan that began after the cut has met it.
             if cut.until <= self._scans or self.is_final:
+                self._release_copies(cut)
                 self._decide(self._cut.pop(number), listed)
 
     def _decide(self, cut: _Cut, listed: dict[str, dict[str, list[str]]] | None = None) -> None:
@@ -1200,6 +1326,7 @@ class Tail:
 
     def _drop(self, key: Inode, but: int | None = None) -> None:
         file = self._files.pop(key)
+        self._copies.pop(key, None)
         self._quota.drop(file.source.owner)
         self._audit.forget(key)
         self._news.discard(key)
@@ -1245,6 +1372,22 @@ def _is_at(path: str, source: Source) -> bool:
     status = os.lstat(path)
     return (status.st_dev, status.st_ino) == (source.dev, source.ino)
 
+
+#: A source that goes on for another one has its own accounts.
+_NO_ACCOUNTS: dict[str, Any] = dict.fromkeys(
+    (
+        "lines",
+        "accepted",
+        "ignored",
+        "rejected",
+        "duplicates",
+        "conflicts",
+        "clamped",
+        "timeless",
+        "bytes_read",
+    ),
+    0,
+)
 
 _VERDICTS = {
     "truncated": "the file is shorter than what was read; it is read again from its start",

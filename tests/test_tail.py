@@ -459,16 +459,71 @@ def test_files_with_the_same_lines_are_files_of_their_own(line, a, is_running):
     assert one.counted == {"same": 301}
 
 
-def test_a_whole_file_that_was_copied_and_not_cut_is_counted_with_its_copy(line, a):
+def test_a_copy_of_a_file_that_is_not_cut_counts_where_it_differs(line, a):
     one = line()
     append(a, record("one"))
     one.poll()
-    a.with_name("a.jsonl.1").write_bytes(a.read_bytes())
+    copy = a.with_name("a.jsonl.1")
+    copy.write_bytes(a.read_bytes())
     one.poll()
-    assert one.counted == {"one": 1}
     one.poll(after_s=3)
+    append(a, record("two"))
+    append(copy, record("two"), record("its own"))
+    one.poll()
+    one.restart()
+    append(a, record("three"))
+    append(copy, record("three"))
+    one.poll()
 
-    assert one.counted == {"one": 2}
+    # Its second line came when it was a copy no longer alike.
+    assert one.counted == {"one": 1, "two": 2, "its own": 1, "three": 2}
+    assert one.incidents == []
+
+
+@pytest.mark.parametrize("pause_s", [0.1, 4.0, 600.0])
+@pytest.mark.parametrize("stop", ["", "before", "after"])
+@pytest.mark.parametrize("name", ["a.jsonl.1", "old/a.jsonl.1", "a.1.jsonl"])
+def test_a_copy_is_known_however_late_its_original_is_cut(line, a, pause_s, stop, name):
+    one = line()
+    lines = [record(f"event{n}", pad="x" * 100) for n in range(20)]
+    append(a, *lines)
+    one.poll()
+    copy = a.parent / name
+    copy.parent.mkdir(exist_ok=True)
+    shutil.copyfile(a, copy)
+    append(a, record("between"))
+    one.poll(after_s=0.1)
+    one.poll(after_s=pause_s)
+    if stop == "before":
+        one.restart()
+    os.truncate(a, 0)
+    append(a, record("fresh"))
+    if stop == "after":
+        one.restart()
+    for _ in range(3):
+        one.poll()
+
+    assert one.counted == dict.fromkeys([*(f"event{n}" for n in range(20)), "between", "fresh"], 1)
+    assert one.incidents == []
+
+
+def test_what_only_the_copy_holds_of_a_file_that_was_cut_is_read_there(line, a):
+    one = line(line_bytes=4096)
+    append(a, *(record(f"event{n}") for n in range(100)))
+    one.tail.scan()
+    batch = one.intake.live()
+    one.commit(batch)
+    copy = a.with_name("a.jsonl.1")
+    append(a, *(record(f"late{n}") for n in range(5)))
+    shutil.copyfile(a, copy)
+    one.tail.notice(str(copy))
+    os.truncate(a, 0)
+    for _ in range(3):
+        one.poll()
+
+    names = [f"event{n}" for n in range(100)] + [f"late{n}" for n in range(5)]
+    assert one.counted == dict.fromkeys(names, 1)
+    assert one.incidents == []
 
 
 def test_a_copy_under_another_name_is_known_by_its_whole_content(line, telemetry, a):
@@ -1854,7 +1909,7 @@ def test_what_was_written_before_the_clock_was_set_is_not_held_to_the_new_time(l
 
 
 @pytest.mark.parametrize("step_us", STEPS)
-def test_a_copy_is_left_alone_as_long_as_ever_when_the_clock_is_set(line, a, step_us):
+def test_a_copy_stays_one_when_the_clock_is_set(line, a, step_us):
     one = line()
     append(a, record("one"))
     one.poll()
@@ -1862,11 +1917,11 @@ def test_a_copy_is_left_alone_as_long_as_ever_when_the_clock_is_set(line, a, ste
     one.poll()
     set_clock(one, step_us)
     one.poll(after_s=0.1)
-    assert one.counted == {"one": 1}, "it may be about to become the copy of a file that is cut"
+    one.poll(after_s=3)
+    append(a.with_name("a.jsonl.1"), record("its own"))
+    one.poll(after_s=3)
 
-    one.poll(after_s=3)
-    one.poll(after_s=3)
-    assert one.counted == {"one": 2}
+    assert one.counted == {"one": 1, "its own": 1}
 
 
 @pytest.mark.parametrize("step_us", STEPS)

@@ -156,7 +156,7 @@ def test_a_watching_thread_that_dies_is_replaced_and_nothing_is_lost(place, tmp_
         before = time.monotonic()
         place.telemetry.append("a.jsonl", line(1))
         wait_for(lambda: lines(place) == 1, "the line")
-        assert time.monotonic() - before < 5
+        assert time.monotonic() - before < 10
         assert "thread ended" in errors.read_text()
         # It is watched again: nothing is found by scanning here.
         place.telemetry.append("a.jsonl", line(2))
