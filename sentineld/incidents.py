@@ -2,7 +2,7 @@
 
 Evidence is charged to whoever owns the file (its uid), never to the agent that a record names. Where one
 owner runs several agents, the agents that wrote the file share the charge, for each of them may have done
-it; nobody else does.
+it; nobody else does. Where an owner writes under names that are not its own, all of its agents share it.
 """
 
 from collections.abc import Iterator
@@ -14,12 +14,14 @@ from sentineld.integrity import KINDS
 from sentineld.lines import SKIP_BEGINS
 from sentineld.roster import OVERFLOW_ID, Roster
 from sentineld.store import Store
-from sentineld.trust import forged
+from sentineld.trust import UNNAMED_ID, forged
 
 #: Writers remembered for each file; a file that claims more ids is a flood, and charged as such.
 MAX_WRITERS = 256
-#: An owner of more agents than this answers as ``<other>`` for what no file of it explains.
+#: An owner of more agents than this answers as ``<unnamed>`` for what no file of it explains.
 _MAX_CHARGED = 64
+#: Lies about who writes are charged to all agents of the owner: any of them may stand behind a false name.
+_CHARGED_TO_ALL = ("identity", "forgery", "flood")
 #: Files whose writers are held in memory.
 _MAX_CACHED = 10_000
 
@@ -77,22 +79,22 @@ class Incidents:
         None does where root, who owns no agent, did it: operators move directories.
         """
         owner = incident.owner
-        if KINDS[incident.kind].family == "flood":
+        if incident.kind == "too_many_agents":
             return [(owner, OVERFLOW_ID)]
-        if incident.source_id:
-            found = sorted(self._of(incident.source_id))
-        else:
+        found = set(self._of(incident.source_id)) if incident.source_id else set()
+        if not incident.source_id:
             # The path is a directory's, or that of a file in it.
-            found = self._store.writers_below(incident.path, owner) or self._store.writers_below(
-                incident.path.rpartition("/")[0], owner
+            found.update(
+                self._store.writers_below(incident.path, owner)
+                or self._store.writers_below(incident.path.rpartition("/")[0], owner)
             )
-        if not found:
-            found = self._store.owned_by(owner, _MAX_CHARGED + 1)
-            if len(found) > _MAX_CHARGED:
-                found = []
-            elif not found and owner == 0:
-                return []
-        return [(owner, agent_id) for agent_id in found or [OVERFLOW_ID]]
+        if not found or KINDS[incident.kind].family in _CHARGED_TO_ALL:
+            everybody = self._roster.owned_by(owner, _MAX_CHARGED + 1)
+            if len(everybody) <= _MAX_CHARGED:
+                found.update(everybody)
+                if not found and owner == 0:
+                    return []
+        return [(owner, agent_id) for agent_id in sorted(found) or [UNNAMED_ID]]
 
     def _of(self, source_id: int) -> set[str]:
         known = self._writers.get(source_id)

@@ -13,8 +13,7 @@ from sentineld.step import AgentState, Draft, Prior, distrust, dump_state, elaps
 from sentineld.store import AgentRow, Store
 from sentineld.trust import UNNAMED_ID
 
-#: Where events of ids beyond an owner's quota are counted, and what cannot be charged to an agent with a name
-#: of its own; no record can claim this id.
+#: Where events of ids beyond an owner's quota are counted; no record can claim this id.
 OVERFLOW_ID = "<other>"
 
 
@@ -143,6 +142,12 @@ class Roster:
             state.is_cold,
             dump_state(state),
         )
+
+    def owned_by(self, owner: int, limit: int) -> list[str]:
+        """Return the claimed ids of an owner's agents, in memory or not, at most about ``limit``."""
+        found = set(self._store.owned_by(owner, limit))
+        found.update(agent_id for uid, agent_id in self._states if uid == owner)
+        return sorted(found - {OVERFLOW_ID, UNNAMED_ID})
 
     def holds(self, key: Key) -> bool:
         """Say whether an agent is in memory."""

@@ -19,7 +19,8 @@ RECORD, PATH, OWNER = "record", "path", "owner"
 #: What can give the agent's id.
 IDENTITIES = (RECORD, PATH, OWNER)
 
-#: Where events count that name no agent which their owner may speak of; no record can claim this id.
+#: Where events count that name no agent which their owner may speak of, and what cannot be charged to an
+#: agent with a name of its own; no record can claim this id.
 UNNAMED_ID = "<unnamed>"
 
 #: A rotated file belongs to whom it belonged to before: `x.jsonl.1`, `x.jsonl-20260101`.

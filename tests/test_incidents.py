@@ -13,6 +13,7 @@ from sentineld.intake import Batch
 from sentineld.policy import Policy
 from sentineld.roster import OVERFLOW_ID
 from sentineld.step import Pardon, Prior
+from sentineld.trust import UNNAMED_ID
 
 START = 1_763_858_000
 ME = os.getuid()
@@ -112,8 +113,8 @@ def test_an_owner_without_an_agent_is_charged_by_its_pseudo_agent(line, telemetr
     one.poll()
     tell(one, "vanished", owner=ME + 1)
 
-    assert tiers(one) == {OVERFLOW_ID: 2}
-    assert one.store.agent_named(OVERFLOW_ID).owner == ME + 1
+    assert tiers(one) == {UNNAMED_ID: 2}
+    assert one.store.agent_named(UNNAMED_ID).owner == ME + 1
 
 
 def test_root_without_an_agent_is_the_operator_and_is_not_charged(line, telemetry):
@@ -199,6 +200,19 @@ def test_a_file_of_many_writers_is_bounded(line, telemetry):
     source = one.source(telemetry.directory / "a.jsonl")
 
     assert len(one.store.writers(source.id)) == MAX_WRITERS
+
+
+@needs_root
+def test_who_writes_under_a_false_name_is_charged_by_all_its_names(line, telemetry):
+    one = line()
+    telemetry.append("victim.jsonl", record("victim"))
+    one.poll()
+    os.chown(telemetry.append("own.jsonl", record("mallory")), 1234, -1)
+    os.chown(telemetry.append("false.jsonl", record("victim")), 1234, -1)
+    os.chown(telemetry.append("third.jsonl", record("eve")), 1235, -1)
+    one.poll()
+
+    assert tiers(one) == {"mallory": 2, "victim#1234": 2}
 
 
 @needs_root
