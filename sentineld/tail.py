@@ -33,7 +33,7 @@ from sentineld.evidence import Evidence, Trouble, os_trouble
 from sentineld.identity import Inode, Source, open_regular
 from sentineld.lines import Chunk, next_lines
 from sentineld.quota import Quota
-from sentineld.tree import DOCUMENT, LINES, base_name, kind_of, uncompressed_name, walk_in_pieces
+from sentineld.tree import DOCUMENT, LINES, base_name, base_names, kind_of, uncompressed_name, walk_in_pieces
 
 #: Bytes of one read: larger ones were slower, by page faults.
 CHUNK_BYTES = 65_536
@@ -1012,12 +1012,16 @@ class Tail:
 
     def _base_of(self, path: str) -> str:
         """Return the name that a rotated file had before, here or (logrotate's ``olddir``) one level up."""
-        base = base_name(path)
-        if not base or base in self._inode_of:
-            return base
-        directory, name = os.path.split(base)
-        above = os.path.join(os.path.dirname(directory), name)
-        return above if above in self._inode_of else base
+        bases = base_names(path)
+        for base in bases:
+            if base in self._inode_of:
+                return base
+        for base in bases:
+            directory, name = os.path.split(base)
+            above = os.path.join(os.path.dirname(directory), name)
+            if above in self._inode_of:
+                return above
+        return bases[-1] if bases else ""
 
     def _named(self, base: str) -> list[tuple[Source, bool]]:
         """Return what is known of the file of that name, and whether what was read still stands there."""

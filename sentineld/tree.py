@@ -18,6 +18,8 @@ _LINES_NAME = re.compile(r"\.jsonl(?P<rotation>[.-][0-9][0-9TZ_.:-]*)?\Z")
 _KEPT_ENDING = re.compile(r"(?P<stem>.+?)[.-][0-9][0-9TZ_.:-]*\.jsonl\Z", re.DOTALL)
 #: What compressing adds to a name.
 COMPRESSED = (".gz", ".zst", ".xz", ".bz2", ".lz4")
+#: One number at the end of such a name.
+_LAST_ROTATION = re.compile(r"(?<=[^/])[.-][0-9][0-9TZ_:]*\Z")
 _MAX_DEPTH = 32
 #: Names that are listed without a pause.
 _PIECE = 1024
@@ -37,6 +39,16 @@ def base_name(path: str) -> str:
         return path[: name.start("rotation")]
     kept = _KEPT_ENDING.match(path)
     return f"{kept['stem']}.jsonl" if kept is not None else ""
+
+
+def base_names(path: str) -> list[str]:
+    """Return the names that a rotated file may have had, the latest first: rotated ones are rotated too."""
+    names = []
+    stem = path.removesuffix(".jsonl")
+    while stem != path and (shorter := _LAST_ROTATION.sub("", stem)) != stem:
+        stem = shorter
+        names.append(f"{stem}.jsonl")
+    return names or [name for name in (base_name(path),) if name]
 
 
 def uncompressed_name(path: str) -> str:

@@ -507,6 +507,26 @@ def test_a_copy_is_known_however_late_its_original_is_cut(line, a, pause_s, stop
     assert one.incidents == []
 
 
+def test_a_copy_of_a_rotated_copy_counts_nothing_twice(line, a):
+    # As where logrotate's pattern matches what it has made: extension .jsonl, /t/*.jsonl.
+    one = line()
+    append(a, *(record(f"event{n}", pad="x" * 100) for n in range(20)))
+    one.poll()
+    for names in (
+        ("a.jsonl", "a.1.jsonl"),
+        ("a.1.jsonl", "a.1.1.jsonl"),
+        ("a.1.1.jsonl", "a.1.1-2026.jsonl"),
+    ):
+        shutil.copyfile(a.with_name(names[0]), a.with_name(names[1]))
+        one.poll(after_s=0.5)
+        os.truncate(a.with_name(names[0]), 0)
+        one.poll()
+        one.poll()
+
+    assert one.counted == dict.fromkeys([f"event{n}" for n in range(20)], 1)
+    assert one.incidents == []
+
+
 def test_what_only_the_copy_holds_of_a_file_that_was_cut_is_read_there(line, a):
     one = line(line_bytes=4096)
     append(a, *(record(f"event{n}") for n in range(100)))
