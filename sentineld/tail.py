@@ -452,6 +452,7 @@ class Tail:
         is_deleted = file.fd is not None and os.fstat(file.fd).st_nlink == 0
         if key not in self._copies and file.size > source.pos and self._is_lost(file, source):
             self._tell_gap(source, file.size)
+        self._release_copies(source)
         self._drop(key)
         if is_deleted:
             self._end(source)
@@ -955,10 +956,10 @@ class Tail:
         self._changed[file.source.id] = file.source
         self._note(file)
 
-    def _release_copies(self, cut: _Cut) -> None:
-        for key in [key for key, copy in self._copies.items() if copy.id == cut.source.id]:
+    def _release_copies(self, original: Source) -> None:
+        for key in [key for key, copy in self._copies.items() if copy.id == original.id]:
             if key in self._files:
-                self._release(key, self._files[key], cut.source)
+                self._release(key, self._files[key], original)
 
     def _is_followed(self, source: Source) -> bool:
         file = self._followed(source)
@@ -1115,6 +1116,9 @@ class Tail:
             self._succeeded[former] = source.last_path
             if len(self._succeeded) > _MAX_SUCCEEDED:
                 del self._succeeded[next(iter(self._succeeded))]
+        for copy in self._copies.values():
+            if copy.id == source.id:
+                copy.original = key
         self._waiting.pop(source.last_path, None)
         self._succeeded.pop(key, None)
         moved = replace(source, dev=key[0], ino=key[1], generation=generation, away_us=0)
@@ -1176,7 +1180,7 @@ class Tail:
             return
         cut = _Cut(source, verdict, path, size, self._scans + 1)
         self._cut[source.id] = cut
-        self._release_copies(cut)
+        self._release_copies(source)
         if self._copied.pop(source.id, None) is not None:
             cut.is_copied = True
             self._end(source)
@@ -1189,7 +1193,7 @@ class Tail:
         for number, cut in list(self._cut.items()):
             # A copy was made before: a whole scan that began after the cut has met it.
             if cut.until <= self._scans or self.is_final:
-                self._release_copies(cut)
+                self._release_copies(cut.source)
                 self._decide(self._cut.pop(number), listed)
 
     def _decide(self, cut: _Cut, listed: dict[str, dict[str, list[str]]] | None = None) -> None:

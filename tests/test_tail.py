@@ -527,6 +527,33 @@ def test_a_copy_of_a_rotated_copy_counts_nothing_twice(line, a):
     assert one.incidents == []
 
 
+@pytest.mark.parametrize("fate", ["deleted", "rewritten"])
+def test_a_copy_with_lines_that_its_original_had_unread_counts_nothing_twice(line, a, fate):
+    one = line()
+    append(a, *(record(f"event{n}") for n in range(100)))
+    one.poll()
+    append(a, *(record(f"late{n}") for n in range(5)))
+    copy = a.with_name("a.jsonl.1")
+    shutil.copyfile(a, copy)
+    one.tail.notice(str(copy))
+    assert [source.path for source in one.tail.dirty()] == []
+    one.poll()
+    if fate == "deleted":
+        a.unlink()
+    else:
+        other = a.with_name("temporary")
+        other.write_bytes(a.read_bytes() + record("new"))
+        other.rename(a)
+    for _ in range(3):
+        one.poll(after_s=61)
+    one.restart()
+    one.poll()
+
+    names = [f"event{n}" for n in range(100)] + [f"late{n}" for n in range(5)]
+    assert one.counted == dict.fromkeys([*names, *(["new"] if fate == "rewritten" else [])], 1)
+    assert one.incidents == []
+
+
 def test_what_only_the_copy_holds_of_a_file_that_was_cut_is_read_there(line, a):
     one = line(line_bytes=4096)
     append(a, *(record(f"event{n}") for n in range(100)))
