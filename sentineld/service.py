@@ -110,6 +110,8 @@ class Service:
     def run(self) -> None:
         """Run until SIGTERM or SIGINT. Raises ``SentineldError`` for what an operator must mend first."""
         self._outlet.notifier = Notifier(self._env)
+        if os.geteuid() == 0:
+            self._log.warning("running_as_root", hint="give it a user of its own: docs/install-systemd.md")
         with Signals() as self._signals:
             while not self._signals.is_stopping:
                 try:

@@ -206,3 +206,11 @@ def test_daemonize_tells_of_faults_before_it_detaches(place):
 
     assert done.returncode == 78
     assert "missing.key" in done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root is warned")
+def test_root_is_warned(place):
+    daemon = place.start()
+
+    assert len(daemon.logs("running_as_root")) == 1
+    assert daemon.stop() == 0

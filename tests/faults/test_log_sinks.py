@@ -51,7 +51,7 @@ def logged(place) -> list[int]:
         text = (place.state_dir / "decisions.jsonl").read_text()
     except FileNotFoundError:
         return []
-    return [json.loads(line)["decision_no"] for line in text.splitlines()]
+    return [json.loads(line)["decision_no"] for line in text[: text.rfind("\n") + 1].splitlines()]
 
 
 @contextmanager
@@ -177,7 +177,7 @@ def test_a_log_that_nobody_reads_holds_up_nothing_and_is_made_up_for_as_far_as_i
 
     assert data.endswith(b"\n")
     assert all(line.startswith((b"{", b"x")) for line in data.splitlines()), "no record is torn"
-    assert records[0]["event"] == "started"
+    assert "started" in [record["event"] for record in records[:2]]
     assert told == [f"d-{number:06}" for number in decisions][: len(told)], "the first ones, in their order"
     assert 0 < len(told) < len(decisions)
     [resumed] = [record for record in records if record["event"] == "log_resumed"]
