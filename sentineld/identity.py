@@ -108,6 +108,12 @@ def open_below(directory: str, path: str) -> int:
         os.close(parent)
 
 
+def inode(fd: int) -> Inode:
+    """Return device and inode of an open file."""
+    status = os.fstat(fd)
+    return status.st_dev, status.st_ino
+
+
 def generation(fd: int) -> int:
     """Return what tells apart the files that had one inode number: its generation, else its birth time.
 

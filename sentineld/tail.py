@@ -22,6 +22,7 @@ import os
 import stat
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -43,6 +44,8 @@ _LINGER_US = 60_000_000
 _MAX_AWAY = 10_000
 #: How long they are remembered, microseconds.
 _AWAY_US = 7 * 86_400 * 1_000_000
+#: Names that files had before, of which copies may turn up.
+_MAX_FORMER = 4096
 #: Files that were cut in place whose copies are still recognised.
 _MAX_CUT = 4096
 #: How long a file that begins like a whole one is left alone, microseconds: that one may be about to be cut.
@@ -65,6 +68,10 @@ _COPY = "copy"
 _MAX_UNREADABLE = 10_000
 #: Files of a scan between two looks at the clock.
 _LOOKS = 64
+
+
+#: A source, and whether what was read of it still stands in its file (None: unknown).
+_Named = tuple[Source, bool | None]
 
 
 @dataclass(slots=True)
@@ -172,6 +179,8 @@ class Tail:
     #: Files that are known but were not met since the start, or went out of reach.
     _away: dict[Inode, list[Source]] = field(default_factory=dict)
     _inode_of: dict[str, Inode] = field(default_factory=dict)
+    #: Which file had a name before it was renamed, or another one took its place.
+    _former: dict[str, Inode] = field(default_factory=dict)
     _cut: dict[int, _Cut] = field(default_factory=dict)
     #: Originals of copies that were met before it was seen that the original was cut, by scan.
     _copied: dict[int, int] = field(default_factory=dict)
@@ -835,15 +844,13 @@ class Tail:
             return None
         return self._adopt(key, _File(new), fd, status, path)
 
-    def _original(
-        self, path: str, fd: int, status: os.stat_result, named: list[tuple[Source, bool]]
-    ) -> Source | None:
+    def _original(self, path: str, fd: int, status: os.stat_result, named: list[_Named]) -> Source | None:
         """Return the source of which a new file is a copy, made before that one was cut (copytruncate).
 
         A file that begins like one that is still whole is a file of its own: agents repeat themselves.
         """
         base = self._base_of(path)
-        candidates = [source for source, is_whole in named if not is_whole]
+        candidates = [source for source, is_whole in named if is_whole is False]
         if self._cut:
             head = identity.head(fd)
             candidates += [
@@ -882,9 +889,7 @@ class Tail:
         del self._suspects[key]
         return True
 
-    def _copied_from(
-        self, path: str, named: list[tuple[Source, bool]], fd: int, status: os.stat_result
-    ) -> Source | None:
+    def _copied_from(self, path: str, named: list[_Named], fd: int, status: os.stat_result) -> Source | None:
         """Return the source, still whole, in whose file all of a new one stands that is named after it."""
         size = status.st_size
         is_named = not path.endswith(".jsonl")
@@ -965,9 +970,7 @@ class Tail:
         file = self._followed(source)
         return file is not None and self._is_unchanged(file)
 
-    def _may_become_copy(
-        self, path: str, fd: int, status: os.stat_result, named: list[tuple[Source, bool]]
-    ) -> bool:
+    def _may_become_copy(self, path: str, fd: int, status: os.stat_result, named: list[_Named]) -> bool:
         # Between the copying and the cutting both files are whole; a moment later it is plain what they are.
         base = self._base_of(path)
         if self.is_final or not base:
@@ -989,12 +992,14 @@ class Tail:
         self._suspects.pop(key, None)
         return False
 
-    def _prefixed(self, named: list[tuple[Source, bool]], base: str, fd: int, size: int) -> int | None:
+    def _prefixed(self, named: list[_Named], base: str, fd: int, size: int) -> int | None:
         """Say whether a file begins as a whole one does that was read: None where it does not.
 
         The number is that one's source where all of the file stands in it, else 0.
         """
         for source, is_whole in named:
+            if is_whole is None and source.pos and identity.begins_with(fd, size, source):
+                return 0
             if not is_whole or not source.pos:
                 continue
             if size <= _MAX_COMPARED_BYTES:
@@ -1024,28 +1029,41 @@ class Tail:
                 return above
         return bases[-1] if bases else ""
 
-    def _named(self, base: str) -> list[tuple[Source, bool]]:
-        """Return what is known of the file of that name, and whether what was read still stands there."""
-        key = self._inode_of.get(base)
-        if key is None or not self._known_at(key):
-            return []
+    def _named(self, base: str) -> list[_Named]:
+        """Return what is known of the files that have or had a name, and whether what was read stands there.
+
+        None: after a restart nobody has met it yet. One that is whole under another name is left out.
+        """
+        found: list[_Named] = []
+        for key in dict.fromkeys([self._inode_of.get(base), self._former.get(base)]):
+            for source in [] if key is None else self._known_at(key):
+                is_here, is_whole = self._look_at(source, base)
+                if is_here or not is_whole:
+                    found.append((source, is_whole))
+        return found
+
+    def _look_at(self, source: Source, base: str) -> tuple[bool, bool | None]:
+        """Say whether a source's file stands at a path, and whether it is whole."""
+        key = (source.dev, source.ino)
+        followed = self._followed(source)
+        fd = opened = None
         try:
-            fd = self._open_path(base)
+            with suppress(OSError):
+                opened = self._open_path(base)
+            is_here = opened is not None and identity.inode(opened) == key
+            fd = opened if is_here else None if followed is None else self._descriptor(followed)
+            if fd is None:
+                return False, None
+            verdict = identity.verdict(fd, os.fstat(fd), source, identity.generation(fd))
         except OSError:
-            return []
-        try:
-            status = os.fstat(fd)
-            if (status.st_dev, status.st_ino) != key:
-                return []
-            generation = identity.generation(fd)
-            verdicts = [
-                (source, identity.verdict(fd, status, source, generation)) for source in self._known_at(key)
-            ]
-        except OSError:
-            return []
+            return False, None
         finally:
-            os.close(fd)
-        return [(source, verdict is None) for source, verdict in verdicts if verdict != "replaced"]
+            if opened is not None:
+                os.close(opened)
+        if verdict == "replaced":
+            # The file is gone, and another one has its inode.
+            return False, True
+        return is_here, verdict is None
 
     # Files that take the place of others.
 
@@ -1307,8 +1325,18 @@ class Tail:
         former = file.source.last_path
         if former != path and self._inode_of.get(former) == key:
             del self._inode_of[former]
+            self._leave(former, key)
+        there = self._inode_of.get(path, key)
+        if there != key:
+            self._leave(path, there)
         self._inode_of[path] = key
         file.source.last_path = path
+
+    def _leave(self, path: str, key: Inode) -> None:
+        self._former.pop(path, None)
+        self._former[path] = key
+        if len(self._former) > _MAX_FORMER:
+            del self._former[next(iter(self._former))]
 
     def _adopt(self, key: Inode, file: _File, fd: int, status: os.stat_result, path: str) -> _File:
         if file.fd is not None and file.fd != fd:

@@ -554,6 +554,28 @@ def test_a_copy_with_lines_that_its_original_had_unread_counts_nothing_twice(lin
     assert one.incidents == []
 
 
+@pytest.mark.parametrize("is_down", [True, False])
+@pytest.mark.parametrize("name", ["a.jsonl.1", "a.jsonl.3"])
+def test_a_file_that_is_renamed_after_it_was_copied_and_cut_counts_once(line, a, is_down, name):
+    one = line()
+    append(a, *(record(f"event{n}") for n in range(20)))
+    one.poll()
+    if is_down:
+        one.close()
+    shutil.copyfile(a, a.with_name("a.jsonl.2"))
+    os.truncate(a, 0)
+    append(a, record("second"))
+    a.rename(a.with_name(name))
+    append(a, record("third"))
+    if is_down:
+        one.open()
+    for _ in range(3):
+        one.poll()
+
+    assert one.counted == dict.fromkeys([*(f"event{n}" for n in range(20)), "second", "third"], 1)
+    assert one.incidents == []
+
+
 def test_what_only_the_copy_holds_of_a_file_that_was_cut_is_read_there(line, a):
     one = line(line_bytes=4096)
     append(a, *(record(f"event{n}") for n in range(100)))
