@@ -643,6 +643,9 @@ class _Reader:
     # Roots.
 
     def watch_parent(self, root: _Root) -> None:
+        if not root.is_telemetry:
+            # Beside an inbox the daemon itself writes all the time; looking every second is enough for it.
+            return
         for path in {root.path, os.path.realpath(root.path)} if root.is_file else {root.path}:
             directory, name = os.path.split(path)
             try:
