@@ -15,7 +15,7 @@ from sentineld.decode import Decoded, Record, Reject, decode_document, decode_li
 from sentineld.identity import Source, matches, open_regular
 from sentineld.intake import Batch, element_hash, fill
 from sentineld.lines import SKIP_BEGINS, SKIP_HOLE
-from sentineld.mapping import NativeMapping
+from sentineld.native import NativeMapping
 from sentineld.store import Store
 from sentineld.tree import DOCUMENT, walk
 from sentineld.trust import Trust

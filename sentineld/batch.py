@@ -15,7 +15,7 @@ from operator import itemgetter
 
 from sentineld.decode import Reject
 from sentineld.event import Observation
-from sentineld.mapping import Rows
+from sentineld.rows import Rows
 
 
 @dataclass(slots=True)

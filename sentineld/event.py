@@ -6,7 +6,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from sentineld.clock import now_us
 from sentineld.instant import iso
@@ -48,6 +48,14 @@ _CLASSES = frozenset(EVENT_CLASSES)
 def event_class(event_type: str) -> str:
     """Name the class that an event type belongs to: itself where it is known, else ``other``."""
     return event_type if event_type in _CLASSES else "other"
+
+
+class Entity(NamedTuple):
+    """What an event touches: ``kind`` is path, host, recipient or account; ``role`` is source or sink."""
+
+    kind: str
+    role: str
+    value: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ from sentineld.event import Incident
 from sentineld.evidence import Trouble
 from sentineld.identity import Source
 from sentineld.lines import Chunk
-from sentineld.mapping import NativeMapping
+from sentineld.native import NativeMapping
 from sentineld.tail import CHUNK_BYTES, Tail
 from sentineld.tree import DOCUMENT
 from sentineld.trust import Trust

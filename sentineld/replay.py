@@ -21,8 +21,8 @@ from sentineld.event import Incident, Observation
 from sentineld.evidence import Trouble
 from sentineld.instant import SECOND_US, iso, parse_iso
 from sentineld.intake import Intake
-from sentineld.mapping import NativeMapping
 from sentineld.monitor import BehavioralMonitor
+from sentineld.native import NativeMapping
 from sentineld.pipeline import Pipeline
 from sentineld.requests import Request
 from sentineld.settings import recorded_prior, recorded_trust

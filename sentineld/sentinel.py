@@ -22,7 +22,7 @@ from sentineld.evidence import Trouble
 from sentineld.explain import printable_path
 from sentineld.identity import open_regular
 from sentineld.instant import iso
-from sentineld.mapping import NativeMapping, native_metadata
+from sentineld.native import NativeMapping, native_metadata
 from sentineld.tree import DOCUMENT, kind_of, walk
 
 _logger = logging.getLogger(__name__)

@@ -26,8 +26,8 @@ from sentineld.evidence import Trouble
 from sentineld.explain import printable_path
 from sentineld.instant import SECOND_US
 from sentineld.intake import Batch, Intake
-from sentineld.mapping import NativeMapping
 from sentineld.monitor import NEVER_US
+from sentineld.native import NativeMapping
 from sentineld.outlet import Outlet
 from sentineld.override import override_path
 from sentineld.pipeline import Outcome, Pipeline

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from sentineld.batch import Part, effective_times
 from sentineld.event import Incident
-from sentineld.mapping import Rows, is_agent_id
+from sentineld.rows import Rows, is_agent_id
 
 RECORD, PATH, OWNER = "record", "path", "owner"
 #: What can give the agent's id.

@@ -21,7 +21,7 @@ from sentineld.config import Config
 from sentineld.event import Incident
 from sentineld.identity import Source
 from sentineld.intake import Batch, Intake
-from sentineld.mapping import NativeMapping
+from sentineld.native import NativeMapping
 from sentineld.pipeline import Pipeline
 from sentineld.store import Store
 from sentineld.tail import Tail

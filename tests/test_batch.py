@@ -2,7 +2,7 @@
 
 from sentineld.batch import Part, combine, effective_times, merge_keys, split_rows
 from sentineld.event import FILE
-from sentineld.mapping import Rows
+from sentineld.rows import Rows
 
 
 def part(*rows, source=1, owner=1000, lo=100, hi=200, file_time=150, is_history=False, **more):

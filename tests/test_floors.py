@@ -21,7 +21,7 @@ FLOORS = {
     "proposal": 0,
     "integrity": 1,
     "decode": 1,
-    "mapping": 1,
+    "mapping", "native", "rows": 1,
     "taxonomy": 1,
     "entropy": 1,
     "window": 1,

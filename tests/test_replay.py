@@ -9,11 +9,11 @@ from sentineld.config import Config
 from sentineld.event import FILE, NETWORK
 from sentineld.identity import Source
 from sentineld.intake import Batch
-from sentineld.mapping import Rows
 from sentineld.monitor import BehavioralMonitor
 from sentineld.pipeline import Pipeline
 from sentineld.policy import Policy
 from sentineld.replay import SESSION_GAP_US, replay
+from sentineld.rows import Rows
 from sentineld.step import Prior
 from sentineld.store import Store
 

@@ -866,7 +866,7 @@ def test_a_huge_line_takes_bounded_memory(tmp_path):
 import resource, sys
 from sentineld.tail import Tail
 from sentineld.intake import Intake
-from sentineld.mapping import NativeMapping
+from sentineld.native import NativeMapping
 ids = iter(range(1, 99))
 tail = Tail([sys.argv[1]], lambda: next(ids), print, lambda: 0)
 intake = Intake(tail, NativeMapping())

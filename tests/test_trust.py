@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sentineld.batch import Part, split_rows
-from sentineld.mapping import Rows, is_agent_id
+from sentineld.rows import Rows, is_agent_id
 from sentineld.trust import OWNER, PATH, UNNAMED_ID, Rule, RuleError, Trust, forged
 
 A, B = 1001, 1002

@@ -30,8 +30,9 @@ from sentineld.decode import (
 from sentineld.entropy import UNITS
 from sentineld.errors import StateFileError
 from sentineld.instant import MAX_US
-from sentineld.mapping import NativeMapping, is_agent_id
+from sentineld.native import NativeMapping
 from sentineld.rejects import Rejects
+from sentineld.rows import is_agent_id
 from sentineld.state_file import parse_state
 from sentineld.visible import visible
 

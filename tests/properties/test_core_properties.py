@@ -20,9 +20,9 @@ from sentineld.entropy import (
 )
 from sentineld.event import FILE, NETWORK, OTHER, Incident, Tick
 from sentineld.explain import decide
-from sentineld.mapping import Rows
 from sentineld.monitor import BehavioralMonitor
 from sentineld.policy import Policy
+from sentineld.rows import Rows
 from sentineld.step import Pardon, Pin, Prior, Unpin, dump_state, load_state, new_state, shift, step
 from sentineld.window import BUCKETS, Window
 

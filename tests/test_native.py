@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from sentineld import mapping as mapping_module
+from sentineld import native as native_module
 from sentineld.decode import Decoded, decode_lines
 from sentineld.entropy import entropy_units, metadata_entropy
 from sentineld.event import FILE, NETWORK, OTHER
 from sentineld.instant import MAX_US, iso
-from sentineld.mapping import NativeMapping, native_metadata
+from sentineld.native import NativeMapping, native_metadata
 
 SAMPLE = Path(__file__).parents[2] / "shared" / "data" / "wordpress" / "events.jsonl"
 AT = 1_763_858_410
@@ -315,4 +315,4 @@ def test_one_unusual_record_changes_nothing_for_its_neighbours(odd):
 def test_every_reason_is_documented():
     reasons = {"missing_type", "bad_type", "missing_source", "bad_source", "bad_timestamp"}
 
-    assert {reason for reason in reasons if f"``{reason}``" in mapping_module.__doc__} == reasons
+    assert {reason for reason in reasons if f"``{reason}``" in native_module.__doc__} == reasons
