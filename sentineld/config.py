@@ -21,7 +21,7 @@ from sentineld.errors import AccessError, ConfigError
 from sentineld.instant import SECOND_US
 from sentineld.integrity import Charges
 from sentineld.keys import parse_key_table, with_credentials
-from sentineld.mapping import FORMATS
+from sentineld.recognition import FORMATS
 from sentineld.monitor import BehavioralMonitor
 from sentineld.policy import Policy
 from sentineld.rows import is_agent_id

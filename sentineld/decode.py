@@ -187,6 +187,20 @@ def decode_document(data: bytes) -> list[Record | Reject] | Reject:
     ]
 
 
+def decode_value(text: str) -> Any:  # noqa: ANN401 (JSON)
+    """Decode a value that stands as text in a record; None where it is no JSON, or beyond the limits."""
+    line = text.encode("utf-8", "surrogatepass")
+    if _has_many_nodes(line):
+        return None
+    try:
+        value = _decoder.decode(line)
+    except (msgspec.DecodeError, RecursionError, ValueError):
+        return None
+    if line.count(b"{") + line.count(b"[") > MAX_DEPTH and _depth(value) > MAX_DEPTH:
+        return None
+    return value
+
+
 def encode_element(record: object) -> bytes:
     """Encode one element of a document in one canonical way, for hashing and for keeping."""
     return msgspec.json.encode(record, order="deterministic")

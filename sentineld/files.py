@@ -156,7 +156,6 @@ class Files:
         if file.fd is not None and file.fd != fd:
             os.close(file.fd)
         file.fd, file.size, file.gone_us = fd, status.st_size, None
-        file.checked = identity.stamp(status)
         file.seen = self.scan
         if key not in self.by_inode:
             self.quota.add(file.source.owner)
@@ -197,11 +196,11 @@ class Files:
         """Let a source be committed as one that is followed no longer."""
         self.changed[source.id] = identity.ended(source)
 
-    def send_away(self, file: File) -> None:
-        """Remember a file that is out of reach."""
-        file.source.away_us = self.evidence.clock()
-        self.changed[file.source.id] = file.source
-        self.away.setdefault(file.key, []).append(file.source)
+    def send_away(self, source: Source) -> None:
+        """Remember a source whose file is out of reach."""
+        source.away_us = self.evidence.clock()
+        self.changed[source.id] = source
+        self.away.setdefault((source.dev, source.ino), []).append(source)
         self.limit_away()
 
     def forget_away(self, source: Source) -> None:
@@ -265,16 +264,16 @@ class Files:
         file.checked = identity.stamp(status)
         return True
 
-    def is_lost(self, file: File) -> bool:
-        """Say whether anything unread is lost with a file: a hole, or reserved space, is nothing."""
-        if file.size <= file.source.pos:
-            return False
-        if file.fd is None:
-            return True
+    def is_lost(self, file: File, position: int, line_bytes: int) -> bool:
+        """Say whether anything behind a position is lost with a file: a hole, or reserved space, is not."""
+        if file.fd is None or file.size <= position:
+            return file.size > position
         try:
-            return identity.has_data(file.fd, file.source.pos)
+            behind = identity.next_data(file.fd, position)
+            data = b"" if behind is None else os.pread(file.fd, line_bytes, behind)
         except OSError:
             return True
+        return len(data) == line_bytes or bool(data.strip(b"\0"))
 
     def find_gone(self, file: File) -> None:
         """Take note that a scan did not meet a file."""

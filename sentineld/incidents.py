@@ -5,14 +5,19 @@ owner runs several agents, the agents that wrote the file share the charge, for 
 it; nobody else does. Where an owner writes under names that are not its own, all of its agents share it.
 """
 
-from collections.abc import Iterator
+from bisect import bisect_left
+from collections.abc import Container, Iterator
+from dataclasses import replace
+from itertools import chain
 
-from sentineld.batch import Inputs, Key
+from sentineld.batch import Inputs, Key, Part, effective_times
 from sentineld.event import Incident, Observation
 from sentineld.intake import Batch
 from sentineld.integrity import KINDS
 from sentineld.lines import SKIP_BEGINS
+from sentineld.numbering import Item, Numbering
 from sentineld.roster import OVERFLOW_ID, Roster
+from sentineld.step import AgentState
 from sentineld.store import Store
 from sentineld.trust import UNNAMED_ID, forged
 
@@ -73,6 +78,47 @@ class Incidents:
                 detail = "what it says the second time counts as well"
                 yield Incident(part.hi, "id_conflict", part.owner, *where, detail, part.conflicts)
 
+    def numbered(self, batch: Batch) -> tuple[list[Incident], list[AgentState]]:
+        """Return what the agents' own numbers tell, and the agents whose numbers were followed.
+
+        Older files come first: what was rotated away continues in the one that took its place.
+        """
+        paths = {source.id: source.path for _, source in batch.sources.values()}
+        found: dict[tuple[str, str, int], Incident] = {}
+        followed: dict[Key, AgentState] = {}
+        unread: dict[int, int] = {}
+        for part in sorted(batch.parts, key=lambda part: part.source_id):
+            source = batch.sources[part.source_id][1]
+            before = unread.get(source.id, source.rejected + source.ignored)
+            unread[source.id] = before + len(part.rejects) + part.ignored
+            numberers = dict(self._numberers(part))
+            if not numberers:
+                continue
+            times = effective_times(part)
+            for agent_id, (rows, items) in _records(part, numberers, before).items():
+                state = followed[part.owner, agent_id] = numberers[agent_id]
+                state.numbering = state.numbering or Numbering()
+                for finding in state.numbering.follow(source.id, items):
+                    key = (finding.kind, agent_id, finding.source_id)
+                    if key in found:
+                        found[key] = replace(found[key], count=found[key].count + 1)
+                        continue
+                    at_us = times[rows[finding.position]]
+                    path = paths.get(finding.source_id) or self._store.source_path(finding.source_id)
+                    where = (finding.source_id, path, finding.offset, finding.offset)
+                    detail = f"{agent_id}: {finding.detail}"
+                    found[key] = Incident(at_us, finding.kind, part.owner, *where, detail)
+        return list(found.values()), list(followed.values())
+
+    def _numberers(self, part: Part) -> Iterator[tuple[str, AgentState]]:
+        numbered = {part.rows.agent_ids[number] for number in part.rows.seqs}
+        for agent_id in sorted(set(part.rows.agent_ids) - {UNNAMED_ID}):
+            # Who is not in memory now has nothing but copies here, or has no name of its own.
+            is_stored = agent_id in numbered and bool(part.duplicates)
+            state = self._roster.find((part.owner, agent_id), is_stored=is_stored)
+            if state is not None and (agent_id in numbered or state.numbering is not None):
+                yield agent_id, state
+
     def charged(self, incident: Incident) -> list[Key]:
         """Return the agents that answer for an incident, all of its owner.
 
@@ -103,3 +149,25 @@ class Incidents:
                 self._writers.clear()
             known = self._writers[source_id] = set(self._store.writers(source_id))
         return known
+
+
+def _records(part: Part, agent_ids: Container[str], unread: int) -> dict[str, tuple[list[int], list[Item]]]:
+    """Return the records of some agents: of each its first row, and an item.
+
+    ``unread`` lines of the file, that could not be read or are no events, came before the part.
+    """
+    rows = part.rows
+    gone = sorted(chain((item.offset for item in part.rejects), rows.ignored))
+    # Blank lines stand nobody knows where.
+    unread += part.ignored - len(rows.ignored)
+    records: dict[str, tuple[list[int], list[Item]]] = {}
+    for number, (agent_id, offset) in enumerate(zip(rows.agent_ids, rows.offsets, strict=True)):
+        if agent_id not in agent_ids or number in rows.forged:
+            continue
+        numbers, items = records.setdefault(agent_id, ([], []))
+        if items and items[-1].offset == offset:
+            continue
+        numbers.append(number)
+        refused = unread + bisect_left(gone, offset) if gone else unread
+        items.append(Item(offset, rows.seqs.get(number), refused, number in part.duplicates))
+    return records

@@ -29,6 +29,9 @@ KINDS: dict[str, Kind] = {
     "forged_id": Kind("forgery", "a record claims an id that the configuration gives to somebody else"),
     "too_many_agents": Kind("flood", "more agent ids than one owner may have"),
     "too_many_files": Kind("flood", "more files than one owner may have"),
+    "seq_gap": Kind("gap", "numbers that an agent gives its own records are missing"),
+    "seq_repeat": Kind("note", "an agent's own numbers came again, or went back"),
+    "seq_end": Kind("note", "an agent that numbered its records in a file does so no more"),
     "line_too_long": Kind("note", "a line over the limit was skipped unread"),
     "compressed": Kind("note", "a copy was compressed at once; it is not known whether all of it was read"),
     "missing": Kind(

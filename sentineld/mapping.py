@@ -1,3 +1,807 @@
-"""Mapping: from records in any format to rows, as a TOML file declares."""
+"""Mapping: from decoded records of any format to rows, as a TOML file declares.
 
-FORMATS = ("wordpress",)
+The language is documented in docs/mapping.md; its values in ``selector`` and ``condition``. A file holds one
+or more ``[[source]]``; each has ``[[source.event]]`` tables. A record is every event whose ``when`` holds
+(for ``each`` item of it where that is given), or none; one that no table knows is counted by its ``kind``.
+
+Everything is compiled once. What an agent writes can make an event odd, but never an error: values of the
+wrong kind count as absent, and a tool call without a usable time, id or agent still counts.
+"""
+
+import difflib
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Mapping as Table
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Any, Protocol, TypeAlias
+
+from sentineld.condition import Condition, Test, all_of, compile_condition
+from sentineld.decode import Decoded, Record, Reject, encode_element
+from sentineld.entropy import batch_entropy_units, encode_canonical
+from sentineld.event import OPERATION_KIND, OTHER, Entity
+from sentineld.instant import parse_iso
+from sentineld.memory import Memory, remember
+from sentineld.path_glob import GlobError, compile_glob
+from sentineld.rows import ERROR, OK, REFUSED, Facts, Remembered, Rows, is_agent_id
+from sentineld.selector import (
+    FILE,
+    KEPT,
+    PATH,
+    RECORD,
+    SCOPES,
+    Scope,
+    Selector,
+    SelectorError,
+    compile_selector,
+    scope_of,
+    to_text,
+)
+from sentineld.values import DECODERS, to_count, to_instant, to_number
+from sentineld.visible import visible
+
+#: How a file holds its records.
+FRAMINGS = ("jsonl", "stream", "document")
+TIME_UNITS = {"s": 1_000_000, "ms": 1000, "us": 1, "ns": 0.001}
+
+_FIELDS = (
+    "agent",
+    "role",
+    "session",
+    "time",
+    "id",
+    "call_id",
+    "type",
+    "tool",
+    "arguments",
+    "meta",
+    "outcome",
+    "duration_ms",
+    "tokens",
+    "entities",
+    "seq",
+)
+_EVENT_KEYS = (*_FIELDS, "name", "note", "when", "each", "decode", "emit", "remember")
+_DEFAULT_KEYS = (*_FIELDS, "decode")
+_SOURCE_KEYS = (
+    "name",
+    "description",
+    "glob",
+    "match",
+    "framing",
+    "places",
+    "kind",
+    "time_unit",
+    "defaults",
+    "event",
+)
+_OUTCOMES = (REFUSED, ERROR, OK)
+_ITEM = "item"
+_NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
+_ALIAS = re.compile(r"[A-Za-z_]\w{0,63}")
+_NOT_ID = re.compile(r"[^A-Za-z0-9._:/@+~-]")
+_MAX_ID = 128
+_MAX_NAME = 128
+_MAX_DEEP = 8
+_MAX_ENTITIES = 16
+#: Items of one record that are gone through, over all tables.
+_MAX_ITEMS = 20_000
+_CACHE_SIZE = 16_384
+_UNKNOWN = "(unnamed)"
+#: Type of an event whose mapping gives it none that can be used.
+_OTHER_TYPE = "other"
+
+
+class Call(Protocol):
+    """What the taxonomy says of a call of a tool."""
+
+    @property
+    def event_class(self) -> str:
+        """One of ``event.EVENT_CLASSES``."""
+
+    @property
+    def entities(self) -> tuple[Entity, ...]:
+        """What the call touches."""
+
+
+#: A tool's name and its arguments, to the class of the call.
+Classify: TypeAlias = Callable[[str, object], Call]
+
+
+class MappingError(ValueError):
+    """A mapping that means nothing: ``key`` says where, the message what, ``hint`` what to write."""
+
+    def __init__(self, key: str, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.key = key
+        self.hint = hint
+
+
+@dataclass(slots=True)
+class FileContext:
+    """What a mapping may know of the file: its path and owner (uid), and what its records have said so far.
+
+    ``role`` is the one that the configuration gives to its agents (empty: none). ``memory`` grows while
+    records are read.
+    """
+
+    path: str
+    owner: int
+    role: str = ""
+    memory: Memory = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Trace:
+    """What became of one record: its events with label, row number and payload, and why it is none."""
+
+    events: list[tuple[str, int, dict[str, Any]]] = field(default_factory=list)
+    ignored: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Event:
+    label: str
+    note: str
+    #: Tests of the record before and after its values are decoded, and of its items.
+    early: Test | None
+    late: Test | None
+    of_items: Test | None
+    equals: dict[str, frozenset[str]]
+    each: tuple[tuple[str, Selector], ...]
+    each_key: str
+    decode: tuple["_Decode", ...]
+    emits: bool
+    remember: tuple[tuple[str, Selector | None, Selector], ...]
+    fields: dict[str, Any]
+
+
+@dataclass(slots=True)
+class _Decode:
+    scope: str
+    parent: Selector
+    name: str
+    how: Callable[[Any], Any]
+
+
+#: Tables that go through the same items, and how the unknown ones among those are called.
+_Group = tuple[tuple[tuple[str, Selector], ...], tuple[_Event, ...], Selector | None]
+
+
+class Mapping:
+    """One compiled ``[[source]]``."""
+
+    def __init__(self, table: Table[str, Any], classify: Classify, key: str = "source") -> None:
+        """Compile a table; ``classify`` gives tools their classes. Raises ``MappingError``."""
+        self._classify = classify
+        _check_keys(table, _SOURCE_KEYS, key)
+        self.name = _text(table, "name", key)
+        if not _NAME.fullmatch(self.name):
+            raise MappingError(f"{key}.name", f"{self.name!r} is no name", "a-z 0-9 _ -, at most 64")
+        self.description = str(table.get("description", ""))
+        self.framing = _choice(table, "framing", FRAMINGS, key, "")
+        self.places = tuple(_texts(table, "places", key))
+        self.globs = tuple(_texts(table, "glob", key))
+        with _at(f"{key}.glob"):
+            self._globs = [compile_glob(glob) for glob in self.globs]
+        unit = _choice(table, "time_unit", tuple(TIME_UNITS), key, "")
+        self._factor = TIME_UNITS[unit] if unit else None
+        with _at(f"{key}.match"):
+            self._match = compile_condition(table["match"]).test if "match" in table else None
+        defaults = table.get("defaults", {})
+        if not isinstance(defaults, dict):
+            raise MappingError(f"{key}.defaults", "a table was expected")
+        _check_keys(defaults, _DEFAULT_KEYS, f"{key}.defaults")
+        events = table.get("event")
+        if not isinstance(events, list) or not events or not all(isinstance(item, dict) for item in events):
+            raise MappingError(f"{key}.event", "no event is declared", "[[source.event]]")
+        self._remembered = _remembered_names(events, key)
+        self._all_aliases = _all_aliases(events)
+        self._events = [
+            self._compile_event(event, defaults, f"{key}.event[{number}]")
+            for number, event in enumerate(events)
+        ]
+        kinds = table.get("kind", {})
+        kinds = kinds if isinstance(kinds, dict) else {RECORD: kinds}
+        aliases = tuple(sorted(self._all_aliases))
+        _check_keys(kinds, (RECORD, *aliases), f"{key}.kind")
+        self._kinds: dict[str, Selector] = {}
+        for name, value in kinds.items():
+            with _at(f"{key}.kind.{name}"):
+                self._kinds[name] = compile_selector(value, aliases, self._remembered)
+        self._pivot = self._choose_pivot()
+        self._groups: dict[str | None, tuple[_Group, ...]] = {}
+        self._agents: dict[str, str] = {}
+        self._paths: dict[str, dict[str, str] | None] = {}
+
+    # Recognising.
+
+    def parts(self, path: str) -> dict[str, str] | None:
+        """Return the named parts of a path that one of the globs matches; None where none does."""
+        if path not in self._paths:
+            if len(self._paths) >= _CACHE_SIZE:
+                self._paths.clear()
+            found = next(filter(None, (glob.fullmatch(path) for glob in self._globs)), None)
+            self._paths[path] = None if found is None else {k: v or "" for k, v in found.groupdict().items()}
+        return self._paths[path]
+
+    def matches(self, record: Record) -> bool:
+        """Say whether a record looks like one of this format; False where nothing is said of that."""
+        return self._match is not None and self._match(Scope({RECORD: record}))
+
+    @property
+    def has_match(self) -> bool:
+        """Whether the format says what its records look like."""
+        return self._match is not None
+
+    # Reading.
+
+    def rows(self, decoded: Decoded, context: FileContext) -> tuple[Rows, list[Reject]]:
+        """Turn decoded records into rows, in order. Nothing is rejected: what is no event is ignored."""
+        rows = Rows(is_one_each=False)
+        payloads: list[bytes] = []
+        scope = self._scope(context)
+        for record, offset in zip(decoded.records, decoded.offsets, strict=True):
+            before = len(rows)
+            self._read(record, offset, scope, context, rows, payloads, None)
+            if len(rows) == before:
+                rows.ignored.append(offset)
+        rows.entropies = batch_entropy_units(payloads)
+        return rows, []
+
+    def trace(self, record: Record, offset: int, context: FileContext) -> tuple[Rows, Trace]:
+        """Read one record as ``rows`` does, and tell what became of it."""
+        rows, trace, payloads = Rows(is_one_each=False), Trace(), list[bytes]()
+        self._read(record, offset, self._scope(context), context, rows, payloads, trace)
+        if not len(rows):
+            rows.ignored.append(offset)
+        rows.entropies = batch_entropy_units(payloads)
+        return rows, trace
+
+    def _scope(self, context: FileContext) -> Scope:
+        path = context.path
+        described = {"path": path, "name": path.rpartition("/")[2], "owner": context.owner}
+        return Scope({PATH: self.parts(path) or {}, FILE: described}, context.memory)
+
+    def _read(
+        self,
+        record: Record,
+        offset: int,
+        scope: Scope,
+        context: FileContext,
+        rows: Rows,
+        payloads: list[bytes],
+        trace: Trace | None,
+    ) -> None:
+        scope.names[RECORD] = record
+        is_known = False
+        budget = _MAX_ITEMS
+        for each, events, kind in self._groups_of(scope):
+            chosen = []
+            for event in events:
+                if event.early is not None and not event.early(scope):
+                    continue
+                for decode in event.decode:
+                    if decode.scope == RECORD:
+                        _decode_in_place(decode, scope)
+                if event.late is not None and not event.late(scope):
+                    continue
+                chosen.append(event)
+            if not chosen:
+                continue
+            is_known = True
+            if not each:
+                for event in chosen:
+                    self._take(event, offset, scope, context, rows, payloads, trace)
+                continue
+            for _ in _walk(each, scope, 0):
+                budget -= 1
+                if budget < 0:
+                    rows.unknown.append((offset, "too many items"))
+                    break
+                is_matched = False
+                for event in chosen:
+                    for decode in event.decode:
+                        if decode.scope != RECORD:
+                            _decode_in_place(decode, scope)
+                    if event.of_items is None or event.of_items(scope):
+                        is_matched = True
+                        self._take(event, offset, scope, context, rows, payloads, trace)
+                if not is_matched and kind is not None:
+                    name = _clean(to_text(kind(scope))) or _UNKNOWN
+                    rows.unknown.append((offset, f"{each[-1][0]}:{name}"))
+        if not is_known:
+            kind = self._kinds.get(RECORD)
+            name = "" if kind is None else _clean(to_text(kind(scope)))
+            rows.unknown.append((offset, name or _UNKNOWN))
+
+    def _take(
+        self,
+        event: _Event,
+        offset: int,
+        scope: Scope,
+        context: FileContext,
+        rows: Rows,
+        payloads: list[bytes],
+        trace: Trace | None,
+    ) -> None:
+        # An event tells of what was known before it; what it adds is for those behind it.
+        if event.emits:
+            self._emit(event, offset, scope, context, rows, payloads, trace)
+        elif trace is not None:
+            trace.ignored.append(event.note or event.label)
+        for name, key, value in event.remember:
+            text = to_text(value(scope))
+            at = "" if key is None else to_text(key(scope))
+            if text and (key is None or at):
+                remember(context.memory, name, at, text)
+                rows.remembered.append(Remembered(offset, name, at, text))
+
+    def _emit(
+        self,
+        event: _Event,
+        offset: int,
+        scope: Scope,
+        context: FileContext,
+        rows: Rows,
+        payloads: list[bytes],
+        trace: Trace | None,
+    ) -> None:
+        fields = event.fields
+        get = fields.get
+        number = len(rows.offsets)
+
+        def text(name: str) -> str:
+            select = get(name)
+            return "" if select is None else to_text(select(scope))
+
+        tool = text("tool")
+        arguments = fields["arguments"](scope) if "arguments" in fields else None
+        meta = {}
+        for name, select in get("meta", ()):
+            value = select(scope)
+            if value is not None:
+                meta[name] = value
+        entities: tuple[Entity, ...] = ()
+        event_type = _clean(text("type"))
+        if tool:
+            call = self._classify(tool, meta if arguments is None else arguments)
+            entities = call.entities
+            if "type" not in fields:
+                rows.tool_calls.append(number)
+            event_type = event_type or call.event_class
+        event_type = event_type or _OTHER_TYPE
+        metadata = dict(meta)
+        if tool:
+            metadata["tool"] = tool
+        if arguments is not None:
+            metadata["args"] = arguments
+        if "entities" in fields:
+            entities = (*entities, *_entities(fields["entities"], scope))[:_MAX_ENTITIES]
+        identity = text("id")
+        if identity:
+            content = encode_element([tool or event_type, arguments])
+            key = f"{self.name}\0{identity}".encode("utf-8", "surrogatepass")
+            rows.identities[number] = (_digest(key), _digest(content))
+        session = _clean(text("session"))
+        if session:
+            rows.sessions[number] = session
+        tokens = fields.get("tokens", {})
+        rows.facts[number] = Facts(
+            tool=_clean(tool),
+            role=context.role or _clean(text("role")),
+            call_id=_clean(text("call_id") or (identity if tool else "")),
+            outcome=fields["outcome"](scope) if "outcome" in fields else "",
+            entities=entities,
+            duration_ms=fields["duration_ms"](scope) if "duration_ms" in fields else None,
+            input_tokens=to_count(tokens["input"](scope)) if "input" in tokens else None,
+            output_tokens=to_count(tokens["output"](scope)) if "output" in tokens else None,
+        )
+        if "seq" in fields:
+            seq = to_count(to_number(fields["seq"](scope)))
+            if seq is not None:
+                rows.seqs[number] = seq
+        rows.at_us.append(self._time(fields["time"](scope)) if "time" in fields else None)
+        rows.agent_ids.append(self._agent(text("agent")))
+        rows.kinds.append(OPERATION_KIND.get(event_type, OTHER))
+        rows.event_types.append(event_type)
+        rows.offsets.append(offset)
+        payloads.append(encode_canonical(metadata) if metadata else b"")
+        if trace is not None:
+            trace.events.append((event.label, number, metadata))
+
+    def _agent(self, claim: str) -> str:
+        known = self._agents.get(claim)
+        if known is None:
+            if len(self._agents) >= _CACHE_SIZE:
+                self._agents.clear()
+            known = self._agents[claim] = agent_id(claim) if claim else self.name
+        return known
+
+    def _time(self, value: object) -> int | None:
+        if isinstance(value, str):
+            try:
+                return parse_iso(value)
+            except ValueError:
+                value = to_number(value)
+        return to_instant(value, self._factor)
+
+    # Compiling.
+
+    def _compile_event(self, table: Table[str, Any], defaults: Table[str, Any], key: str) -> _Event:
+        _check_keys(table, _EVENT_KEYS, key)
+        each, items = self._compile_each(table.get("each", {}), f"{key}.each")
+        decode = []
+        for path, how in {**defaults.get("decode", {}), **table.get("decode", {})}.items():
+            if scope_of(path, items) in (*items, RECORD):
+                decode.append(_compile_decode(path, how, items, f"{key}.decode"))
+        with _at(f"{key}.when"):
+            early, late, of_items, equals = self._compile_when(table.get("when", {}), items, table)
+        fields = {}
+        for name in _FIELDS:
+            value = table.get(name, defaults.get(name))
+            if value is None:
+                continue
+            if name not in table and not self._is_in_reach(value, items):
+                continue
+            with _at(f"{key}.{name}"):
+                fields[name] = self._compile_field(name, value, items)
+        emits = table.get("emit", True)
+        if not isinstance(emits, bool):
+            raise MappingError(f"{key}.emit", "true or false was expected")
+        if emits and not {"type", "tool"} & fields.keys():
+            raise MappingError(key, "the event has neither `type` nor `tool`", 'type = "=model_call"')
+        return _Event(
+            label=str(table.get("name") or _label(table)),
+            note=str(table.get("note", "")),
+            early=early,
+            late=late,
+            of_items=of_items,
+            equals=equals,
+            each=each,
+            each_key=json.dumps(table.get("each", {})),
+            decode=tuple(decode),
+            emits=emits,
+            remember=self._compile_remember(table.get("remember", {}), items, f"{key}.remember"),
+            fields=fields,
+        )
+
+    def _compile_each(
+        self, value: object, key: str
+    ) -> tuple[tuple[tuple[str, Selector], ...], tuple[str, ...]]:
+        table = {_ITEM: value} if isinstance(value, str) else value
+        if not isinstance(table, dict):
+            raise MappingError(key, "a path, or a table from names to paths, was expected")
+        each: list[tuple[str, Selector]] = []
+        items: tuple[str, ...] = ()
+        for alias, path in table.items():
+            if not _ALIAS.fullmatch(alias) or alias in SCOPES:
+                raise MappingError(key, f"{alias!r} is no name of an item", "letters, digits and _")
+            if not isinstance(path, str):
+                raise MappingError(f"{key}.{alias}", "a path was expected")
+            with _at(f"{key}.{alias}"):
+                each.append((alias, compile_selector(path, items, self._remembered)))
+            items = (*items, alias)
+        if len(each) > _MAX_DEEP:
+            raise MappingError(key, f"more than {_MAX_DEEP} levels")
+        return tuple(each), items
+
+    def _compile_when(
+        self, value: object, items: tuple[str, ...], table: Table[str, Any]
+    ) -> tuple[Test | None, Test | None, Test | None, dict[str, frozenset[str]]]:
+        decoded = [path for path in table.get("decode", {}) if scope_of(path, items) == RECORD]
+
+        def stage(condition: Condition, paths: Iterable[str]) -> int:
+            if not condition.scopes <= {RECORD, PATH, FILE, KEPT}:
+                return 2
+            return int(any(path == d or path.startswith(d + ".") for d in decoded for path in paths))
+
+        stages: tuple[list[Test], list[Test], list[Test]] = ([], [], [])
+        equals: dict[str, frozenset[str]] = {}
+        if isinstance(value, list):
+            condition = compile_condition(value, items, self._remembered)
+            paths = [path for alternative in value for path in alternative]
+            chosen = stage(condition, paths)
+            stages[chosen].append(condition.test)
+            equals = condition.equals if chosen == 0 else {}
+        elif isinstance(value, dict):
+            for path, expected in value.items():
+                condition = compile_condition({path: expected}, items, self._remembered)
+                chosen = stage(condition, [path])
+                stages[chosen].append(condition.test)
+                if chosen == 0:
+                    equals.update(condition.equals)
+        else:
+            raise SelectorError("a table of paths, or a list of these, was expected")
+        early, late, of_items = (all_of(tests) if tests else None for tests in stages)
+        return early, late, of_items, equals
+
+    def _is_in_reach(self, value: object, items: tuple[str, ...]) -> bool:
+        """Say whether a default can be used by an event: it may speak of items that only others have."""
+        aliases = self._all_aliases - set(items)
+        text = json.dumps(value)
+        return not any(re.search(rf"(?<![\w.]){alias}(?:\.|\b(?=\"|}}))", text) for alias in aliases)
+
+    def _compile_field(self, name: str, value: object, items: tuple[str, ...]) -> Any:  # noqa: ANN401
+        def select(item: object) -> Selector:
+            return compile_selector(item, items, self._remembered)
+
+        if name == "meta":
+            return tuple((key, select(item)) for key, item in _table(value).items())
+        if name == "outcome":
+            return self._compile_outcome(value, items)
+        if name == "entities":
+            return [
+                (_one_of(item, "kind"), _one_of(item, "role"), select(item.get("value")))
+                for item in map(_table, value if isinstance(value, list) else [value])
+            ]
+        if name == "tokens":
+            table = _table(value)
+            _only(table, ("input", "output"))
+            return {key: _compile_number(item, select) for key, item in table.items()}
+        if name == "duration_ms":
+            return self._compile_duration(value, select)
+        return select(value)
+
+    def _compile_outcome(self, value: object, items: tuple[str, ...]) -> Callable[[Scope], str]:
+        if not isinstance(value, dict):
+            select = compile_selector(value, items, self._remembered)
+
+            def told(scope: Scope) -> str:
+                found = to_text(select(scope))
+                return found if found in _OUTCOMES else ""
+
+            return told
+        _only(value, _OUTCOMES)
+        tests = [
+            (name, compile_condition(value[name], items, self._remembered).test)
+            for name in _OUTCOMES
+            if name in value
+        ]
+
+        def outcome(scope: Scope) -> str:
+            return next((name for name, test in tests if test(scope)), "")
+
+        return outcome
+
+    def _compile_duration(
+        self, value: object, select: Callable[[object], Selector]
+    ) -> Callable[[Scope], float | None]:
+        if isinstance(value, dict) and "from" in value:
+            _only(value, ("from", "to"))
+            start, end = select(value.get("from")), select(value.get("to"))
+
+            def between(scope: Scope) -> float | None:
+                first, last = self._time(start(scope)), self._time(end(scope))
+                return None if first is None or last is None or last < first else (last - first) / 1000
+
+            return between
+        return _compile_number(value, select)
+
+    def _compile_remember(
+        self, value: object, items: tuple[str, ...], key: str
+    ) -> tuple[tuple[str, Selector | None, Selector], ...]:
+        result = []
+        for name, item in _table(value, key).items():
+            with _at(f"{key}.{name}"):
+                table = item if isinstance(item, dict) else {"value": item}
+                _only(table, ("key", "value"))
+                if "value" not in table:
+                    raise SelectorError("`value` is missing")
+                at = compile_selector(table["key"], items, self._remembered) if "key" in table else None
+                result.append((name, at, compile_selector(table["value"], items, self._remembered)))
+        return tuple(result)
+
+    # Finding the tables of a record without trying all of them.
+
+    def _choose_pivot(self) -> Selector | None:
+        counts: dict[str, int] = {}
+        for event in self._events:
+            for path in event.equals:
+                counts[path] = counts.get(path, 0) + 1
+        self._pivot_path = max(counts, key=lambda path: counts[path], default="")
+        return compile_selector(self._pivot_path) if self._pivot_path else None
+
+    def _groups_of(self, scope: Scope) -> tuple[_Group, ...]:
+        found = None if self._pivot is None else self._pivot(scope)
+        value = found if type(found) is str else None
+        groups = self._groups.get(value)
+        if groups is None:
+            path = self._pivot_path
+            is_known = any(value in event.equals.get(path, ()) for event in self._events)
+            value = value if is_known else None
+            groups = self._groups.get(value)
+            if groups is None:
+                groups = self._groups[value] = self._group(
+                    [
+                        event
+                        for event in self._events
+                        if path not in event.equals or value in event.equals[path]
+                    ]
+                )
+        return groups
+
+    def _group(self, events: list[_Event]) -> tuple[_Group, ...]:
+        groups: dict[str, list[_Event]] = {}
+        for event in events:
+            groups.setdefault(event.each_key, []).append(event)
+        return tuple(
+            (
+                members[0].each,
+                tuple(members),
+                self._kinds.get(members[0].each[-1][0]) if members[0].each else None,
+            )
+            for members in groups.values()
+        )
+
+
+# What records hold.
+
+
+def _walk(each: tuple[tuple[str, Selector], ...], scope: Scope, level: int) -> Iterator[None]:
+    """Go through all items; ``scope`` holds the ones in hand by their names."""
+    alias, select = each[level]
+    found = select(scope)
+    # One where several could be is one.
+    items = found if isinstance(found, list) else [found] if isinstance(found, dict) else []
+    for item in items:
+        scope.names[alias] = item
+        if level + 1 == len(each):
+            yield
+        else:
+            yield from _walk(each, scope, level + 1)
+    scope.names.pop(alias, None)
+
+
+def _decode_in_place(decode: _Decode, scope: Scope) -> None:
+    # Each record is read once, so it may be changed; what was decoded before stays as it is.
+    parent = decode.parent(scope)
+    if type(parent) is dict:
+        value = parent.get(decode.name)
+        if value is not None:
+            parent[decode.name] = decode.how(value)
+
+
+def _entities(specs: Iterable[tuple[str, str, Selector]], scope: Scope) -> Iterator[Entity]:
+    for kind, role, select in specs:
+        found = select(scope)
+        for item in found[:_MAX_ENTITIES] if isinstance(found, list) else [found]:
+            text = _clean(to_text(item))
+            if text:
+                yield Entity(kind, role, text)
+
+
+def _clean(text: str) -> str:
+    """Return a text as a name: printable and short."""
+    if len(text) > _MAX_NAME:
+        text = text[: _MAX_NAME - 1] + "\u2026"
+    return text if text.isascii() and text.isprintable() else visible(text)
+
+
+def agent_id(claim: str) -> str:
+    """Make an agent's id of any text; what cannot stand in one is replaced, and a hash keeps ids apart.
+
+    The same text always gives the same id, and different texts different ones.
+    """
+    if is_agent_id(claim):
+        return claim
+    digest = blake2b(claim.encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()
+    return f"{_NOT_ID.sub('-', claim)[: _MAX_ID - 9]}~{digest}"
+
+
+def _digest(data: bytes) -> bytes:
+    return blake2b(data, digest_size=16).digest()
+
+
+# What mappings hold.
+
+
+@contextmanager
+def _at(key: str) -> Iterator[None]:
+    """Say where a selector or a condition stands that means nothing."""
+    try:
+        yield
+    except (SelectorError, GlobError) as error:
+        raise MappingError(key, str(error)) from error
+
+
+def _check_keys(table: Table[str, Any], known: Sequence[str], key: str) -> None:
+    for name in table:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
+            raise MappingError(f"{key}.{name}", f"there is no {name!r} here", hint)
+
+
+def _only(table: Table[str, Any], known: Sequence[str]) -> None:
+    for name in table:
+        if name not in known:
+            raise SelectorError(f"there is no {name!r} here: {', '.join(known)}")
+
+
+def _table(value: object, key: str = "") -> Table[str, Any]:
+    if not isinstance(value, dict):
+        if key:
+            raise MappingError(key, "a table was expected")
+        raise SelectorError("a table was expected")
+    return value
+
+
+def _text(table: Table[str, Any], name: str, key: str) -> str:
+    value = table.get(name)
+    if not isinstance(value, str):
+        raise MappingError(f"{key}.{name}", f"`{name}` is missing or no text")
+    return value
+
+
+def _texts(table: Table[str, Any], name: str, key: str) -> list[str]:
+    value = table.get(name, [])
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, list) or not all(isinstance(item, str) and item for item in texts):
+        raise MappingError(f"{key}.{name}", "a list of texts was expected")
+    return texts
+
+
+def _choice(table: Table[str, Any], name: str, known: Sequence[str], key: str, default: str) -> str:
+    value = table.get(name, default)
+    if value != default and value not in known:
+        raise MappingError(f"{key}.{name}", f"{value!r} is none of {', '.join(known)}")
+    return str(value)
+
+
+_ENTITY = {"kind": ("path", "host", "recipient", "account"), "role": ("source", "sink")}
+
+
+def _one_of(table: Table[str, Any], name: str) -> str:
+    value = table.get(name)
+    if value not in _ENTITY[name]:
+        raise SelectorError(f"{name} is one of {', '.join(_ENTITY[name])}, not {value!r}")
+    return str(value)
+
+
+def _compile_number(value: object, select: Callable[[object], Selector]) -> Callable[[Scope], float | None]:
+    """Compile a selector of a number, or ``{sum = [...]}`` of several; absent ones count as none."""
+    if isinstance(value, dict):
+        _only(value, ("sum",))
+        parts = [select(item) for item in value.get("sum", ())]
+
+        def total(scope: Scope) -> float | None:
+            numbers = [found for part in parts if (found := to_number(part(scope))) is not None]
+            return sum(numbers) if numbers else None
+
+        return total
+    one = select(value)
+    return lambda scope: to_number(one(scope))
+
+
+def _compile_decode(path: str, how: object, items: tuple[str, ...], key: str) -> _Decode:
+    if how not in DECODERS:
+        raise MappingError(f"{key}.{path}", f"{how!r} is none of {', '.join(DECODERS)}")
+    parent, _, name = path.rpartition(".")
+    with _at(f"{key}.{path}"):
+        return _Decode(
+            scope_of(path, items), compile_selector(parent or RECORD, items), name, DECODERS[str(how)]
+        )
+
+
+def _remembered_names(events: Iterable[Table[str, Any]], key: str) -> frozenset[str]:
+    names: set[str] = set()
+    for at, event in enumerate(events):
+        names.update(_table(event.get("remember", {}), f"{key}.event[{at}].remember"))
+    return frozenset(names)
+
+
+def _all_aliases(events: Iterable[Table[str, Any]]) -> frozenset[str]:
+    names: set[str] = set()
+    for event in events:
+        each = event.get("each", {})
+        names.update([_ITEM] if isinstance(each, str) else each if isinstance(each, dict) else ())
+    return frozenset(names)
+
+
+def _label(table: Table[str, Any]) -> str:
+    when = table.get("when", {})
+    first = when[0] if isinstance(when, list) and when else when
+    return ", ".join(f"{path} = {json.dumps(value)}" for path, value in first.items()) or "every record"

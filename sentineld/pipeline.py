@@ -104,7 +104,10 @@ class Pipeline:
             found = self._judge(key, state, run, inputs.sessions.get(key))
             drafts += [(state, draft) for draft in found]
             self._incidents.note(key[1], run)
-        derived = list(self._incidents.derived(batch, inputs))
+        numbered, followed = self._incidents.numbered(batch)
+        derived = [*self._incidents.derived(batch, inputs), *numbered]
+        known = set(map(id, touched))
+        touched += (state for state in followed if id(state) not in known)
         for incident in (*batch.incidents, *derived):
             for state, found in self._charge(incident):
                 touched.append(state)

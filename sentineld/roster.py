@@ -105,6 +105,10 @@ class Roster:
             self._catch_up(state)
         return state
 
+    def find(self, key: Key, *, is_stored: bool = True) -> AgentState | None:
+        """Return an agent's state, from the database too if ``is_stored``; None where it has none."""
+        return self._states.get(key) or (self._load(key) if is_stored else None)
+
     def take_foreign(self) -> list[Key]:
         """Return, once, the agents that are new and claim an id of another owner's."""
         foreign, self.foreign = self.foreign, []

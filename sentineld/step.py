@@ -20,6 +20,7 @@ from sentineld.event import Incident, Observation, Tick
 from sentineld.instant import iso
 from sentineld.integrity import CAUSES, KINDS, Charges
 from sentineld.monitor import NEVER_US, BehavioralMonitor, Crossing
+from sentineld.numbering import Numbering
 from sentineld.policy import Change, Policy, Standing
 from sentineld.profile import AgentBehavioralProfile
 from sentineld.tier import Tier
@@ -59,7 +60,8 @@ class AgentState:
     ``owner`` is the uid that wrote the telemetry. ``events`` and ``last_activity_us`` are over the agent's
     life; ``clock_us`` is the latest instant it was told of; ``level`` the tier that its score calls for;
     ``decision_no``, ``decision_score`` and ``reason_code`` tell of the decision that gave it its present
-    tier (0: none); whoever numbers decisions sets them.
+    tier (0: none); whoever numbers decisions sets them. ``numbering`` follows the numbers that the agent
+    gives its own records (None: it gives none).
     """
 
     owner: int
@@ -74,6 +76,7 @@ class AgentState:
     decision_score: float = 0.0
     reason_code: str = ""
     recent: list[Observation] = field(default_factory=list)
+    numbering: Numbering | None = None
 
     @property
     def agent_id(self) -> str:
@@ -285,6 +288,8 @@ def _obey(state: AgentState, prior: Prior, wish: Wish, drafts: list[Draft]) -> N
         state.profile.window.clear()
         state.recent = []
         state.level = 1
+        if state.numbering is not None:
+            state.numbering.forgive()
         drafts.append(Draft(change, moment, recent, wish.actor, wish.reason, wish.attack))
     elif isinstance(wish, Pin):
         change = prior.policy.pin(state.standing, at_us, Tier(wish.tier), wish.until_us)

@@ -3,6 +3,9 @@
 import re
 from collections.abc import Mapping
 from functools import lru_cache
+from typing import NamedTuple
+
+from sentineld.event import Entity
 
 _TOOLS: dict[str, tuple[str, ...]] = {
     "file_read": (
@@ -106,3 +109,19 @@ def _normal(path: str) -> str:
         elif part not in ("", "."):
             parts.append(part)
     return "/".join(parts)
+
+
+class Call(NamedTuple):
+    """What a tool call does: its event class, what it touches, the commands it runs."""
+
+    event_class: str
+    entities: tuple[Entity, ...] = ()
+    commands: tuple[str, ...] = ()
+
+
+class Taxonomy:
+    """Event classes of tool calls."""
+
+    def classify(self, tool: str, arguments: object) -> Call:
+        """Return what a tool call does."""
+        return Call(classify(tool, arguments))

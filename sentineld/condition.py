@@ -1,0 +1,140 @@
+"""Conditions: whether a record is meant, compiled once into plain functions.
+
+A condition is a table from paths to what is expected there, and holds where all of them do:
+
+* a value: equal to it; a list: equal to one of them;
+* ``{present = true}`` or ``{present = false}``;
+* ``{pattern = "REGEX"}``: a text that the expression finds something in (its first 4,096 characters);
+* ``{not = ...}``: none of these, whether it is there or not.
+
+A list of such tables holds where one of them does.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from sentineld.selector import Scope, Selector, SelectorError, compile_selector, scope_of
+
+Test: TypeAlias = Callable[[Scope], bool]
+
+#: Characters of a text that a pattern looks at.
+_MAX_SUBJECT = 4096
+_WORDS = ("present", "pattern", "not")
+_SCALARS = (str, int, float, bool)
+
+
+@dataclass(slots=True)
+class Condition:
+    """A compiled condition. ``scopes`` are those that it looks into.
+
+    ``equals`` says for paths of the record which values alone can meet it (texts only).
+    """
+
+    test: Test
+    scopes: frozenset[str]
+    equals: dict[str, frozenset[str]]
+
+
+def compile_condition(
+    value: object, items: tuple[str, ...] = (), remembered: frozenset[str] = frozenset()
+) -> Condition:
+    """Compile a table, or a list of tables. Raises ``SelectorError``; its ``key`` is the path at fault."""
+    if isinstance(value, list):
+        if not value:
+            raise SelectorError("the list is empty")
+        found = [compile_condition(item, items, remembered) for item in value]
+        if len(found) == 1:
+            return found[0]
+        return Condition(
+            any_of([item.test for item in found]),
+            frozenset[str]().union(*(item.scopes for item in found)),
+            {
+                name: frozenset[str]().union(*(item.equals[name] for item in found))
+                for name in set.intersection(*(set(item.equals) for item in found))
+            },
+        )
+    if not isinstance(value, dict):
+        raise SelectorError(f"a table of paths was expected, not {value!r}")
+    tests = []
+    scopes = set()
+    equals = {}
+    for path, expected in value.items():
+        select = compile_selector(path, items, remembered)
+        scope = scope_of(path, items)
+        scopes.add(scope)
+        tests.append(_compile_test(path, select, expected))
+        texts = expected if isinstance(expected, list) else [expected]
+        if scope == "record" and all(isinstance(text, str) for text in texts):
+            equals[path] = frozenset(texts)
+    return Condition(all_of(tests), frozenset(scopes), equals)
+
+
+def all_of(tests: list[Test]) -> Test:
+    """Return a test that holds where all of these do."""
+    if len(tests) == 1:
+        return tests[0]
+    if len(tests) == 2:
+        first, second = tests
+        return lambda scope: first(scope) and second(scope)
+    return lambda scope: all(test(scope) for test in tests)
+
+
+def any_of(tests: list[Test]) -> Test:
+    """Return a test that holds where one of these does."""
+    return lambda scope: any(test(scope) for test in tests)
+
+
+def _compile_test(path: str, select: Selector, expected: object) -> Test:
+    if isinstance(expected, dict):
+        if len(expected) != 1 or next(iter(expected)) not in _WORDS:
+            raise SelectorError(f"{path}: one of {', '.join(_WORDS)} was expected in the table")
+        ((word, value),) = expected.items()
+        if word == "present":
+            if not isinstance(value, bool):
+                raise SelectorError(f"{path}: present is true or false")
+            return (
+                (lambda scope: select(scope) is not None) if value else (lambda scope: select(scope) is None)
+            )
+        if word == "not":
+            inner = _compile_test(path, select, value)
+            return lambda scope: not inner(scope)
+        return _compile_pattern(path, select, value)
+    values = expected if isinstance(expected, list) else [expected]
+    if not values or not all(isinstance(item, _SCALARS) for item in values):
+        raise SelectorError(f"{path}: a value or a list of values was expected")
+    # In JSON true is not 1, in Python it is.
+    allowed = frozenset((type(item) is bool, item) for item in values)
+    if len(values) == 1 and type(values[0]) is str:
+        (text,) = values
+        return lambda scope: select(scope) == text
+    if all(type(item) is str for item in values):
+        texts = frozenset(values)
+
+        def is_one_of(scope: Scope) -> bool:
+            found = select(scope)
+            return type(found) is str and found in texts
+
+        return is_one_of
+
+    def is_equal(scope: Scope) -> bool:
+        found = select(scope)
+        return isinstance(found, _SCALARS) and (type(found) is bool, found) in allowed
+
+    return is_equal
+
+
+def _compile_pattern(path: str, select: Selector, value: object) -> Test:
+    if not isinstance(value, str):
+        raise SelectorError(f"{path}: a pattern is a text")
+    try:
+        search = re.compile(value).search
+    except re.error as error:
+        raise SelectorError(f"{path}: {value!r} is no pattern: {error}") from error
+
+    def matches(scope: Scope) -> bool:
+        found: Any = select(scope)
+        return type(found) is str and search(found, 0, _MAX_SUBJECT) is not None
+
+    return matches

@@ -1,0 +1,76 @@
+"""Mapping files: the formats that are built in, and those that an operator declares, as TOML.
+
+``sentineld/formats/*.toml`` are the built-in ones, in the order of their names' first characters: no glob of
+theirs matches a file of another one, so the order decides only between records that look alike.
+"""
+
+import tomllib
+from collections.abc import Iterable
+from importlib import resources
+
+from sentineld.errors import ConfigError
+from sentineld.mapping import Classify, Mapping, MappingError
+from sentineld.recognition import NATIVE
+
+
+def read_mappings(path: str, classify: Classify) -> list[Mapping]:
+    """Read one file of mappings. Raises ``ConfigError`` with file and key."""
+    try:
+        with open(path, "rb") as file:
+            data = file.read()
+    except OSError as error:
+        raise ConfigError(
+            f"the mapping {path} cannot be read: {error.strerror}", hint="--mapping FILE.toml"
+        ) from error
+    return parse_mappings(data, path, classify)
+
+
+def parse_mappings(data: bytes, name: str, classify: Classify) -> list[Mapping]:
+    """Compile the mappings of a TOML document; ``name`` says where it stands. Raises ``ConfigError``."""
+    try:
+        document = tomllib.loads(data.decode("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{name}: it is not TOML: {error}", hint="docs/mapping.md has examples") from error
+    for key in document:
+        if key != "source":
+            raise ConfigError(f"{name}: {key}: there is no {key!r} in a mapping", hint="[[source]]")
+    sources = document.get("source")
+    if not isinstance(sources, list) or not sources:
+        raise ConfigError(f"{name}: no source is declared", hint="[[source]]")
+    mappings: list[Mapping] = []
+    for number, table in enumerate(sources):
+        key = f"source[{number}]"
+        try:
+            if not isinstance(table, dict):
+                raise MappingError(key, "a table was expected", "[[source]]")
+            mapping = Mapping(table, classify, key)
+            if mapping.name == NATIVE or mapping.name in {other.name for other in mappings}:
+                raise MappingError(f"{key}.name", f"there is a format {mapping.name!r} already")
+        except MappingError as error:
+            raise ConfigError(
+                f"{name}: {error.key}: {error}", hint=error.hint or "docs/mapping.md"
+            ) from error
+        mappings.append(mapping)
+    return mappings
+
+
+def built_in(classify: Classify) -> list[Mapping]:
+    """Return the built-in mappings, compiled."""
+    found: list[Mapping] = []
+    folder = resources.files("sentineld") / "formats"
+    for entry in sorted(folder.iterdir(), key=lambda item: item.name):
+        if entry.name.endswith(".toml"):
+            found += parse_mappings(entry.read_bytes(), f"formats/{entry.name}", classify)
+    return found
+
+
+def all_mappings(paths: Iterable[str], classify: Classify) -> list[Mapping]:
+    """Return the operator's mappings, then the built-in ones that none of those replaces by its name."""
+    own: list[Mapping] = []
+    for path in paths:
+        for mapping in read_mappings(path, classify):
+            if mapping.name in {other.name for other in own}:
+                raise ConfigError(f"{path}: there are two formats {mapping.name!r}", hint="every name once")
+            own.append(mapping)
+    names = {mapping.name for mapping in own}
+    return [*own, *(mapping for mapping in built_in(classify) if mapping.name not in names)]

@@ -1,0 +1,89 @@
+"""Recognition: which format a file is in, by its path and its first records.
+
+A mapping whose glob matches the path comes first, unless it says what its records look like and none of the
+first ones does. Then the native format, by the members that every native record has; then any mapping by what
+its records look like. A file that nothing recognises is read as native, and looked at again with every chunk:
+so everything in it is rejected with the reason why.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from sentineld.decode import Decoded, Record, Reject
+from sentineld.mapping import FileContext, Mapping
+from sentineld.native import NativeMapping
+from sentineld.rows import Rows
+
+#: The native format.
+NATIVE = "wordpress"
+FORMATS = (NATIVE,)
+#: Records of a chunk that are looked at.
+_FIRST = 16
+
+
+class Formats:
+    """All formats that are known: the native one and ``mappings``, in the order in which they are tried.
+
+    ``forced`` is the format of every file (empty: each is recognised).
+    """
+
+    def __init__(self, mappings: Iterable[Mapping] = (), forced: str = "") -> None:
+        """Raise ``KeyError`` where the forced format is unknown."""
+        self.native = NativeMapping()
+        self._mappings = {mapping.name: mapping for mapping in mappings}
+        self.forced = forced
+        if forced and forced not in self.names:
+            raise KeyError(forced)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of all formats."""
+        return (NATIVE, *self._mappings)
+
+    def mapping(self, name: str) -> Mapping | None:
+        """Return a format's mapping; None for the native one, and for one that is not known any more."""
+        return self._mappings.get(name)
+
+    def framing(self, path: str) -> str | None:
+        """Return how a file holds its records, where a glob that matches its path says so."""
+        if self.forced:
+            mapping = self._mappings.get(self.forced)
+            return (mapping.framing or None) if mapping is not None else None
+        for mapping in self._mappings.values():
+            if mapping.framing and mapping.parts(path) is not None:
+                return mapping.framing
+        return None
+
+    def recognise(self, path: str, records: Sequence[Record]) -> str:
+        """Return the name of the format that a file is in; empty where it cannot be told yet."""
+        if self.forced:
+            return self.forced
+        first = records[:_FIRST]
+        if not first:
+            return ""
+        for mapping in self._mappings.values():
+            if mapping.parts(path) is not None and (
+                not mapping.has_match or any(map(mapping.matches, first))
+            ):
+                return mapping.name
+        if any(map(_is_native, first)):
+            return NATIVE
+        for mapping in self._mappings.values():
+            if any(map(mapping.matches, first)):
+                return mapping.name
+        return ""
+
+    def rows(
+        self, name: str, decoded: Decoded, context: FileContext, agent: str = ""
+    ) -> tuple[Rows, list[Reject]]:
+        """Turn decoded records into rows by a format; ``agent`` is for native records that claim none."""
+        mapping = self._mappings.get(name)
+        if mapping is None:
+            return self.native.rows(decoded, agent)
+        return mapping.rows(decoded, context)
+
+
+def _is_native(record: Record) -> bool:
+    # ``specversion`` is required of CloudEvents, which have the other members too.
+    return (
+        type(record.get("type")) is str and type(record.get("source")) is str and "specversion" not in record
+    )

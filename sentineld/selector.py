@@ -1,0 +1,235 @@
+"""Selectors: which value of a record a mapping means, compiled once into plain functions.
+
+A selector is one of
+
+* a path, ``payload.call_id``: names between dots, numbers for places in arrays (``-1`` is the last). The
+  first name may be a scope: ``record`` (the whole record), ``path`` (named parts of the file's path),
+  ``file`` (``path``, ``name``, ``owner``), ``kept`` (the memory of the file), or an item that ``each`` goes
+  through. Everything else belongs to the record.
+* ``kept.NAME[SELECTOR]``: what was remembered under a key, such as the tool of a call.
+* a constant: ``=text``, or any value of TOML that is neither a string nor a list.
+* a template, ``{path.project}/{agentId}``: null where any of its parts is.
+* a list of these: the first that is not null.
+
+At each object the next name is tried first, then the longest name that contains dots: so
+``attributes.gen_ai.tool.name`` finds ``{"attributes": {"gen_ai.tool.name": ...}}`` and nested objects alike.
+Null and empty text count as nothing.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+RECORD, PATH, FILE, KEPT = "record", "path", "file", "kept"
+#: Scopes that every mapping has; ``each`` may not use their names.
+SCOPES = (RECORD, PATH, FILE, KEPT)
+
+_KEPT = re.compile(r"kept\.(?P<name>[A-Za-z_]\w*)(?:\[(?P<key>[^\[\]]+)\])?")
+_PART = re.compile(r"\{([^{}]+)\}")
+_INDEX = re.compile(r"-?[0-9]{1,8}")
+_MAX_NAMES = 16
+#: Longest text that a template makes of one of its parts.
+_MAX_TEXT = 4096
+
+_MISSING: Any = object()
+
+
+@dataclass(slots=True)
+class Scope:
+    """What selectors look into. ``names`` holds the record, its items and the rest by their names.
+
+    ``kept`` is the memory of the file: text by name, or by name and key.
+    """
+
+    names: dict[str, Any]
+    kept: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+
+Selector: TypeAlias = Callable[[Scope], Any]
+
+
+class SelectorError(ValueError):
+    """A selector that means nothing; the message says why."""
+
+
+def compile_selector(
+    value: object, items: tuple[str, ...] = (), remembered: frozenset[str] = frozenset()
+) -> Selector:
+    """Compile a selector; ``items`` are the names that ``each`` gives, ``remembered`` those of the memory.
+
+    Raises ``SelectorError``.
+    """
+    if isinstance(value, list):
+        return _first_of([compile_selector(item, items, remembered) for item in value])
+    if not isinstance(value, str):
+        if isinstance(value, dict):
+            raise SelectorError("a path, a constant or a list of these was expected, not a table")
+        return _constant(value)
+    if value.startswith("="):
+        return _constant(value[1:])
+    if "{" in value or "}" in value:
+        return _template(value, items, remembered)
+    if value == KEPT or value.startswith(KEPT + "."):
+        return _kept(value, items, remembered)
+    return _path(value, items)
+
+
+def scope_of(value: str, items: tuple[str, ...]) -> str:
+    """Return the scope that a path looks into."""
+    first = value.partition(".")[0]
+    return first if first in SCOPES or first in items else RECORD
+
+
+def _constant(value: object) -> Selector:
+    return lambda _: value
+
+
+def _first_of(selectors: list[Selector]) -> Selector:
+    if not selectors:
+        raise SelectorError("the list is empty")
+    if len(selectors) == 1:
+        return selectors[0]
+
+    def first(scope: Scope) -> object:
+        for select in selectors:
+            found = select(scope)
+            if found is not None:
+                return found
+        return None
+
+    return first
+
+
+def _template(value: str, items: tuple[str, ...], remembered: frozenset[str]) -> Selector:
+    texts = _PART.split(value)
+    if any("{" in text or "}" in text for text in texts[::2]):
+        raise SelectorError(f"a brace of {value!r} is open or closed alone")
+    selectors = [compile_selector(part, items, remembered) for part in texts[1::2]]
+    fixed = texts[::2]
+
+    def fill(scope: Scope) -> str | None:
+        result = fixed[0]
+        for select, text in zip(selectors, fixed[1:], strict=True):
+            found = to_text(select(scope))
+            if not found:
+                return None
+            result += found[:_MAX_TEXT] + text
+        return result
+
+    return fill
+
+
+def to_text(value: object) -> str:
+    """Return text as it is, numbers and truth values as JSON spells them; empty for anything else."""
+    kind = type(value)
+    if kind is str:
+        return value  # type: ignore[return-value]
+    if kind is bool:
+        return "true" if value else "false"
+    if kind is int:
+        return str(value) if -(1 << 63) <= value < 1 << 64 else ""  # type: ignore[operator]
+    return repr(value) if kind is float else ""
+
+
+def _kept(value: str, items: tuple[str, ...], remembered: frozenset[str]) -> Selector:
+    match = _KEPT.fullmatch(value)
+    if match is None:
+        raise SelectorError(f"{value!r} is no memory: such as kept.session or kept.tool[item.id]")
+    name, key = match["name"], match["key"]
+    if name not in remembered:
+        known = ", ".join(sorted(remembered)) or "nothing"
+        raise SelectorError(f"nothing is remembered as {name!r} (remembered: {known})")
+    if key is None:
+        return lambda scope: scope.kept.get(name, _NOTHING).get("")
+    select = compile_selector(key, items, remembered)
+    return lambda scope: scope.kept.get(name, _NOTHING).get(to_text(select(scope)) or _MISSING)
+
+
+_NOTHING: dict[Any, str] = {}
+
+
+def _path(value: str, items: tuple[str, ...]) -> Selector:
+    names = value.split(".")
+    if not all(names) or len(names) > _MAX_NAMES:
+        raise SelectorError(f"{value!r} is no path: 1 to {_MAX_NAMES} names between dots")
+    base = RECORD
+    if names[0] in SCOPES or names[0] in items:
+        base = names.pop(0)
+    if not names:
+
+        def whole(scope: Scope) -> object:
+            return scope.names.get(base)
+
+        return whole
+    get = getter(names)
+
+    def select(scope: Scope) -> object:
+        return get(scope.names.get(base))
+
+    return select
+
+
+def getter(names: list[str]) -> Callable[[object], Any]:
+    """Return a function that follows names through objects and arrays; None where they lead nowhere."""
+    if len(names) == 1:
+        (name,) = names
+        if not _is_index(name):
+
+            def one(value: object) -> object:
+                found = value.get(name) if type(value) is dict else None
+                return None if found == "" else found
+
+            return one
+    if len(names) == 2 and not any(map(_is_index, names)):
+        first, second = names
+        both = f"{first}.{second}"
+
+        def two(value: object) -> object:
+            if type(value) is not dict:
+                return None
+            inner = value.get(first)
+            found = inner.get(second) if type(inner) is dict else None
+            if found is None:
+                found = value.get(both)
+            return None if found == "" else found
+
+        return two
+    keys = tuple(names)
+
+    def follow(value: object) -> object:
+        found = _follow(value, keys, 0)
+        return None if found is _MISSING or found == "" else found
+
+    return follow
+
+
+def _is_index(name: str) -> bool:
+    return _INDEX.fullmatch(name) is not None
+
+
+def _follow(value: object, names: tuple[str, ...], at: int) -> object:
+    while at < len(names):
+        name = names[at]
+        if type(value) is dict:
+            inner = value.get(name, _MISSING)
+            if at + 1 == len(names):
+                return inner
+            if inner is not _MISSING:
+                found = _follow(inner, names, at + 1)
+                if found is not _MISSING and found is not None:
+                    return found
+            for end in range(len(names), at + 1, -1):
+                key = ".".join(names[at:end])
+                if key in value:
+                    return _follow(value[key], names, end)
+            return _MISSING
+        if type(value) is list and _is_index(name):
+            number = int(name)
+            if not -len(value) <= number < len(value):
+                return _MISSING
+            value = value[number]
+            at += 1
+            continue
+        return _MISSING
+    return value

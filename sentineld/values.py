@@ -1,0 +1,111 @@
+"""Values: what the values of records mean, whatever kind they are of: numbers, times, embedded values.
+
+Nothing here raises for what an agent wrote: what cannot be understood is None, or stays as it is.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from sentineld.decode import decode_value
+from sentineld.instant import MAX_US, MIN_US, SECOND_US, from_unix
+
+_MAX_DEEP = 8
+_MAX_DIGITS = 32
+
+
+def from_json(value: object) -> object:
+    """Decode JSON that stands as text; anything else stays as it is."""
+    if type(value) is not str:
+        return value
+    found = decode_value(value)
+    return value if found is None else found
+
+
+def from_otel(value: object) -> object:
+    """Decode OTLP's lists of keys and typed values (opentelemetry.proto.common.v1.KeyValue)."""
+    if not isinstance(value, list):
+        return value
+    return {
+        item["key"]: _otel_value(item.get("value"), 0)
+        for item in value
+        if isinstance(item, dict) and isinstance(item.get("key"), str)
+    }
+
+
+def _otel_value(value: object, depth: int) -> object:
+    if not isinstance(value, dict) or len(value) != 1 or depth > _MAX_DEEP:
+        return value
+    ((kind, inner),) = value.items()
+    if kind == "intValue":
+        # 64-bit integers are text in protobuf's JSON.
+        found = to_number(inner)
+        return inner if found is None else found
+    if kind == "arrayValue" and isinstance(inner, dict):
+        items = inner.get("values", [])
+        return [_otel_value(item, depth + 1) for item in items] if isinstance(items, list) else None
+    if kind == "kvlistValue" and isinstance(inner, dict):
+        items = inner.get("values", [])
+        pairs = items if isinstance(items, list) else []
+        return {
+            item["key"]: _otel_value(item.get("value"), depth + 1)
+            for item in pairs
+            if isinstance(item, dict) and isinstance(item.get("key"), str)
+        }
+    return inner
+
+
+def from_pairs(value: object) -> object:
+    """Decode ``[[key, value], ...]`` and ``[{"key": ..., "value": ...}, ...]``."""
+    if not isinstance(value, list):
+        return value
+    result = {}
+    for item in value:
+        if isinstance(item, list) and len(item) == 2 and isinstance(item[0], str):
+            result[item[0]] = item[1]
+        elif isinstance(item, dict) and isinstance(item.get("key"), str):
+            result[item["key"]] = item.get("value")
+    return result
+
+
+DECODERS: dict[str, Callable[[Any], Any]] = {"json": from_json, "otel": from_otel, "pairs": from_pairs}
+
+
+def to_instant(value: object, factor: float | None) -> int | None:
+    """Read a time as microseconds; None for what is none. ``factor``: microseconds of its unit, if stated."""
+    if isinstance(value, list):
+        parts = [to_number(item) for item in value]
+        if len(parts) != 2 or parts[0] is None or parts[1] is None:
+            return None
+        return to_instant(parts[0] * SECOND_US + parts[1] // 1000, 1)
+    found = to_number(value)
+    if found is None:
+        return None
+    return from_unix(found) if factor is None else min(max(round(found * factor), MIN_US), MAX_US)
+
+
+def to_number(value: object) -> float | None:
+    """Read a number, also one written as text; a duration of ``secs`` and ``nanos`` is in milliseconds."""
+    kind = type(value)
+    if kind is int:
+        return value  # type: ignore[return-value]
+    if kind is float:
+        return value if value - value == 0 else None  # type: ignore[operator,return-value]
+    if kind is str and 0 < len(value) <= _MAX_DIGITS:  # type: ignore[arg-type]
+        try:
+            return int(value)  # type: ignore[call-overload,no-any-return]
+        except ValueError:
+            pass
+        try:
+            return to_number(float(value))  # type: ignore[arg-type]
+        except ValueError:
+            return None
+    if kind is dict and set(value) == {"secs", "nanos"}:  # type: ignore[call-overload]
+        # A duration as Rust's serde writes it, in milliseconds like all durations here.
+        secs, nanos = to_number(value["secs"]), to_number(value["nanos"])  # type: ignore[index]
+        return None if secs is None or nanos is None else secs * 1000 + nanos / 1_000_000
+    return None
+
+
+def to_count(value: float | None) -> int | None:
+    """Return a number as a whole one that is not negative and fits into 64 bits."""
+    return round(value) if value is not None and 0 <= value < 1 << 63 else None
