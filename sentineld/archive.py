@@ -13,9 +13,9 @@ from types import TracebackType
 from sentineld.batch import Part
 from sentineld.decode import Decoded, Record, Reject, decode_document, decode_lines
 from sentineld.identity import Source, matches, open_regular
-from sentineld.intake import Batch, element_hash, fill
+from sentineld.intake import Batch, element_hash, fill, learned
 from sentineld.lines import SKIP_BEGINS, SKIP_HOLE
-from sentineld.native import NativeMapping
+from sentineld.recognition import Formats
 from sentineld.store import Store
 from sentineld.tree import DOCUMENT, walk
 from sentineld.trust import Trust
@@ -34,8 +34,8 @@ class _Gap:
 class Archive:
     """The recorded inputs of one database over the files below ``paths``. A context manager."""
 
-    def __init__(self, recorded: Store, paths: Sequence[str]) -> None:
-        self._mapping = NativeMapping()
+    def __init__(self, recorded: Store, paths: Sequence[str], formats: Formats) -> None:
+        self.formats = formats
         #: Whose the records are: as the settings said when they were read.
         self.trust = Trust()
         self._sources = {source.id: source for source in recorded.sources()}
@@ -69,13 +69,15 @@ class Archive:
         for part in parts:
             before = batch.latest(self._reached[part.source_id])
             length = part.end - part.start if before.kind != DOCUMENT else 0
-            batch.put(before, replace(before, pos=part.end, bytes_read=before.bytes_read + length))
-            batch.parts.append(part)
             source = self._sources[part.source_id]
             if source.kind == DOCUMENT:
-                self._fill_elements(part, source, is_replaced=number < self._rewritten.get(source.id, 0))
+                is_replaced = number < self._rewritten.get(source.id, 0)
+                self._fill_elements(part, source, before, is_replaced=is_replaced)
             else:
-                self._fill_lines(part, source)
+                self._fill_lines(part, source, before)
+            after = replace(before, pos=part.end, bytes_read=before.bytes_read + length)
+            batch.put(before, learned(after, part))
+            batch.parts.append(part)
         return batch
 
     def accept(self, batch: Batch) -> None:
@@ -94,7 +96,7 @@ class Archive:
                 return
         self._gaps.append(_Gap(path, unit, start, end))
 
-    def _fill_lines(self, part: Part, source: Source) -> None:
+    def _fill_lines(self, part: Part, source: Source, before: Source) -> None:
         if part.skip == SKIP_HOLE:
             part.rejects.append(Reject("nul_hole", "", part.start, part.end - part.start, b""))
         if part.skip == SKIP_BEGINS:
@@ -108,9 +110,9 @@ class Archive:
         if data:
             # The last line of a file that ended without newline was read as a line.
             decoded = decode_lines(data if data.endswith(b"\n") else data + b"\n", part.start)
-            fill(part, decoded, self._mapping, self.trust, source.path)
+            fill(part, decoded, self.formats, self.trust, before)
 
-    def _fill_elements(self, part: Part, source: Source, *, is_replaced: bool) -> None:
+    def _fill_elements(self, part: Part, source: Source, before: Source, *, is_replaced: bool) -> None:
         if part.start == part.end:
             # The whole document was refused.
             part.rejects.append(Reject("malformed_json", "", part.start, 0, b""))
@@ -123,7 +125,7 @@ class Archive:
         records = [(number, element) for number, element in chosen if not isinstance(element, Reject)]
         rejects = [element for _, element in chosen if isinstance(element, Reject)]
         decoded = Decoded([record for _, record in records], [number for number, _ in records], rejects, [])
-        fill(part, decoded, self._mapping, self.trust, source.path)
+        fill(part, decoded, self.formats, self.trust, before)
 
     def _elements(self, source: Source) -> list[Record | Reject] | None:
         """Return the elements of the document as the daemon saw it last; None where it is not there."""

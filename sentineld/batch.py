@@ -12,10 +12,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import accumulate, repeat
 from operator import itemgetter
+from typing import TypeVar
 
 from sentineld.decode import Reject
 from sentineld.event import Observation
 from sentineld.rows import Rows
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -42,9 +45,40 @@ class Part:
     is_skipping: bool = False
     #: Which rows are copies of records that were read before; they do not count.
     duplicates: set[int] = field(default_factory=set)
+    #: The format that the rows were read by; empty where it is not known yet.
+    format: str = ""
     conflicts: int = 0
     clamped: int = 0
     timeless: int = 0
+
+
+@dataclass(slots=True)
+class Accounts:
+    """What became of the lines of a part: lines = accepted + ignored + rejected + duplicates."""
+
+    accepted: int
+    ignored: int
+    rejected: int
+    duplicates: int
+
+    @property
+    def lines(self) -> int:
+        """All of them."""
+        return self.accepted + self.ignored + self.rejected + self.duplicates
+
+
+def accounts(part: Part) -> Accounts:
+    """Count the lines of a part by what became of them.
+
+    A record that is several events is accepted where one of them counts, a duplicate where none does.
+    """
+    rows = part.rows
+    if rows.is_one_each:
+        accepted, duplicates = len(rows) - len(part.duplicates), len(part.duplicates)
+    else:
+        kept = {offset for number, offset in enumerate(rows.offsets) if number not in part.duplicates}
+        accepted, duplicates = len(kept), len(set(rows.offsets) - kept)
+    return Accounts(accepted, part.ignored + len(rows.ignored), len(part.rejects), duplicates)
 
 
 #: Which agent an event belongs to: (owner uid, claimed id).
@@ -90,6 +124,14 @@ def merge_keys(times: list[int], latest: int | None = None) -> list[int]:
     """
     keys = list(accumulate(times, max, initial=latest))
     return keys if latest is None else keys[1:]
+
+
+def record_keys(keys: list[int], offsets: list[int]) -> list[int]:
+    """Give all rows of one record the key of its last: a file is never cut inside of a record."""
+    for number in range(len(keys) - 2, -1, -1):
+        if offsets[number] == offsets[number + 1]:
+            keys[number] = keys[number + 1]
+    return keys
 
 
 def combine(parts: list[Part], key_of: Callable[[int, str], Key]) -> Inputs:
@@ -184,11 +226,20 @@ def _combine_one_file(parts: list[Part], key_of: Callable[[int, str], Key]) -> I
 
 
 def split_rows(rows: Rows, count: int) -> tuple[Rows, Rows]:
-    """Split rows before row number ``count``."""
-    return _slice(rows, 0, count), _slice(rows, count, len(rows))
+    """Split rows before row number ``count``, which is the first one of its record."""
+    cut = rows.offsets[count]
+    return _slice(rows, 0, count, 0, cut), _slice(rows, count, len(rows), cut, _END)
 
 
-def _slice(rows: Rows, start: int, stop: int) -> Rows:
+_END = 1 << 62
+
+
+def _slice(rows: Rows, start: int, stop: int, first: int, last: int) -> Rows:
+    """Return rows ``start`` to ``stop``, and what the records from offset ``first`` to ``last`` left."""
+
+    def some(values: dict[int, T]) -> dict[int, T]:
+        return {number - start: value for number, value in values.items() if start <= number < stop}
+
     return Rows(
         rows.at_us[start:stop],
         rows.agent_ids[start:stop],
@@ -196,8 +247,14 @@ def _slice(rows: Rows, start: int, stop: int) -> Rows:
         rows.entropies[start:stop],
         rows.event_types[start:stop],
         rows.offsets[start:stop],
-        {number - start: value for number, value in rows.sessions.items() if start <= number < stop},
+        some(rows.sessions),
         [number - start for number in rows.tool_calls if start <= number < stop],
-        {number - start: value for number, value in rows.identities.items() if start <= number < stop},
-        {number - start: value for number, value in rows.forged.items() if start <= number < stop},
+        some(rows.identities),
+        some(rows.forged),
+        some(rows.seqs),
+        some(rows.facts),
+        [offset for offset in rows.ignored if first <= offset < last],
+        [item for item in rows.unknown if first <= item[0] < last],
+        [item for item in rows.remembered if first <= item.offset < last],
+        rows.is_one_each,
     )

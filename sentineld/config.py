@@ -12,22 +12,27 @@ import stat
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Meta, Struct
 
 from sentineld.errors import AccessError, ConfigError
+from sentineld.event import Entity
 from sentineld.instant import SECOND_US
 from sentineld.integrity import Charges
 from sentineld.keys import parse_key_table, with_credentials
-from sentineld.recognition import FORMATS
+from sentineld.mapping_files import all_mappings
 from sentineld.monitor import BehavioralMonitor
 from sentineld.policy import Policy
+from sentineld.recognition import Formats
 from sentineld.rows import is_agent_id
 from sentineld.step import Prior
+from sentineld.taxonomy import classify
 from sentineld.trust import Rule, RuleError, Trust
 
+#: The format of a file is recognised.
+AUTO = "auto"
 _DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)\s*")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604_800.0}
 
@@ -92,6 +97,13 @@ class SourceRule(Struct, forbid_unknown_fields=True, frozen=True):
             examples=[["research-07"]],
         ),
     ] = []
+    format: Annotated[
+        str, Meta(description="Format of these files; empty: it is recognised.", examples=["codex"])
+    ] = ""
+    role: Annotated[
+        str,
+        Meta(description="Role of their agents; empty: the format's.", examples=["builder"]),
+    ] = ""
 
 
 class TelemetryOptions(Struct, forbid_unknown_fields=True, frozen=True):
@@ -104,7 +116,21 @@ class TelemetryOptions(Struct, forbid_unknown_fields=True, frozen=True):
             examples=[["/var/log/agents"]],
         ),
     ] = []
-    format: Annotated[str, Meta(description="Format of the telemetry.", examples=["wordpress"])] = "wordpress"
+    format: Annotated[
+        str,
+        Meta(
+            description="Format of all telemetry; auto: every file's path and first records tell.",
+            examples=["wordpress"],
+        ),
+    ] = "auto"
+    mappings: Annotated[
+        list[str],
+        Meta(
+            description="Files that declare further formats (docs/mapping.md); one with the name of a "
+            "built-in format replaces it.",
+            examples=[["/etc/sentineld/deploybot.toml"]],
+        ),
+    ] = []
     rescan_interval: Annotated[
         Duration,
         Meta(
@@ -397,6 +423,27 @@ class Config(Struct, forbid_unknown_fields=True, frozen=True):
             directories = [os.path.abspath(path) for path in self.telemetry.directories]
         return Trust(rules, directories, bindings, users)
 
+    def formats(self) -> Formats:
+        """Build the formats that are known, and the one that is forced.
+
+        Raises ``ConfigError`` for a mapping that cannot be read or means nothing, and for unknown formats.
+        """
+        mappings = all_mappings(self.telemetry.mappings, _classify)
+        formats = Formats(mappings)
+        named = [("telemetry.format", self.telemetry.format if self.telemetry.format != AUTO else "")]
+        named += [
+            (f"telemetry.sources[{number}].format", source.format)
+            for number, source in enumerate(self.telemetry.sources)
+        ]
+        for key, name in named:
+            if name and name not in formats.names:
+                near = difflib.get_close_matches(name, formats.names, 1)
+                raise ConfigError(
+                    f"{key}: unknown format {name!r}",
+                    hint=f"did you mean {near[0]}?" if near else f"known: {', '.join(formats.names)}",
+                )
+        return Formats(mappings, named[0][1])
+
     def decision_settings(self) -> dict[str, Any]:
         """Return the options that decisions depend on, as plain data."""
         plain = msgspec.to_builtins(self, enc_hook=float)
@@ -409,9 +456,20 @@ class Config(Struct, forbid_unknown_fields=True, frozen=True):
         }
 
 
+class _Call(NamedTuple):
+    event_class: str
+    entities: tuple[Entity, ...] = ()
+
+
+def _classify(tool: str, arguments: object) -> _Call:
+    return _Call(classify(tool, arguments))
+
+
 def rule(source: SourceRule, owner: int | None) -> Rule:
     """Return an entry of ``telemetry.sources`` as the rule that it states; its owner is resolved."""
-    return Rule(source.path, source.identity, source.agent, owner, tuple(source.agents))
+    return Rule(
+        source.path, source.identity, source.agent, owner, tuple(source.agents), source.format, source.role
+    )
 
 
 def _uid(owner: str | int, key: str) -> int:
@@ -681,12 +739,6 @@ def _plain(message: str) -> tuple[str, str]:
 
 
 def _check_values(config: Config, where: str) -> None:
-    if config.telemetry.format not in FORMATS:
-        near = difflib.get_close_matches(config.telemetry.format, FORMATS, 1)
-        raise ConfigError(
-            f"{where}: telemetry.format: unknown format {config.telemetry.format!r}",
-            hint=f"did you mean {near[0]}?" if near else f"known formats: {', '.join(FORMATS)}",
-        )
     if config.state.valid_for < 1:
         raise ConfigError(f"{where}: state.valid_for must be at least 1s", hint="the default is 30s")
     for number, source in enumerate(config.telemetry.sources):

@@ -16,6 +16,7 @@ from sentineld.evidence import os_trouble
 from sentineld.files import File, Files
 from sentineld.identity import Inode, Source
 from sentineld.rotation import Named, base_of, named
+from sentineld.tree import keeps_ending
 
 #: How long a file that begins like a whole one is left alone, microseconds: that one may be about to be cut.
 _COPYING_US = 2_000_000
@@ -142,6 +143,7 @@ class Copies:
             new = identity.proven(new, fd, status.st_size)
         elif (copied := self._copied_from(path, others, fd, status)) is not None:
             new = identity.proven(new, fd, min(status.st_size, copied.pos))
+            new.kind, new.format, new.kept = copied.kind, copied.format, copied.kept
             new.signature, new.look_us = f"{_COPY}:{copied.id}", copied.look_us
             self._copies[key] = _Copy((copied.dev, copied.ino), copied.id, status.st_size)
             self.acquit(key)
@@ -188,7 +190,7 @@ class Copies:
     def _copied_from(self, path: str, others: list[Named], fd: int, status: os.stat_result) -> Source | None:
         """Return the source, still whole, in whose file all of a new one stands that is named after it."""
         size = status.st_size
-        is_named = not path.endswith(".jsonl")
+        is_named = not keeps_ending(path)
         if not (MIN_COPY_BYTES <= size <= MAX_COMPARED_BYTES or (is_named and 0 < size < MIN_COPY_BYTES)):
             return None
         for source, is_whole in others:
@@ -320,6 +322,7 @@ def _is_part_of(copy: _Copy, fd: int, other: int, original: Source) -> bool:
 def _behind(new: Source, original: Source) -> Source:
     return replace(
         new,
+        kind=original.kind,
         pos=original.pos,
         fp_len=original.fp_len,
         fp=original.fp,
@@ -328,4 +331,6 @@ def _behind(new: Source, original: Source) -> Source:
         chain=original.chain,
         is_skipping=original.is_skipping,
         look_us=original.look_us,
+        format=original.format,
+        kept=original.kept,
     )

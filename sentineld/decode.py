@@ -25,7 +25,7 @@ there must be none.
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import accumulate, count
 from operator import add
@@ -150,6 +150,12 @@ def decode_line(line: bytes, offset: int = 0) -> Record | Reject | None:
     if type(record) is not dict:
         return reject("not_an_object", f"a JSON object was expected, not {_name(record)}", offset, line)
     return _check(record, source, line, offset) or record
+
+
+def decode_values(values: Iterable[tuple[int, bytes]]) -> Decoded:
+    """Decode values that were found in a stream, each with its byte offset."""
+    found = list(values)
+    return _decode_each([value for _, value in found], [offset for offset, _ in found])
 
 
 def decode_document(data: bytes) -> list[Record | Reject] | Reject:

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 
 from sentineld.decode import KEPT_BYTES, Reject
 from sentineld.evidence import Evidence, Trouble, os_trouble
+from sentineld.framing import DOCUMENT
 from sentineld.identity import Source, ended
 from sentineld.quota import Quota
-from sentineld.tree import DOCUMENT
 
 #: Largest ``.json`` document read; it has to be decoded as one, at many times its size in memory.
 MAX_DOCUMENT_BYTES = 16 << 20
@@ -48,6 +48,8 @@ class _Followed:
     size: int = 0
     changed_us: int = 0
     postponed_until_us: int = 0
+    #: What stood at the path when it was found to be a document.
+    framed: str = ""
     #: Number of the last scan that met it.
     seen: int = 0
     gone_us: int | None = None
@@ -98,6 +100,37 @@ class Documents:
         """Return by what a document that was read is known; empty where none was read there."""
         file = self._files.get(path)
         return "" if file is None else file.source.signature
+
+    def at(self, path: str) -> Source | None:
+        """Return the document that is followed at a path."""
+        file = self._files.get(path)
+        return None if file is None else file.source
+
+    def is_framed(self, path: str, signature: str) -> bool:
+        """Say whether what stands at a path is known to be a document."""
+        file = self._files.get(path)
+        return file is not None and signature in (file.source.signature, file.framed)
+
+    def note_framed(self, path: str, signature: str) -> None:
+        """Take note that what stands at a path is a document."""
+        file = self._files.get(path)
+        if file is not None:
+            file.framed = signature
+
+    def is_settled(self, path: str, signature: str, *, is_final: bool) -> bool:
+        """Say whether what stands at a path has not changed for a while."""
+        file = self._files.get(path)
+        if is_final or file is None:
+            return True
+        return signature == file.signature and self.evidence.clock() - file.changed_us >= _INCOMPLETE_US
+
+    def leave(self, path: str) -> None:
+        """Stop following what turned out to be no document; what was read of it is counted."""
+        file = self._files.get(path)
+        if file is not None:
+            self._drop(file)
+            if file.source.signature:
+                self.changed[file.source.id] = ended(file.source)
 
     def shift(self, step_us: int) -> None:
         """Keep how long ago changes were, after somebody set the wall clock."""

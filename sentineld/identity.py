@@ -51,7 +51,8 @@ class Source:
     ``pos`` is the committed byte offset (documents: number of elements). ``look_us`` is the last completed
     look at the file's end. ``chain`` stands for all whole blocks before ``pos``; empty where there is none,
     or where the file could not be read any more. ``away_us`` is since when the file has been out of reach
-    (0: it is not). ``elements`` holds 16 bytes a known element of a document.
+    (0: it is not). ``elements`` holds 16 bytes a known element of a document. ``format`` is what the file was
+    recognised as (empty: not yet), ``kept`` the memory of its records (see ``memory``).
     lines = accepted + ignored + rejected + duplicates, always.
     """
 
@@ -84,6 +85,8 @@ class Source:
     away_us: int = 0
     elements: bytes = b""
     signature: str = ""
+    format: str = ""
+    kept: bytes = b""
 
 
 def open_regular(path: str) -> int:

@@ -8,9 +8,11 @@ it; nobody else does. Where an owner writes under names that are not its own, al
 from bisect import bisect_left
 from collections.abc import Container, Iterator
 from dataclasses import replace
-from itertools import chain
+from itertools import chain, groupby
+from operator import attrgetter
+from typing import NamedTuple
 
-from sentineld.batch import Inputs, Key, Part, effective_times
+from sentineld.batch import Inputs, Key, Part, effective_times, merge_keys
 from sentineld.event import Incident, Observation
 from sentineld.intake import Batch
 from sentineld.integrity import KINDS
@@ -81,34 +83,39 @@ class Incidents:
     def numbered(self, batch: Batch) -> tuple[list[Incident], list[AgentState]]:
         """Return what the agents' own numbers tell, and the agents whose numbers were followed.
 
-        Older files come first: what was rotated away continues in the one that took its place.
+        An agent's files are merged as its events are; at one instant older files come first.
         """
         paths = {source.id: source.path for _, source in batch.sources.values()}
-        found: dict[tuple[str, str, int], Incident] = {}
-        followed: dict[Key, AgentState] = {}
+        states: dict[Key, AgentState] = {}
+        records: dict[Key, list[_Record]] = {}
         unread: dict[int, int] = {}
+        latest: dict[int, int] = {}
         for part in sorted(batch.parts, key=lambda part: part.source_id):
             source = batch.sources[part.source_id][1]
             before = unread.get(source.id, source.rejected + source.ignored)
             unread[source.id] = before + len(part.rejects) + part.ignored
-            numberers = dict(self._numberers(part))
-            if not numberers:
-                continue
-            times = effective_times(part)
-            for agent_id, (rows, items) in _records(part, numberers, before).items():
-                state = followed[part.owner, agent_id] = numberers[agent_id]
-                state.numbering = state.numbering or Numbering()
-                for finding in state.numbering.follow(source.id, items):
-                    key = (finding.kind, agent_id, finding.source_id)
-                    if key in found:
-                        found[key] = replace(found[key], count=found[key].count + 1)
+            numberers = {(part.owner, agent_id): state for agent_id, state in self._numberers(part)}
+            if numberers:
+                states |= numberers
+                _collect(records, part, numberers, before, latest)
+        found: dict[tuple[str, Key, int], Incident] = {}
+        for key, run in records.items():
+            numbering = states[key].numbering = states[key].numbering or Numbering()
+            run.sort(key=attrgetter("key"))
+            for source_id, group in groupby(run, key=attrgetter("source_id")):
+                stretch = list(group)
+                for finding in numbering.follow(source_id, [record.item for record in stretch]):
+                    alike = (finding.kind, key, finding.source_id)
+                    if alike in found:
+                        found[alike] = replace(found[alike], count=found[alike].count + 1)
                         continue
-                    at_us = times[rows[finding.position]]
+                    at_us = stretch[finding.position].at_us
                     path = paths.get(finding.source_id) or self._store.source_path(finding.source_id)
                     where = (finding.source_id, path, finding.offset, finding.offset)
-                    detail = f"{agent_id}: {finding.detail}"
-                    found[key] = Incident(at_us, finding.kind, part.owner, *where, detail)
-        return list(found.values()), list(followed.values())
+                    found[alike] = Incident(
+                        at_us, finding.kind, key[0], *where, f"{key[1]}: {finding.detail}"
+                    )
+        return list(found.values()), [states[key] for key in records]
 
     def _numberers(self, part: Part) -> Iterator[tuple[str, AgentState]]:
         numbered = {part.rows.agent_ids[number] for number in part.rows.seqs}
@@ -151,23 +158,42 @@ class Incidents:
         return known
 
 
-def _records(part: Part, agent_ids: Container[str], unread: int) -> dict[str, tuple[list[int], list[Item]]]:
-    """Return the records of some agents: of each its first row, and an item.
+class _Record(NamedTuple):
+    #: By which files are merged (see ``batch``), and effective time.
+    key: int
+    at_us: int
+    source_id: int
+    item: Item
 
-    ``unread`` lines of the file, that could not be read or are no events, came before the part.
+
+def _collect(
+    records: dict[Key, list[_Record]],
+    part: Part,
+    keys: Container[Key],
+    unread: int,
+    latest: dict[int, int],
+) -> None:
+    """Add the records of some agents in a part.
+
+    ``unread`` lines of the file, that could not be read or are no events, came before the part; ``latest`` is
+    the last merge key of each file.
     """
-    rows = part.rows
+    rows, owner = part.rows, part.owner
     gone = sorted(chain((item.offset for item in part.rejects), rows.ignored))
     # Blank lines stand nobody knows where.
     unread += part.ignored - len(rows.ignored)
-    records: dict[str, tuple[list[int], list[Item]]] = {}
+    times = effective_times(part)
+    merge = merge_keys(times, latest.get(part.source_id))
+    if merge:
+        latest[part.source_id] = merge[-1]
     for number, (agent_id, offset) in enumerate(zip(rows.agent_ids, rows.offsets, strict=True)):
-        if agent_id not in agent_ids or number in rows.forged:
+        key = (owner, agent_id)
+        if key not in keys or number in rows.forged:
             continue
-        numbers, items = records.setdefault(agent_id, ([], []))
-        if items and items[-1].offset == offset:
+        run = records.setdefault(key, [])
+        if run and run[-1].source_id == part.source_id and run[-1].item.offset == offset:
+            # A record of several events has one number.
             continue
-        numbers.append(number)
         refused = unread + bisect_left(gone, offset) if gone else unread
-        items.append(Item(offset, rows.seqs.get(number), refused, number in part.duplicates))
-    return records
+        item = Item(offset, rows.seqs.get(number), refused, number in part.duplicates)
+        run.append(_Record(merge[number], times[number], part.source_id, item))

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from itertools import pairwise
 
-from sentineld.batch import Part, effective_times, merge_keys, split_rows
+from sentineld.batch import Part, accounts, effective_times, merge_keys, record_keys, split_rows
 from sentineld.decode import (
     KEPT_BYTES,
     Decoded,
@@ -29,7 +29,9 @@ from sentineld.event import Incident
 from sentineld.evidence import Trouble
 from sentineld.identity import Source
 from sentineld.lines import Chunk
-from sentineld.native import NativeMapping
+from sentineld.mapping import FileContext
+from sentineld.memory import grown, load
+from sentineld.recognition import Formats
 from sentineld.tail import CHUNK_BYTES, Tail
 from sentineld.tree import DOCUMENT
 from sentineld.trust import Trust
@@ -78,11 +80,11 @@ class Batch:
 
 
 class Intake:
-    """Reads through one ``Tail`` with one mapping; ``trust`` says whose the records are."""
+    """Reads through one ``Tail``; ``formats`` says what records mean, ``trust`` whose they are."""
 
-    def __init__(self, tail: Tail, mapping: NativeMapping, trust: Trust | None = None) -> None:
+    def __init__(self, tail: Tail, formats: Formats, trust: Trust | None = None) -> None:
         self.tail = tail
-        self.mapping = mapping
+        self.formats = formats
         self.trust = trust or Trust()
         #: Who had the last turn, and of every owner which file: the next batch goes on behind them.
         self._last_owner = -1
@@ -145,7 +147,7 @@ class Intake:
 
     def fill(self, part: Part, decoded: Decoded, source: Source) -> None:
         """Put decoded records of a source into a part."""
-        fill(part, decoded, self.mapping, self.trust, source.path)
+        fill(part, decoded, self.formats, self.trust, source)
         if self.trust.belief(source.path, source.owner).is_unusable:
             detail = "what the configuration makes of its path or owner cannot be an agent's id"
             self.tail.on_trouble(Trouble("unusable_id", source.path, detail))
@@ -180,7 +182,7 @@ class Intake:
             taken += max(chunk.end - chunk.start, _lines(part) * _LINE_BYTES)
             before = batch.latest(source)
             after = self.tail.advance(before, part.end, is_skipping=part.is_skipping, raw=chunk.raw)
-            batch.put(source, after)
+            batch.put(source, learned(after, part))
             batch.parts.append(part)
         return taken
 
@@ -201,7 +203,7 @@ class Intake:
             part.rejects.append(reject("torn_line", "the file ended inside a line", source.pos, data))
         else:
             self.fill(part, decoded, source)
-        batch.put(source, self.tail.advance(source, end))
+        batch.put(source, learned(self.tail.advance(source, end), part))
         batch.parts.append(part)
 
     # Documents.
@@ -257,7 +259,8 @@ class Intake:
                 else:
                     decoded.records.append(element)
                     decoded.offsets.append(number)
-            self.fill(part, decoded, source)
+            self.fill(part, decoded, after)
+            after = learned(after, part)
             parts.append(part)
         return after, parts
 
@@ -344,8 +347,8 @@ class _Merge:
         if chunk is None:
             return False
         part, decoded = self._intake.begin(chunk, is_history=True)
-        self._intake.fill(part, decoded, head.source)
-        head.ahead = replace(head.ahead, pos=chunk.end, is_skipping=chunk.is_skipping)
+        self._intake.fill(part, decoded, head.ahead)
+        head.ahead = learned(replace(head.ahead, pos=chunk.end, is_skipping=chunk.is_skipping), part)
         self._append(head, part, decoded.ignored)
         return True
 
@@ -363,6 +366,8 @@ class _Merge:
 
     def _append(self, head: _Head, part: Part, ignored: list[int]) -> None:
         keys = merge_keys(effective_times(part), head.latest)
+        if not part.rows.is_one_each:
+            keys = record_keys(keys, part.rows.offsets)
         if keys:
             head.latest = keys[-1]
         elif head.latest is None:
@@ -398,7 +403,7 @@ class _Merge:
             # As if the document ended here: the rest is new when it is read again.
             elements = head.ahead.elements[: part.end * _HASH_BYTES]
             after = replace(before, pos=part.end, elements=elements)
-        batch.put(head.source, after)
+        batch.put(head.source, learned(after, part))
         batch.parts.append(part)
 
     def _close_document(self, batch: Batch, head: _Head) -> None:
@@ -433,12 +438,27 @@ def _split(piece: _Piece, count: int) -> tuple[Part, _Piece]:
     return first, _Piece(behind, piece.keys[count:], piece.ignored[len(ignored) :])
 
 
-def fill(part: Part, decoded: Decoded, mapping: NativeMapping, trust: Trust, path: str) -> None:
-    """Put decoded records into a part; ``path`` is the name of its source at first sight."""
-    part.rows, misfits = mapping.rows(decoded, trust.belief(path, part.owner).agent)
+def fill(part: Part, decoded: Decoded, formats: Formats, trust: Trust, source: Source) -> None:
+    """Put decoded records into a part; ``source`` is its file as it stands before these records.
+
+    The file's path is its name at first sight.
+    """
+    path = source.path
+    belief = trust.belief(path, part.owner)
+    part.format = formats.forced or belief.format or source.format
+    part.format = part.format or formats.recognise(path, decoded.records)
+    context = FileContext(path, part.owner, belief.role, load(source.kept))
+    part.rows, misfits = formats.rows(part.format, decoded, context, belief.agent)
     trust.apply(part.rows, path, part.owner)
     part.rejects += decoded.rejects + misfits
     part.ignored += len(decoded.ignored)
+
+
+def learned(source: Source, part: Part) -> Source:
+    """Return a source with what a part tells of it: its format, and the memory of its records."""
+    if not part.rows.remembered and part.format in ("", source.format):
+        return source
+    return replace(source, format=part.format or source.format, kept=grown(source.kept, part.rows.remembered))
 
 
 def new_elements(known: bytes, hashes: list[bytes]) -> tuple[list[int], bool]:
@@ -472,7 +492,7 @@ def _part(source: Source, start: int, end: int, read: Chunk | Document, *, is_hi
 
 
 def _lines(part: Part) -> int:
-    return len(part.rows) + len(part.rejects) + part.ignored
+    return accounts(part).lines
 
 
 def _ranges(numbers: list[int]) -> Iterator[tuple[int, int]]:

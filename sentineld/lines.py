@@ -17,7 +17,7 @@ SKIP_BEGINS, SKIP_GOES_ON, SKIP_HOLE = 1, 2, 3
 #: A shorter run of NUL bytes is a fault of one line, for the decoder.
 HOLE_BYTES = 1024
 
-_NULS = bytes(HOLE_BYTES)
+NULS = bytes(HOLE_BYTES)
 
 
 @dataclass(slots=True)
@@ -70,13 +70,13 @@ def next_lines(fd: int, start: int, *, is_skipping: bool, limit: int, line_bytes
         raw = os.pread(fd, lead + line_bytes + 1, start - lead)
         data = raw[lead:]
         last = data.find(b"\n")
-    hole = data.find(_NULS)
+    hole = data.find(NULS)
     if hole == 0:
-        end = _end_of_hole(fd, start, data, max(limit, line_bytes, HOLE_BYTES))
-        return None if end is None else _hole(start, end)
+        end = end_of_hole(fd, start, data, max(limit, line_bytes, HOLE_BYTES))
+        return None if end is None else hole_at(start, end)
 
     def skip(length: int, how: int, *, goes_on: bool) -> Stretch:
-        reject = _too_long(start, data, length, line_bytes) if how == SKIP_BEGINS else None
+        reject = too_long(start, data, length, line_bytes) if how == SKIP_BEGINS else None
         return Stretch(start + length, b"", how, goes_on, reject, raw[: lead + length])
 
     if is_skipping:
@@ -84,7 +84,7 @@ def next_lines(fd: int, start: int, *, is_skipping: bool, limit: int, line_bytes
         if hole > 0 and not 0 < first <= hole:
             # The hole ends the line; the next read tells of it.
             return skip(hole, SKIP_GOES_ON, goes_on=True)
-        return skip(first or _before_nuls(data), SKIP_GOES_ON, goes_on=not first)
+        return skip(first or before_nuls(data), SKIP_GOES_ON, goes_on=not first)
     if hole > 0:
         last = data.rfind(b"\n", 0, hole)
     if last >= 0:
@@ -93,7 +93,7 @@ def next_lines(fd: int, start: int, *, is_skipping: bool, limit: int, line_bytes
             return Stretch(start + short, data[:short], raw=raw[: lead + short])
         return skip(data.find(b"\n") + 1, SKIP_BEGINS, goes_on=False)
     if hole > 0:
-        if _end_of_hole(fd, start + hole, data[hole:], max(limit, line_bytes, HOLE_BYTES)) is None:
+        if end_of_hole(fd, start + hole, data[hole:], max(limit, line_bytes, HOLE_BYTES)) is None:
             # It may be space that is reserved for the rest of the line.
             return None
         if hole > line_bytes:
@@ -101,13 +101,13 @@ def next_lines(fd: int, start: int, *, is_skipping: bool, limit: int, line_bytes
         return Stretch(start + hole, data[:hole] + b"\n", raw=raw[: lead + hole])
     if len(data) <= line_bytes:
         return None
-    return skip(_before_nuls(data), SKIP_BEGINS, goes_on=True)
+    return skip(before_nuls(data), SKIP_BEGINS, goes_on=True)
 
 
-def _end_of_hole(fd: int, start: int, data: bytes, limit: int) -> int | None:
+def end_of_hole(fd: int, start: int, data: bytes, limit: int) -> int | None:
     """Return where a run of NUL bytes ends that begins at ``start``; None where the file ends with it.
 
-    Written NULs are skipped ``limit`` bytes at a time.
+    ``data`` is what was read there. Written NULs are skipped ``limit`` bytes at a time. Raises ``OSError``.
     """
     filled = data.lstrip(b"\0")
     if filled:
@@ -122,18 +122,20 @@ def _end_of_hole(fd: int, start: int, data: bytes, limit: int) -> int | None:
     return behind + len(data) - len(filled)
 
 
-def _hole(start: int, end: int) -> Stretch:
+def hole_at(start: int, end: int) -> Stretch:
+    """Tell of a hole."""
     reject = Reject("nul_hole", f"{end - start} NUL bytes where lines should be", start, end - start, b"")
     return Stretch(end, b"", SKIP_HOLE, False, reject)
 
 
-def _too_long(start: int, data: bytes, length: int, line_bytes: int) -> Reject:
+def too_long(start: int, data: bytes, length: int, line_bytes: int) -> Reject:
+    """Tell of a record that is over the limit, whose first ``length`` bytes are in ``data``."""
     detail = f"longer than {line_bytes} bytes"
     return Reject("line_too_long", detail, start, length, data[: min(length, KEPT_BYTES)])
 
 
-def _before_nuls(data: bytes) -> int:
-    # A hole may have begun; it is told as one.
+def before_nuls(data: bytes) -> int:
+    """Return how much of the data may be skipped: a hole that may have begun is told as one."""
     return len(data.rstrip(b"\0")) or len(data)
 
 

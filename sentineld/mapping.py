@@ -175,7 +175,10 @@ class Mapping:
 
     def __init__(self, table: Table[str, Any], classify: Classify, key: str = "source") -> None:
         """Compile a table; ``classify`` gives tools their classes. Raises ``MappingError``."""
+        if not isinstance(table, dict):
+            raise MappingError(key, "a table was expected", "[[source]]")
         self._classify = classify
+        self.digest = _digest(json.dumps(table, sort_keys=True, default=str).encode())
         _check_keys(table, _SOURCE_KEYS, key)
         self.name = _text(table, "name", key)
         if not _NAME.fullmatch(self.name):

@@ -39,17 +39,16 @@ def parse_mappings(data: bytes, name: str, classify: Classify) -> list[Mapping]:
         raise ConfigError(f"{name}: no source is declared", hint="[[source]]")
     mappings: list[Mapping] = []
     for number, table in enumerate(sources):
-        key = f"source[{number}]"
         try:
-            if not isinstance(table, dict):
-                raise MappingError(key, "a table was expected", "[[source]]")
-            mapping = Mapping(table, classify, key)
-            if mapping.name == NATIVE or mapping.name in {other.name for other in mappings}:
-                raise MappingError(f"{key}.name", f"there is a format {mapping.name!r} already")
+            mapping = Mapping(table, classify, f"source[{number}]")
         except MappingError as error:
+            hint = error.hint or "docs/mapping.md"
+            raise ConfigError(f"{name}: {error.key}: {error}", hint=hint) from error
+        if mapping.name == NATIVE or mapping.name in {other.name for other in mappings}:
             raise ConfigError(
-                f"{name}: {error.key}: {error}", hint=error.hint or "docs/mapping.md"
-            ) from error
+                f"{name}: source[{number}].name: there is a format {mapping.name!r} already",
+                hint="every name once",
+            )
         mappings.append(mapping)
     return mappings
 

@@ -6,7 +6,7 @@ The native format (``wordpress``): ``type`` is the event type, ``source`` the cl
 taken (as often as it takes); a ``data`` that is no object stands under ``data``. ``data.session`` (text or
 a whole number) names the session; a record of type ``tool_call`` takes its event type from the taxonomy
 (``data.tool``, ``data.args``). An ``event_id`` or ``id`` beside ``type`` (text or a whole number) is an
-explicit record id.
+explicit record id; a whole number ``seq`` beside it is the agent's own number of the record (``numbering``).
 
 A record without ``timestamp`` happened at the file's time (its ``at_us`` is None). Wrong types, and ids
 that could pass for something else on a terminal, are rejected: ``missing_type``, ``bad_type``,
@@ -16,6 +16,7 @@ that could pass for something else on a terminal, are rejected: ``missing_type``
 from hashlib import blake2b
 from typing import Any
 
+from sentineld import numbering
 from sentineld.decode import Decoded, Record, Reject, encode_element, reject
 from sentineld.entropy import batch_entropy_units, encode_canonical
 from sentineld.event import OPERATION_KIND, OTHER
@@ -111,6 +112,9 @@ class NativeMapping:
         session, tool = _text(payload.get("session")), payload.get("tool")
         if session:
             rows.sessions[number] = session[:_MAX_NAME]
+        seq = record.get("seq")
+        if type(seq) is int and 0 <= seq < numbering.LIMIT:
+            rows.seqs[number] = seq
         if event_type == "tool_call" or type(tool) is str:
             rows.tool_calls.append(number)
         if event_type == "tool_call" and type(tool) is str:

@@ -7,11 +7,12 @@ Order is the promise: a batch commits whole (positions, agents, decisions), then
 then the log tells of it. A crash in between repeats the later steps, never the earlier ones.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol
 
-from sentineld.batch import Inputs, Key, Part, combine
+from sentineld.batch import Inputs, Key, Part, accounts, combine
 from sentineld.decision import Decision
 from sentineld.event import Incident, Observation, Tick
 from sentineld.explain import decide
@@ -119,6 +120,7 @@ class Pipeline:
         commit.sources = _account(batch)
         commit.event_types, commit.events = dict(inputs.event_types), inputs.events
         commit.tool_calls = inputs.tool_calls
+        commit.unknown = Counter((part.format, name) for part in batch.parts for _, name in part.rows.unknown)
         outcome = self._finish(commit, touched, drafts, inputs, batch)
         outcome.derived = derived
         return outcome
@@ -256,12 +258,13 @@ class Pipeline:
 def _account(batch: Batch) -> list[tuple[int, Source]]:
     for part in batch.parts:
         source = batch.sources[part.source_id][1]
-        source.duplicates += len(part.duplicates)
-        source.accepted += len(part.rows) - len(part.duplicates)
-        source.rejected += len(part.rejects)
-        source.ignored += part.ignored
+        told = accounts(part)
+        source.duplicates += told.duplicates
+        source.accepted += told.accepted
+        source.rejected += told.rejected
+        source.ignored += told.ignored
         source.conflicts += part.conflicts
         source.clamped += part.clamped
         source.timeless += part.timeless
-        source.lines += len(part.rows) + len(part.rejects) + part.ignored
+        source.lines += told.lines
     return list(batch.sources.values())

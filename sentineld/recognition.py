@@ -2,11 +2,13 @@
 
 A mapping whose glob matches the path comes first, unless it says what its records look like and none of the
 first ones does. Then the native format, by the members that every native record has; then any mapping by what
-its records look like. A file that nothing recognises is read as native, and looked at again with every chunk:
-so everything in it is rejected with the reason why.
+its records look like; then the path alone, for records change more often than places. A file that nothing
+recognises is read as native, and looked at again with every chunk: so everything in it is rejected with the
+reason why.
 """
 
 from collections.abc import Iterable, Sequence
+from hashlib import blake2b
 
 from sentineld.decode import Decoded, Record, Reject
 from sentineld.mapping import FileContext, Mapping
@@ -15,7 +17,6 @@ from sentineld.rows import Rows
 
 #: The native format.
 NATIVE = "wordpress"
-FORMATS = (NATIVE,)
 #: Records of a chunk that are looked at.
 _FIRST = 16
 
@@ -33,6 +34,17 @@ class Formats:
         self.forced = forced
         if forced and forced not in self.names:
             raise KeyError(forced)
+
+    def force(self, name: str) -> "Formats":
+        """Return the same formats, with another one forced."""
+        return Formats(self._mappings.values(), name if name in self.names else "")
+
+    def to_plain(self) -> dict[str, str]:
+        """Return what a replay must know to tell whether it reads by the same formats."""
+        digest = blake2b(digest_size=16)
+        for mapping in self._mappings.values():
+            digest.update(mapping.digest)
+        return {"forced": self.forced, "digest": digest.hexdigest()}
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -60,17 +72,16 @@ class Formats:
         first = records[:_FIRST]
         if not first:
             return ""
-        for mapping in self._mappings.values():
-            if mapping.parts(path) is not None and (
-                not mapping.has_match or any(map(mapping.matches, first))
-            ):
+        by_path = [mapping for mapping in self._mappings.values() if mapping.parts(path) is not None]
+        for mapping in by_path:
+            if not mapping.has_match or any(map(mapping.matches, first)):
                 return mapping.name
         if any(map(_is_native, first)):
             return NATIVE
         for mapping in self._mappings.values():
             if any(map(mapping.matches, first)):
                 return mapping.name
-        return ""
+        return by_path[0].name if by_path else ""
 
     def rows(
         self, name: str, decoded: Decoded, context: FileContext, agent: str = ""

@@ -22,8 +22,8 @@ from sentineld.evidence import Trouble
 from sentineld.instant import SECOND_US, iso, parse_iso
 from sentineld.intake import Intake
 from sentineld.monitor import BehavioralMonitor
-from sentineld.native import NativeMapping
 from sentineld.pipeline import Pipeline
+from sentineld.recognition import NATIVE
 from sentineld.requests import Request
 from sentineld.settings import recorded_prior, recorded_trust
 from sentineld.step import Prior
@@ -172,7 +172,7 @@ def replay(paths: Sequence[str], config: Config) -> Replayed:
     sessions = Sessions(prior.monitor)
     pipeline = _pipeline(store, prior, config, sessions)
     pipeline.bind(trust.bindings)
-    intake = Intake(tail, NativeMapping(), trust)
+    intake = Intake(tail, config.formats(), trust)
     tail.scan()
     decisions: list[Decision] = []
     last_us = 0
@@ -198,12 +198,18 @@ def replay_as_observed(paths: Sequence[str], recorded: Store, config: Config) ->
     pipeline = _pipeline(store, prior, config, sessions)
     decisions: list[Decision] = []
     pruned = recorded.meta().inputs_pruned
-    with Archive(recorded, paths) as archive:
+    formats = config.formats()
+    digest, is_changed = formats.to_plain()["digest"], False
+    with Archive(recorded, paths, formats) as archive:
         for number, (kind, at_us, document, parts) in enumerate(recorded.inputs()):
             if kind == "settings":
                 pipeline.set_prior(recorded_prior(document, config))
                 pipeline.roster.agents_per_owner = document["agents_per_owner"]
                 archive.trust = recorded_trust(document)
+                # A database that an older version wrote knows native telemetry alone.
+                recorded_formats = document.get("formats", {"forced": NATIVE})
+                archive.formats = formats.force(recorded_formats["forced"])
+                is_changed = is_changed or recorded_formats.get("digest") not in (None, digest)
                 pipeline.bind(archive.trust.bindings)
                 sessions.monitor = pipeline.prior.monitor
             elif kind == "tick":
@@ -220,6 +226,8 @@ def replay_as_observed(paths: Sequence[str], recorded: Store, config: Config) ->
                 decisions += pipeline.read(batch, at_us).decisions
                 archive.accept(batch)
         missing = archive.missing()
+    if is_changed:
+        missing.insert(0, "the formats as they were declared when some of it was read")
     if pruned:
         missing.insert(0, f"the first {pruned} inputs were pruned from the database")
     pipeline.flush()

@@ -27,7 +27,6 @@ from sentineld.explain import printable_path
 from sentineld.instant import SECOND_US
 from sentineld.intake import Batch, Intake
 from sentineld.monitor import NEVER_US
-from sentineld.native import NativeMapping
 from sentineld.outlet import Outlet
 from sentineld.override import override_path
 from sentineld.pipeline import Outcome, Pipeline
@@ -87,6 +86,7 @@ class Service:
         self._log = structlog.get_logger()
         self._reporter = log.Reporter(clock.monotonic_us)
         self._outlet = Outlet(config, paths, env, self._reporter, config_file)
+        self._formats = config.formats()
         self._rejects = Rejects(paths.rejects, config.limits.rejects_bytes)
         self._was_open = False
         self._pause_s = _FIRST_PAUSE_S
@@ -347,7 +347,7 @@ class Service:
             sources = store.sources(with_gone=False)
             tail.restore(sources, meta.last_scan)
             self._roots.restore(self._directories(), (source.last_path for source in sources))
-            self._intake = Intake(tail, NativeMapping(), self._trust)
+            self._intake = Intake(tail, self._formats, self._trust)
             self._is_first_run, self._is_caught_up = meta.has_history, False
             self._next_tick = self._next_scan = 0
             self._next_deadline = NEVER_US
@@ -539,7 +539,7 @@ class Service:
     # Configuration.
 
     def _record_settings(self, recorded: str) -> None:
-        settings = self.config.decision_settings()
+        settings = {**self.config.decision_settings(), "formats": self._formats.to_plain()}
         self._trust = recorded_trust(settings)
         text = json.dumps(settings, sort_keys=True)
         if text != recorded:
@@ -556,6 +556,7 @@ class Service:
                     "state_dir and state.file cannot change while the daemon runs", hint="restart it"
                 )
             publisher = self._outlet.make_publisher(config)
+            formats = config.formats()
         except SentineldError as error:
             self._log.error(
                 "config_reload_failed", error=str(error), hint=error.hint, kept="the old configuration"
@@ -563,12 +564,12 @@ class Service:
             self._outlet.notifier.send("READY=1", "STATUS=the new configuration is faulty; the old one stays")
             return
         changed = sorted(_differences(self.config, config))
-        self.config, self._outlet.publisher = config, publisher
+        self.config, self._outlet.publisher, self._formats = config, publisher, formats
         self._outlet.take_limits(config)
         self._store.retention.limit_bytes = config.limits.database_bytes
         log.configure(config.log.level, config.log.format)
         self._record_settings(self._store.meta().settings)
-        self._intake.trust = self._trust
+        self._intake.trust, self._intake.formats = self._trust, self._formats
         self._pipeline.roster.agents_per_owner = config.limits.agents_per_owner
         limits = config.limits
         self._tail.configure(

@@ -33,7 +33,7 @@ from sentineld.statedir import PASSING_ERRORS
 
 #: ``PRAGMA application_id``: "SNTL".
 APPLICATION_ID = 0x534E544C
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 #: Size that the database is kept below unless told otherwise, bytes.
 LIMIT_BYTES = 512 << 20
@@ -41,6 +41,8 @@ LIMIT_BYTES = 512 << 20
 PATIENCE_S = 2.0
 #: Different event types counted by name; further ones are counted as ``other``.
 MAX_EVENT_TYPES = 512
+#: Different names of unknown records; further ones are counted as ``other`` of their format.
+MAX_UNKNOWN = 512
 #: How long an incident of the same owner, kind and path is the same one, microseconds.
 _SAME_INCIDENT_US = 60_000_000
 #: Explicit record ids remembered for each owner.
@@ -131,6 +133,14 @@ CREATE TABLE writer(
   source INTEGER NOT NULL, agent_id TEXT NOT NULL, PRIMARY KEY (source, agent_id)
 ) STRICT, WITHOUT ROWID;
 """,
+    3: """
+ALTER TABLE source ADD COLUMN format TEXT NOT NULL DEFAULT '';
+ALTER TABLE source ADD COLUMN kept BLOB NOT NULL DEFAULT x'';
+UPDATE source SET kind = iif(kind = 'json', 'document', 'lines');
+CREATE TABLE unknown_record(
+  format TEXT NOT NULL, name TEXT NOT NULL, records INTEGER NOT NULL, PRIMARY KEY (format, name)
+) STRICT, WITHOUT ROWID;
+""",
 }
 
 _SOURCE_COLUMNS = [item.name for item in fields(Source)]
@@ -174,6 +184,8 @@ class Commit:
     events: int = 0
     tool_calls: int = 0
     seen: list[tuple[int, bytes, bytes]] = field(default_factory=list)
+    #: Records that no mapping knows: counts by (format, name).
+    unknown: dict[tuple[str, str], int] = field(default_factory=dict)
     #: Which agents (claimed ids) wrote which sources, as far as that is new.
     writers: list[tuple[int, str]] = field(default_factory=list)
     incidents: Sequence[Incident] = ()
@@ -256,6 +268,7 @@ class Store:
     def _count(self) -> None:
         self._next_input = 1 + self._value("SELECT coalesce(max(no), 0) FROM input")
         self._type_names = {row[0] for row in self._db.execute("SELECT name FROM event_type")}
+        self._unknown_names = set(self._db.execute("SELECT format, name FROM unknown_record"))
         self._seen_no = self._value("SELECT coalesce(max(no), 0) FROM seen")
         self._seen_counts = dict(self._db.execute("SELECT owner, count(*) FROM seen GROUP BY owner"))
 
@@ -459,6 +472,7 @@ class Store:
                 self._db.execute("UPDATE source SET look_us = look_us + ?", (commit.shift_us,))
                 self._db.execute("UPDATE source SET away_us = away_us + ? WHERE away_us", (commit.shift_us,))
             self._write_types(commit.event_types)
+            self._write_unknown(commit.unknown)
             self._write_seen(commit.seen)
             self._db.executemany("INSERT OR IGNORE INTO writer VALUES (?, ?)", commit.writers)
             self._write_incidents(commit.incidents)
@@ -611,6 +625,15 @@ class Store:
         """Return how many events of each type were counted."""
         return dict(self._db.execute("SELECT name, events FROM event_type ORDER BY name"))
 
+    def unknown_records(self) -> dict[str, dict[str, int]]:
+        """Return how many records no mapping knew, by format and name."""
+        found: dict[str, dict[str, int]] = {}
+        for format_name, name, records in self._db.execute(
+            "SELECT * FROM unknown_record ORDER BY format, name"
+        ):
+            found.setdefault(format_name, {})[name] = records
+        return found
+
     def seen(self, owner: int, record_id: bytes) -> list[bytes]:
         """Return the content hashes under which an explicit record id was seen."""
         rows = self._db.execute("SELECT content FROM seen WHERE owner = ? AND id = ?", (owner, record_id))
@@ -720,6 +743,18 @@ class Store:
             "ON CONFLICT(name) DO UPDATE SET events = events + excluded.events",
             list(named.items()),
         )
+
+    def _write_unknown(self, counts: dict[tuple[str, str], int]) -> None:
+        for (format_name, name), records in counts.items():
+            key = (format_name, name)
+            if key not in self._unknown_names and len(self._unknown_names) >= MAX_UNKNOWN:
+                key = (format_name, "other")
+            self._unknown_names.add(key)
+            self._db.execute(
+                "INSERT INTO unknown_record(format, name, records) VALUES (?, ?, ?) "
+                "ON CONFLICT(format, name) DO UPDATE SET records = records + excluded.records",
+                (*key, records),
+            )
 
     def _write_incidents(self, incidents: Sequence[Incident]) -> None:
         if not incidents:

@@ -9,16 +9,19 @@ from collections.abc import Callable, Iterator
 from operator import attrgetter
 
 from sentineld.evidence import Trouble, os_trouble
+from sentineld.framing import DOCUMENT, LINES
 
-LINES, DOCUMENT = "jsonl", "json"
-
-#: Names that carry telemetry: ``x.jsonl`` and ``x.json``, and rotated ``x.jsonl.1``, ``x.jsonl-20260101``.
-_LINES_NAME = re.compile(r"\.jsonl(?P<rotation>[.-][0-9][0-9TZ_.:-]*)?\Z")
-#: Rotated names whose ending stays: ``x.1.jsonl``, ``x-20260101.jsonl``.
-_KEPT_ENDING = re.compile(r"(?P<stem>.+?)[.-][0-9][0-9TZ_.:-]*\.jsonl\Z", re.DOTALL)
+#: Endings of names that carry telemetry.
+_ENDINGS = (".jsonl", ".ndjson", ".json")
+_ROTATION = r"[.-][0-9][0-9TZ_.:-]*"
+#: Names that carry telemetry, rotated (``x.jsonl.1``, ``x.json-20260101``) or not.
+_NAME = re.compile(rf"\.(?P<ending>jsonl|ndjson|json)(?:{_ROTATION})?\Z")
+#: Rotated names of any ending: ``x.jsonl.1``, ``x.log-20260101``.
+_ROTATED = re.compile(rf"(?P<base>.+?\.[A-Za-z][A-Za-z0-9_]*){_ROTATION}\Z", re.DOTALL)
 #: What compressing adds to a name.
 COMPRESSED = (".gz", ".zst", ".xz", ".bz2", ".lz4")
-#: One number at the end of such a name.
+#: A number, and one number, at the end of a name whose ending stays: ``x.1.jsonl``, ``x-20260101.jsonl``.
+_KEPT_ROTATION = re.compile(rf"(?<=[^/]){_ROTATION}\Z")
 _LAST_ROTATION = re.compile(r"(?<=[^/])[.-][0-9][0-9TZ_:]*\Z")
 _MAX_DEPTH = 32
 #: Names that are listed without a pause.
@@ -26,29 +29,44 @@ _PIECE = 1024
 
 
 def kind_of(name: str) -> str | None:
-    """Return ``jsonl`` or ``json`` for a file name that carries telemetry, else None."""
-    if name.endswith(".json"):
-        return DOCUMENT
-    return LINES if _LINES_NAME.search(name) else None
+    """Return how a file of this name is framed, ``lines`` or ``document``; None: it carries no telemetry.
+
+    One that is named like a document may hold something else: see ``framing.sniff``.
+    """
+    found = _NAME.search(name)
+    if found is None:
+        return None
+    return DOCUMENT if found["ending"] == "json" else LINES
+
+
+def keeps_ending(path: str) -> bool:
+    """Say whether a name ends as names do that were not rotated, or whose ending stays."""
+    return path.endswith(_ENDINGS)
 
 
 def base_name(path: str) -> str:
     """Return the name that a rotated file had before; empty for one that was not rotated."""
-    name = _LINES_NAME.search(path)
-    if name is not None and name["rotation"]:
-        return path[: name.start("rotation")]
-    kept = _KEPT_ENDING.match(path)
-    return f"{kept['stem']}.jsonl" if kept is not None else ""
+    rotated = _ROTATED.match(path)
+    if rotated is not None:
+        return rotated["base"]
+    stem, ending = _split(path)
+    shorter = _KEPT_ROTATION.sub("", stem) if ending else stem
+    return shorter + ending if shorter != stem else ""
 
 
 def base_names(path: str) -> list[str]:
     """Return the names that a rotated file may have had, the latest first: rotated ones are rotated too."""
     names = []
-    stem = path.removesuffix(".jsonl")
-    while stem != path and (shorter := _LAST_ROTATION.sub("", stem)) != stem:
+    stem, ending = _split(path)
+    while ending and (shorter := _LAST_ROTATION.sub("", stem)) != stem:
         stem = shorter
-        names.append(f"{stem}.jsonl")
+        names.append(stem + ending)
     return names or [name for name in (base_name(path),) if name]
+
+
+def _split(path: str) -> tuple[str, str]:
+    ending = next((ending for ending in _ENDINGS if path.endswith(ending)), "")
+    return path.removesuffix(ending), ending
 
 
 def uncompressed_name(path: str) -> str:

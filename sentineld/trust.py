@@ -39,7 +39,7 @@ class Rule:
 
     ``agent`` says how the id is made (``{1}``, ``{name}``: what a wildcard stands for; ``{user}``, ``{uid}``:
     the owner). ``owner`` is the only uid whose files are believed (None: anybody's), ``agents`` are the ids
-    that may be claimed (empty: any).
+    that may be claimed (empty: any). ``format`` and ``role`` are those of the files (empty: nothing is said).
     """
 
     path: str
@@ -47,6 +47,8 @@ class Rule:
     agent: str = ""
     owner: int | None = None
     agents: tuple[str, ...] = ()
+    format: str = ""
+    role: str = ""
 
     @property
     def template(self) -> str:
@@ -110,6 +112,8 @@ class Belief(NamedTuple):
     agents: frozenset[str] = frozenset()
     is_foreign: bool = False
     is_unusable: bool = False
+    format: str = ""
+    role: str = ""
 
 
 class Trust:
@@ -147,14 +151,17 @@ class Trust:
         return known
 
     def apply(self, rows: Rows, path: str, owner: int) -> None:
-        """Give every row of a file the agent that answers for it; ``rows.forged`` keeps what was claimed."""
+        """Give every row of a file the agent that answers for it; ``rows.forged`` keeps what was claimed.
+
+        Only native records claim an id; where a mapping makes one, another one that a rule makes is no lie.
+        """
         if not self or not rows.agent_ids:
             return
         belief = self.belief(path, owner)
         claims = rows.agent_ids
         if belief.agent:
             rows.agent_ids = [belief.agent] * len(claims)
-            if not belief.is_unusable:
+            if not belief.is_unusable and (rows.is_one_each or belief.is_foreign):
                 own = None if belief.is_foreign else belief.agent
                 rows.forged = {number: claim for number, claim in enumerate(claims) if claim != own}
             return
@@ -179,6 +186,8 @@ class Trust:
                     "agent": rule.agent,
                     "owner": rule.owner,
                     "agents": list(rule.agents),
+                    "format": rule.format,
+                    "role": rule.role,
                 }
                 for rule in self.rules
             ],
@@ -208,7 +217,7 @@ class Trust:
             for candidate in [name] if rule.path.startswith("/") else relative:
                 match = glob.pattern.fullmatch(candidate)
                 if match is not None:
-                    return self._believe(rule, match, owner)
+                    return self._believe(rule, match, owner)._replace(format=rule.format, role=rule.role)
         return Belief()
 
     def _believe(self, rule: Rule, match: re.Match[str], owner: int) -> Belief:

@@ -170,7 +170,8 @@ def files_document(sources: Sequence[Source], past: Sequence[PastFile] = ()) -> 
     for source in rows:
         entry = files.setdefault(
             printable_path(source.path),
-            dict.fromkeys(
+            {"format": ""}
+            | dict.fromkeys(
                 (
                     "lines",
                     "accepted",
@@ -195,6 +196,7 @@ def files_document(sources: Sequence[Source], past: Sequence[PastFile] = ()) -> 
         entry["timeless"] += source.timeless
         if isinstance(source, Source):
             entry["offset"] = -1 if source.kind == DOCUMENT else source.pos
+            entry["format"] = source.format
     return files
 
 
@@ -222,6 +224,7 @@ def totals_document(store: Store) -> dict[str, Any]:
         "decisions": meta.decision_no,
         "troubles": json.loads(meta.troubles),
         "incidents": json.loads(meta.incidents),
+        "unknown_records": store.unknown_records(),
     }
 
 

@@ -2,6 +2,7 @@
 
 import base64
 import ctypes
+import faulthandler
 import json
 import os
 import random
@@ -13,24 +14,43 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
+import command_line
 import pytest
+from hypothesis import HealthCheck, Phase, settings
 
 from sentineld.config import Config
 from sentineld.event import Incident
 from sentineld.identity import Source
 from sentineld.intake import Batch, Intake
-from sentineld.native import NativeMapping
 from sentineld.pipeline import Pipeline
+from sentineld.recognition import Formats
 from sentineld.store import Store
 from sentineld.tail import Tail
 
 NORMAL = ("biller", "mailer", "researcher")
 FLOODING = "scraper"
+#: For whatever must happen some time: only what never happens is a failure, however slow the machine is.
+PATIENCE_S = 120.0
+
+# Tests whose examples are costly take a share of these numbers, cheap ones a multiple: what is said there is
+# read when a test is collected, after ``--hypothesis-profile``.
+settings.register_profile(
+    "suite",
+    max_examples=100,
+    # A red run is red again, and a green one green: what chance finds is for the soak.
+    derandomize=True,
+    deadline=None,
+    phases=[phase for phase in Phase if phase is not Phase.explain],
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.register_profile("soak", settings.get_profile("suite"), max_examples=3000, derandomize=False)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
 
 
-def wait_for(condition: Callable[[], Any], what: str = "", deadline_s: float = 15.0) -> Any:
+def wait_for(condition: Callable[[], Any], what: str = "", deadline_s: float = PATIENCE_S) -> Any:
     """Return the first true value of the condition; fail with ``what`` after the deadline."""
     end = time.monotonic() + deadline_s
     while True:
@@ -130,7 +150,7 @@ class Daemon:
     def signal(self, number: int) -> None:
         self.process.send_signal(number)
 
-    def stop(self, timeout_s: float = 5.0) -> int:
+    def stop(self, timeout_s: float = PATIENCE_S) -> int:
         self.signal(signal.SIGTERM)
         return self.process.wait(timeout_s)
 
@@ -164,16 +184,18 @@ class Place:
 
     def command(self, *args: object, **more: Any) -> subprocess.CompletedProcess[str]:
         """Run one command with this state directory; never raises for its exit code."""
-        argv = [sys.executable, "-m", "sentineld", *map(str, args)]
+        arguments = [*map(str, args)]
         if not {"keygen", "init", "--help", "--state-dir"} & set(args):
-            argv += ["--state-dir", str(self.state_dir)]
+            arguments += ["--state-dir", str(self.state_dir)]
+        if not (self.env or more or ("run" in args and "--once" not in args)):
+            return command_line.run(arguments, self.environment(), self.base, PATIENCE_S)
         return subprocess.run(
-            argv,
+            [sys.executable, "-m", "sentineld", *arguments],
             capture_output=True,
             text=True,
             env=self.environment(),
             cwd=self.base,
-            timeout=50,
+            timeout=PATIENCE_S,
             check=False,
             **more,
         )
@@ -233,6 +255,23 @@ class Place:
         return path
 
 
+class Hang(BaseException):
+    """A test did not end. No ``Exception``: hypothesis would take it for a falsified example, and try on."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_timeout_set_timer(item: pytest.Item) -> Iterator[None]:
+    """Tell where all threads are when the time is up, and end the test with what it is."""
+
+    def end(_signal: int, _frame: FrameType | None) -> None:
+        faulthandler.dump_traceback(2)
+        raise Hang(f"{item.nodeid} does not end")
+
+    done = yield
+    signal.signal(signal.SIGALRM, end)
+    return done
+
+
 @pytest.fixture
 def telemetry(tmp_path: Path) -> Telemetry:
     """Make a telemetry directory."""
@@ -289,11 +328,14 @@ class Line:
         self.incidents: list[Incident] = []
         self.rejects: list[Any] = []
         self.agents_per_owner = 10_000
+        self.formats = Formats()
         self._pending: list[str] = []
         self.open()
 
     def open(self) -> None:
         self.store = Store.open(str(self.database), self.now_us)
+        # No power fails here: a restart finds what the system has, and disks that sync slowly cost nothing.
+        self.store._db.execute("PRAGMA synchronous=OFF")
         self.pipeline = Pipeline(
             self.store,
             Config().prior(),
@@ -308,7 +350,7 @@ class Line:
             **self.tail_options,
         )
         self.tail.restore(self.store.sources(with_gone=False), self.store.meta().last_scan)
-        self.intake = Intake(self.tail, NativeMapping())
+        self.intake = Intake(self.tail, self.formats)
 
     def runs(self, _key: Any, run: list[Any], _names: Any) -> list[list[Any]]:
         """Note what the pipeline judges, in its order; see ``pipeline.Observer``."""

@@ -298,12 +298,12 @@ MEBIBYTE = 1 << 20
 def test_a_line_of_a_mebibyte_takes_a_fraction_of_a_second_whatever_it_holds(line):
     times = []
     for _ in range(3):
-        began = time.perf_counter()
+        began = time.process_time()
         decode_lines(line + b"\n", 1)
-        times.append(time.perf_counter() - began)
+        times.append(time.process_time() - began)
 
-    # 50 ms here, on one core; much more on machines that run other tests beside.
-    assert min(times) < 0.25
+    # Measured: 50 ms at most; what is not linear takes minutes.
+    assert min(times) < 1
 
 
 def test_equal_elements_are_encoded_equally_whatever_their_order():

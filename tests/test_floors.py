@@ -21,8 +21,14 @@ FLOORS = {
     "proposal": 0,
     "integrity": 1,
     "decode": 1,
+    "framing": 1,
     "mapping": 1,
     "selector": 1,
+    "condition": 1,
+    "values": 1,
+    "path_glob": 1,
+    "memory": 1,
+    "recognition": 1,
     "native": 1,
     "rows": 1,
     "taxonomy": 1,
@@ -44,7 +50,9 @@ FLOORS = {
     "quota": 2,
     "tree": 2,
     "lines": 2,
+    "stream": 2,
     "documents": 2,
+    "content": 2,
     "unreadable": 2,
     "files": 2,
     "rotation": 2,
@@ -71,6 +79,8 @@ FLOORS = {
     "recovery": 2,
     "requests": 2,
     "rejects": 2,
+    "mapping_files": 2,
+    "formats": 2,
     "config": 2,
     "paths": 2,
     "settings": 2,
@@ -132,7 +142,7 @@ EXCEPTIONS = {
 #: The standard library that vocabulary and core may use: nothing that reads the world.
 PURE = {
     "ast", "bisect", "collections", "dataclasses", "datetime", "enum", "functools", "hashlib", "itertools",
-    "json", "math", "operator", "re", "typing",
+    "contextlib", "difflib", "json", "math", "operator", "re", "typing",
 }  # fmt: skip
 #: Other libraries that the core may use: they compute, and touch nothing.
 COMPUTING = {"msgspec", "numpy"}

@@ -12,8 +12,8 @@ from sentineld.incidents import MAX_WRITERS
 from sentineld.intake import Batch
 from sentineld.policy import Policy
 from sentineld.roster import OVERFLOW_ID
-from sentineld.step import Pardon, Prior
-from sentineld.trust import UNNAMED_ID
+from sentineld.step import Pardon, Prior, load_state
+from sentineld.trust import UNNAMED_ID, Rule, Trust
 
 START = 1_763_858_000
 ME = os.getuid()
@@ -250,3 +250,152 @@ def test_an_incident_alone_is_a_batch(line):
     one.tail.incidents.append(Incident(one.now_us, "vanished", ME, 0, "/t/x", 0, 0, "d"))
     assert one.intake.live()
     assert not one.intake.live()
+
+
+def numbered(agent, numbers, at=START):
+    return [record(agent, at, seq=number) for number in numbers]
+
+
+def test_missing_numbers_demote_the_writers_of_the_file_and_are_told_with_the_place(line, telemetry):
+    one = line()
+    telemetry.append("a.jsonl", *numbered("agent", range(1, 41)), record("other"))
+    telemetry.append("b.jsonl", *numbered("honest", range(1, 90)))
+    one.poll()
+    size = one.source(one.directory / "a.jsonl").pos
+    telemetry.append("a.jsonl", *numbered("agent", range(45, 55)))
+    one.poll()
+    assert tiers(one) == {}, "they may come late"
+    telemetry.append("a.jsonl", *numbered("agent", range(55, 90)))
+    one.poll()
+
+    assert tiers(one) == {"agent": 2, "other": 2}
+    [incident] = one.store.incidents()
+    assert (incident.kind, incident.count, incident.start) == ("seq_gap", 1, size)
+    assert incident.detail == "agent: missing before it: 41 to 44"
+    assert one.store.decisions()[0].cause == "telemetry_gap"
+
+
+def test_numbers_are_followed_over_restarts_in_the_same_transaction_as_positions(line, telemetry):
+    one = line()
+    lost = {44, 71}
+    for number in range(1, 100):
+        if number not in lost:
+            telemetry.append("a.jsonl", *numbered("agent", [number]))
+        one.restart()
+        one.poll()
+
+    assert json.loads(one.store.meta().incidents) == {"seq_gap": 2}
+
+
+def test_numbers_are_followed_though_the_agent_left_memory(line, telemetry):
+    one = line()
+    telemetry.append("a.jsonl", *numbered("agent", range(1, 41)))
+    one.poll()
+    one.pipeline.tick(one.now_us + 3_600_000_000)
+    assert not one.pipeline.roster.holds((ME, "agent"))
+    telemetry.append("a.jsonl", *numbered("agent", range(50, 90)))
+    one.poll()
+
+    assert tiers(one) == {"agent": 2}
+
+
+def test_a_rejected_line_between_explains_a_jump_in_the_same_read_and_in_a_later_one(line, telemetry):
+    one = line()
+    path = telemetry.append("a.jsonl", *numbered("agent", range(1, 41)))
+    with path.open("ab") as file:
+        file.write(b'{"type":\n')
+    telemetry.append("a.jsonl", *numbered("agent", range(42, 70)))
+    one.poll()
+    with path.open("ab") as file:
+        file.write(b"\0" * 40 + b"\n")
+    one.poll()
+    telemetry.append("a.jsonl", *numbered("agent", range(75, 99)))
+    one.poll()
+
+    assert one.store.meta().incidents == "{}"
+
+
+def test_copies_of_records_have_numbers_too(line, telemetry):
+    one = line()
+    sent = numbered("agent", range(1, 41))
+    again = [record("agent", id="x", seq=number) for number in (41, 42, 43)]
+    telemetry.append("a.jsonl", *sent, *again, *numbered("agent", range(44, 80)))
+    one.poll()
+
+    assert one.source(one.directory / "a.jsonl").duplicates == 2
+    assert one.store.meta().incidents == "{}"
+
+
+def test_rotation_and_files_side_by_side_are_no_gap(line, telemetry):
+    one = line()
+    for turn in range(6):
+        first = 1 + 40 * turn
+        telemetry.append("a.jsonl", *numbered("agent", range(first, first + 25), START + turn))
+        telemetry.append("b.jsonl", *numbered("agent", range(1, 60), START + turn))
+        one.poll()
+        telemetry.append("a.jsonl", *numbered("agent", range(first + 25, first + 40), START + turn))
+        (one.directory / "a.jsonl").rename(one.directory / f"a.jsonl.{6 - turn}")
+        (one.directory / "b.jsonl").unlink()
+    one.poll()
+
+    assert "seq_gap" not in one.store.meta().incidents
+
+
+def test_one_count_over_two_files_is_no_gap(line, telemetry):
+    one = line()
+    now = one.now_us / 1e6
+    rows = [
+        record("agent", now + (1.5 if number > 40 else 0.5) + number / 1e3, seq=number)
+        for number in range(1, 400)
+    ]
+    telemetry.append("a.jsonl", *rows[:40])
+    one.poll()
+    telemetry.append("b.jsonl", *rows[40::2])
+    telemetry.append("a.jsonl", *rows[41::2])
+    one.poll()
+
+    assert one.store.meta().incidents == "{}"
+
+
+def test_numbers_under_false_names_are_nobodys(line, telemetry):
+    one = line()
+    one.intake.trust = Trust([Rule("**", "path", "me")], [str(one.directory)])
+    telemetry.append("a.jsonl", *numbered("me", range(1, 41)), *numbered("you", range(90, 130)))
+    telemetry.append("a.jsonl", *numbered("me", range(41, 99)))
+    one.poll()
+
+    assert json.loads(one.store.meta().incidents) == {"forged_id": 40}
+
+
+def test_a_flood_of_gaps_is_one_incident_a_batch_and_agent(line, telemetry):
+    one = line()
+    numbers = [number for number in range(1, 4000) if number % 20]
+    telemetry.append("a.jsonl", *numbered("agent", numbers))
+    one.poll()
+
+    [incident] = one.store.incidents()
+    assert incident.count > 150
+    assert len(one.store.decisions()) == 1
+
+
+def test_a_pardon_forgives_numbers_that_were_still_awaited(line, telemetry):
+    one = line()
+    telemetry.append("a.jsonl", *numbered("agent", [*range(1, 41), *range(50, 60)]))
+    one.poll()
+    wish = Pardon(one.now_us, "operator", "known", 0)
+    one.pipeline.obey("r1", "agent", wish, {})
+    telemetry.append("a.jsonl", *numbered("agent", range(60, 99)))
+    one.poll()
+
+    assert one.store.meta().incidents == "{}"
+
+
+def test_a_state_without_numbering_is_read_and_one_with_it_keeps_its_version(line, telemetry):
+    one = line()
+    telemetry.append("a.jsonl", *numbered("agent", range(1, 41)))
+    one.poll()
+    version, _, body = one.store.agent_named("agent").state.partition(b":")
+    document = json.loads(body)
+    assert version == b"1"
+    assert document.pop("numbering")["numbered"] == 40
+    assert load_state(b"1:" + json.dumps(document).encode()).numbering is None

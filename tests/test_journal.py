@@ -66,7 +66,7 @@ except OSError as error:
     print(error.errno)
 """
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=50, check=False
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False
     )
     assert done.stdout.strip() == "27", done.stderr
     Journal(str(path)).append([decision(2)])

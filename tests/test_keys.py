@@ -333,7 +333,7 @@ class Bare:
             capture_output=True,
             text=True,
             check=False,
-            timeout=50,
+            timeout=120,
         )
 
 

@@ -316,3 +316,15 @@ def test_every_reason_is_documented():
     reasons = {"missing_type", "bad_type", "missing_source", "bad_source", "bad_timestamp"}
 
     assert {reason for reason in reasons if f"``{reason}``" in native_module.__doc__} == reasons
+
+
+@pytest.mark.parametrize("seq", [0, 7, (1 << 63) - 1])
+def test_a_whole_number_seq_is_the_agents_own_number_and_stays_in_the_metadata(seq):
+    rows = row_of(seq=seq)
+    assert rows.seqs == {0: seq}
+    assert native_metadata({**RECORD, "seq": seq})["seq"] == seq
+
+
+@pytest.mark.parametrize("seq", [-1, 1 << 63, 1.0, "7", True, None, [1]])
+def test_any_other_seq_is_no_number(seq):
+    assert row_of(seq=seq).seqs == {}

@@ -649,11 +649,11 @@ def test_a_refused_file_is_not_parsed_again_either(path, clock):
     path.chmod(0o640)
     router = TierRouter(state_file=path, clock=clock)
     assert "not JSON" in router.behavior("a").reason
-    started = time.perf_counter()
+    started = time.process_time()
     for _ in range(100):
         assert "not JSON" in router.behavior("a").reason
 
-    assert time.perf_counter() - started < 1.0
+    assert time.process_time() - started < 1.0
 
 
 def test_a_replaced_file_is_seen_at_once(path, clock):
@@ -704,10 +704,10 @@ def test_asking_about_an_unchanged_file_takes_microseconds(path, clock):
     router.behavior_tier("a")
 
     def microseconds():
-        started = time.perf_counter()
+        started = time.process_time()
         for _ in range(200):
             router.behavior_tier("a")
-        return (time.perf_counter() - started) / 200 * 1e6
+        return (time.process_time() - started) / 200 * 1e6
 
     assert min(microseconds() for _ in range(20)) < 100
 
@@ -956,9 +956,10 @@ print(sorted(heavy & set(sys.modules)))
 
 
 def test_the_router_loads_in_tens_of_milliseconds(tmp_path):
-    """60 to 70 ms of processor time over the bare interpreter, most of it the standard library's.
+    """60 to 70 ms of processor time over the bare interpreter's 15, most of it the standard library's.
 
-    The best of several runs counts, and the bound is generous: this finds a library that crept in, not noise.
+    The best of several runs counts, and the bound is generous and in units of this machine: it finds a
+    library that crept in, not noise.
     """
     env = {**os.environ, "PYTHONPYCACHEPREFIX": str(tmp_path)}
     env.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -973,4 +974,4 @@ def test_the_router_loads_in_tens_of_milliseconds(tmp_path):
     bare = min(milliseconds("pass") for _ in range(7))
     loaded = min(milliseconds("import sentineld.router") for _ in range(7))
 
-    assert loaded - bare < 120
+    assert loaded < 9 * bare

@@ -183,7 +183,7 @@ store._db.create_function("die", 0, lambda: os.kill(os.getpid(), signal.SIGKILL)
 store._db.execute("CREATE TEMP TRIGGER fault BEFORE UPDATE ON meta BEGIN SELECT die(); END")
 store.commit(Commit("tick", 2, events=1))
 """
-    done = subprocess.run([sys.executable, "-c", program], timeout=50)
+    done = subprocess.run([sys.executable, "-c", program], timeout=120)
     assert done.returncode == -9
     with Store.open(path, NOW) as store:
         assert store.meta().events == 1
@@ -393,7 +393,7 @@ store = Store.open({path!r}, {NOW})
 store.commit(Commit("tick", 2, events=1))
 os.kill(os.getpid(), signal.SIGKILL)
 """
-    assert subprocess.run([sys.executable, "-c", program], timeout=50).returncode == -9
+    assert subprocess.run([sys.executable, "-c", program], timeout=120).returncode == -9
     with Store.open_readonly(path) as reader:
         assert reader.meta().events == 4
 

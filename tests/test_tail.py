@@ -866,10 +866,10 @@ def test_a_huge_line_takes_bounded_memory(tmp_path):
 import resource, sys
 from sentineld.tail import Tail
 from sentineld.intake import Intake
-from sentineld.native import NativeMapping
+from sentineld.recognition import Formats
 ids = iter(range(1, 99))
 tail = Tail([sys.argv[1]], lambda: next(ids), print, lambda: 0)
-intake = Intake(tail, NativeMapping())
+intake = Intake(tail, Formats())
 tail.scan()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 rows = 0
@@ -886,7 +886,7 @@ assert grown < 16 * 1024, f"{grown} KiB"
             file.write(b"x" * (1 << 20))
         file.write(b"\n" + record("after"))
     done = subprocess.run(
-        [sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, timeout=50
+        [sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, timeout=120
     )
 
     assert done.returncode == 0, done.stderr
@@ -1388,7 +1388,7 @@ print(json.dumps([first, [os.path.basename(s.path) for s in tail.dirty()]]))
         [sys.executable, "-c", program, str(tmp_path)],
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=120,
         **as_mortal,
     )
 
@@ -1434,7 +1434,7 @@ print(json.dumps(found))
         [sys.executable, "-c", program, str(tmp_path)],
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=120,
         **as_mortal,
     )
 

@@ -56,7 +56,7 @@ class Woken:
         marker = directory / "marker.jsonl"
         for _ in range(2):  # what vanished is told one turn later
             marker.touch()
-            end = time.monotonic() + 10
+            end = time.monotonic() + PATIENCE_S
             while not self.told(marker):
                 assert time.monotonic() < end
                 time.sleep(0.005)
@@ -112,29 +112,30 @@ def test_an_append_wakes(woken, directory, wait_for):
 
 @pytest.mark.parametrize("change", ["create", "move", "move in", "move out", "delete"])
 def test_files_that_come_and_go_are_told_at_once(woken, directory, tmp_path, change: str):
-    path = directory / "a.jsonl"
+    path, old, outside = directory / "a.jsonl", directory / "old.jsonl", tmp_path / "outside"
+    first = {"create": tmp_path / "x", "move": old, "move in": outside}.get(change, path)
     changes: dict[str, Callable[[], object]] = {
         "create": path.touch,
-        "move": lambda: (directory / "old.jsonl").rename(path),
-        "move in": lambda: (tmp_path / "outside").rename(path),
-        "move out": lambda: path.rename(tmp_path / "gone"),
+        "move": lambda: old.rename(path),
+        "move in": lambda: outside.rename(path),
+        "move out": lambda: path.rename(outside),
         "delete": path.unlink,
     }
-    {"move": directory / "old.jsonl", "move in": tmp_path / "outside", "create": tmp_path / "x"}.get(
-        change, path
-    ).touch()
-    woken.settle(directory)
-    delays = []
-    woken.watch.take()
-    before = time.monotonic()
-    changes[change]()
-    while not woken.told(path):
-        assert time.monotonic() - before < 10
-        time.sleep(0.001)
-    delays.append(time.monotonic() - before)
 
-    # Far below the half second that pairing the halves of a rename would take.
-    assert min(delays) < 0.25
+    def delay_s() -> float:
+        path.unlink(missing_ok=True)
+        first.touch()
+        woken.settle(directory)
+        woken.watch.take()
+        before = time.monotonic()
+        changes[change]()
+        while not woken.told(path):
+            assert time.monotonic() - before < PATIENCE_S
+            time.sleep(0.001)
+        return time.monotonic() - before
+
+    # Far below the half second that pairing the halves of a rename would take, unless others hold us up.
+    assert any(delay_s() < 0.25 for _ in range(TRIES))
 
 
 def test_what_carries_no_telemetry_does_not_wake(woken, directory):
@@ -188,13 +189,19 @@ def test_files_of_a_new_directory_are_told_also_those_made_before_it_was_watched
 
 
 def test_a_full_directory_that_is_moved_in_is_scanned_and_watched(woken, directory, tmp_path, wait_for):
-    (tmp_path / "full" / "deep").mkdir(parents=True)
-    (tmp_path / "full" / "deep" / "x.jsonl").write_text("1\n")
-    before = time.monotonic()
-    (tmp_path / "full").rename(directory / "full")
-    wait_for(woken.told, "scan")
-    assert time.monotonic() - before < 0.4
-    path = directory / "full" / "deep" / "x.jsonl"
+    def delay_s(name: str) -> float:
+        (tmp_path / name / "deep").mkdir(parents=True)
+        (tmp_path / name / "deep" / "x.jsonl").write_text("1\n")
+        woken.settle(directory)
+        woken.needs_scan = False
+        before = time.monotonic()
+        (tmp_path / name).rename(directory / name)
+        wait_for(woken.told, "scan")
+        return time.monotonic() - before
+
+    # At once, as above.
+    fast = next(name for name in (f"full{n}" for n in range(TRIES)) if delay_s(name) < 0.4)
+    path = directory / fast / "deep" / "x.jsonl"
     assert str(path) in [source.path for source in woken.tail.sources()]
     woken.settle(directory)
     with path.open("a") as file:
@@ -252,13 +259,18 @@ def watches() -> int:
 
 
 def test_a_root_that_is_removed_and_made_again_is_watched_and_no_incident(woken, directory, wait_for):
-    before = time.monotonic()
-    shutil.rmtree(directory)
-    directory.mkdir()
     path = directory / "a.jsonl"
-    wait_for(lambda: path.write_text("x") and woken.told(path), "file in the new directory")
-    # Its parent tells at once.
-    assert time.monotonic() - before < 0.9
+
+    def delay_s() -> float:
+        before = time.monotonic()
+        shutil.rmtree(directory)
+        directory.mkdir()
+        wait_for(lambda: path.write_text("x") and woken.told(path), "file in the new directory")
+        woken.paths.clear()
+        return time.monotonic() - before
+
+    # Its parent tells at once, unless others hold us up.
+    assert any(delay_s() < 0.9 for _ in range(TRIES))
     woken.settle(directory)
 
     assert woken.watch.is_healthy()
@@ -671,7 +683,7 @@ watch.stop()
 """
     (directory / "other").mkdir()
     argv = [sys.executable, "-c", program, str(directory), str(directory / "other")]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=50, check=False)
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False)
 
     assert done.returncode == 0, done.stderr
 
@@ -690,7 +702,7 @@ assert watch.start() == ""
 hints = watch.take()
 assert len(hints.problems) == 1 and "max_user_watches" in hints.problems[0], hints
 def told(path):
-    end = time.monotonic() + 10
+    end = time.monotonic() + 120
     while time.monotonic() < end:
         open(path, "w").write("x")
         hints = watch.take()
@@ -718,7 +730,7 @@ watch.stop()
     except (OSError, subprocess.CalledProcessError):
         pytest.skip("this machine does not allow user namespaces")
     argv = [*unshare, sys.executable, "-c", program, str(directory)]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=50, check=False)
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False)
 
     assert done.returncode == 0, done.stderr
 

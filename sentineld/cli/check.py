@@ -59,6 +59,7 @@ def _problems(config: Config) -> list[dict[str, Any]]:
             found.append(_problem("warning", f"telemetry directory {path} is not readable", f"ls -ld {path}"))
     try:
         config.trust()
+        config.formats()
     except ConfigError as error:
         found.append(_problem("error", str(error), error.hint))
     try:

@@ -139,7 +139,11 @@ def _settled(config: Config, base: str) -> Config:
     )
     settled = msgspec.structs.replace(
         config,
-        telemetry=msgspec.structs.replace(config.telemetry, directories=directories),
+        telemetry=msgspec.structs.replace(
+            config.telemetry,
+            directories=directories,
+            mappings=[_absolute(path, base) for path in config.telemetry.mappings],
+        ),
         state=state,
         state_dir=_absolute(config.state_dir, base),
     )

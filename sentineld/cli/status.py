@@ -79,6 +79,13 @@ def _print(document: dict[str, Any]) -> None:
         f"{totals['events']} events in {totals['files']} files; {totals['rejects']} lines rejected, "
         f"{totals['duplicates']} duplicates; {totals['decisions']} decisions"
     )
+    for name, kinds in totals["unknown_records"].items():
+        shown = sorted(kinds, key=lambda kind: -kinds[kind])[:3]
+        more = f" and {len(kinds) - 3} more kinds" if len(kinds) > 3 else ""
+        _say(
+            f"{sum(kinds.values())} records of format {name} are of kinds that it does not know: "
+            f"{', '.join(shown)}{more} (sentineld mapping try FILE)"
+        )
     agents = sorted(
         document["agents"].items(), key=lambda item: (-item[1]["would"], -item[1]["score"], item[0])
     )

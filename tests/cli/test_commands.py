@@ -286,13 +286,13 @@ def test_why_names_what_holds_a_tier_that_behaviour_does_not_call_for(place):
 
 def test_status_says_until_when_a_stopped_daemon_is_believed_and_what_counts_after_that(place, wait_for):
     place.telemetry.fill()
-    config = place.config('[state]\nvalid_for = "2s"\n')
-    assert place.start("--config", config).stop() == 0
+    assert place.start().stop() == 0
     until = place.state()["valid_until"]
     shown = place.command("status").stdout
     assert f"routers use tier 3 for every agent from {until[:19]}" in " ".join(shown.split())
 
     place.json("break-glass", "--tier", 1, "--agent", "scraper", "--reason", "a reason " * 15)
+    assert place.start("--config", place.config('[state]\nvalid_for = "1s"\n')).stop() == 0
     wait_for(lambda: place.command("status").returncode == 3, "expiry")
     shown = place.command("status").stdout
     words = " ".join(shown.split())

@@ -151,7 +151,7 @@ def test_a_database_that_fails_in_the_middle_is_opened_again(place, wait_for):
     other.execute("ROLLBACK")
     other.close()
 
-    wait_for(lambda: place.tier(FLOODING) == 3, "demotion", deadline_s=25)
+    wait_for(lambda: place.tier(FLOODING) == 3, "demotion")
     assert place.json("status")["totals"]["events"] == 300
     wait_for(lambda: place.state()["status"] == "ok", "ok")
     assert daemon.stop() == 0

@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 import signal
+import time
 
 QUICK = '[telemetry]\nrescan_interval = "200ms"\n'
 
@@ -143,3 +144,32 @@ def test_files_that_are_rewritten_whole_and_copies_that_are_compressed_demote_no
     # Of what was compressed only the note is left.
     assert [item.partition(",")[0] for item in replayed["missing"]] == [str(other)]
     assert replayed["totals"]["events"] == 60 + 3 + 2
+
+
+def test_numbers_that_are_missing_demote_over_a_kill_and_replay_exactly(place, wait_for):
+    def numbered(agent, numbers):
+        return [place.telemetry.record(agent, "plan", time.time()) | {"seq": number} for number in numbers]
+
+    place.telemetry.append("mine.jsonl", *numbered("biller", range(1, 41)))
+    place.telemetry.append("other.jsonl", *numbered("mailer", range(1, 41)))
+    daemon = place.start("--config", place.config(QUICK))
+    place.telemetry.append("mine.jsonl", *numbered("biller", range(45, 50)))
+    wait_for(lambda: place.json("status")["agents"]["biller"]["events"] == 45, "the jump is read")
+    daemon.kill()
+    daemon = place.start("--config", place.config(QUICK))
+    assert place.tier("biller") == 1, "what is missing may come late"
+    place.telemetry.append("mine.jsonl", *numbered("biller", range(50, 70)))
+    place.telemetry.append("other.jsonl", *numbered("mailer", range(41, 70)))
+
+    wait_for(lambda: place.tier("biller") == 2, "demotion")
+    wait_for(lambda: place.json("status")["agents"]["mailer"]["events"] == 69, "all is read")
+    assert daemon.stop() == 0
+    assert told(place) == [("biller", "telemetry_gap", 2)]
+    [incident] = place.json("why", "biller")["incidents"]
+    assert (incident["kind"], incident["detail"]) == ("seq_gap", "biller: missing before it: 41 to 44")
+    replayed = as_observed(place)
+    assert replayed["missing"] == []
+    assert replayed["decisions"] == place.decisions()
+    assert replayed["totals"]["incidents"] == {"seq_gap": 1}
+    plain = place.json("replay", place.telemetry.directory)
+    assert [(d["agent_id"], d["cause"]) for d in plain["decisions"]] == [("biller", "telemetry_gap")]

@@ -214,11 +214,7 @@ def test_a_shorter_quiet_time_promotes_by_decisions_and_not_in_silence(place):
 
 
 def test_a_loose_umask_opens_nothing_to_others(place):
-    umask = os.umask(0)
-    try:
-        place.once("--state-dir", place.base / "some" / "where" / "state")
-    finally:
-        os.umask(umask)
+    place.once("--state-dir", place.base / "some" / "where" / "state", umask=0)
 
     made = [place.base / "some", *(place.base / "some").rglob("*")]
     assert len(made) > 6

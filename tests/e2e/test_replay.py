@@ -61,7 +61,7 @@ def test_as_observed_gives_exactly_the_live_decisions(place, wait_for):
     daemon = place.start("--config", config)
     t.append("array.jsonl", *t.flood("batcher", 80, every=0.01))
     wait_for(lambda: place.tier("batcher") == 3, "demotion of another agent")
-    wait_for(lambda: place.state()["agents"] == {}, "everybody recovered", deadline_s=25)
+    wait_for(lambda: place.state()["agents"] == {}, "everybody recovered")
     assert daemon.stop() == 0
 
     live = place.decisions()

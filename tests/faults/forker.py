@@ -1,8 +1,9 @@
 """Forks runs of sentineld off one process that has imported it: the same program, but Python runs already.
 
 A thousand runs under strace would spend most of their time in imports. Each line on stdin is one run:
-{"argv", "cwd", "output", "is_traced"}; the answers are the child's pid, and later its wait status. A traced
-child stops itself before it begins, so that strace can attach, and makes the link ``begun`` afterwards.
+{"argv", "cwd", "output", "is_traced"}; the answers are the child's pid, and later its wait status and its
+processor time in seconds. A traced child stops itself before it begins, so that strace can attach, and makes
+the link ``begun`` afterwards.
 """
 
 import contextlib
@@ -55,4 +56,5 @@ for line in sys.stdin:
     if pid == 0:
         child(json.loads(line))
     print(pid, flush=True)
-    print(os.waitpid(pid, 0)[1], flush=True)
+    _, status, usage = os.wait4(pid, 0)
+    print(status, usage.ru_utime + usage.ru_stime, flush=True)

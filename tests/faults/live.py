@@ -15,7 +15,7 @@ from harness import AGENTS, FLOODING, Place, check, environment
 
 #: From this round on the flooding agent floods.
 FLOOD_ROUND = 8
-DEADLINE_S = 30
+DEADLINE_S = 120
 
 
 def wait_until(condition: Callable[[], object], what: str, deadline_s: float = DEADLINE_S) -> None:

@@ -36,7 +36,7 @@ def run_as(uid: int, directory: Path, script: str, *arguments: str, given: bytes
         group=uid,
         extra_groups=[GROUP],
         check=True,
-        timeout=20,
+        timeout=120,
     )
 
 
@@ -329,7 +329,7 @@ def in_namespace(place, *arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         ["unshare", "-Ur", sys.executable, "-m", "sentineld", "run", "--once", "--telemetry",
          str(place.telemetry.directory), "--state-dir", str(place.state_dir), *map(str, arguments)],
-        capture_output=True, text=True, env=place.environment(), cwd=place.base, timeout=50, check=False,
+        capture_output=True, text=True, env=place.environment(), cwd=place.base, timeout=120, check=False,
     )  # fmt: skip
 
 

@@ -110,7 +110,7 @@ def run_once(place, fd: int | None, **more: object) -> int:
     argv = [sys.executable, "-m", "sentineld", "run", "--once", "--state-dir", str(place.state_dir)]
     argv += ["--telemetry", str(place.telemetry.directory)]
     return subprocess.run(
-        argv, env=place.environment(), stderr=fd, stdout=fd, timeout=50, check=False, **more
+        argv, env=place.environment(), stderr=fd, stdout=fd, timeout=120, check=False, **more
     ).returncode
 
 
@@ -131,12 +131,12 @@ def test_the_daemon_outlives_a_log_that_fails_and_says_so(place, wait_for, sink)
             process.send_signal(signal.SIGHUP)
             before = place.state()["seq"]
             demote_many(place)
-            wait_for(lambda: len(logged(place)) >= AGENTS, "all are demoted", deadline_s=30)
+            wait_for(lambda: len(logged(place)) >= AGENTS, "all are demoted")
             wait_for(lambda: drops(place) > 0, "lost records are counted")
             assert place.state()["seq"] > before
             assert process.poll() is None
             process.terminate()
-            assert process.wait(5) == 0
+            assert process.wait(120) == 0
     assert status_of(place) == "shutdown"
     os.close(writer)
     if sink == "full":
@@ -152,7 +152,7 @@ def test_a_log_that_nobody_reads_holds_up_nothing_and_is_made_up_for_as_far_as_i
         with daemon(place, writer, subprocess.DEVNULL, "--config", config) as process:
             wait_for(lambda: status_of(place) == "ok", "it starts")
             demote_many(place)
-            wait_for(lambda: len(logged(place)) >= AGENTS, "all are demoted", deadline_s=30)
+            wait_for(lambda: len(logged(place)) >= AGENTS, "all are demoted")
             wait_for(lambda: status_of(place) == "degraded" and drops(place), "records are lost and counted")
             seq = place.state()["seq"]
             wait_for(lambda: place.state()["seq"] > seq + 2, "the heart beats")
@@ -170,7 +170,7 @@ def test_a_log_that_nobody_reads_holds_up_nothing_and_is_made_up_for_as_far_as_i
             wait_for(recovered, "it recovers when somebody reads")
             lost = drops(place)
             process.terminate()
-            assert process.wait(5) == 0
+            assert process.wait(120) == 0
             data += read_available(reader)
     records = [json.loads(line) for line in data.splitlines() if line.startswith(b"{")]
     told = [record["decision_id"] for record in records if "decision_id" in record]
@@ -193,7 +193,7 @@ def test_a_daemon_without_standard_streams_gives_their_numbers_to_nothing_else(p
         wait_for(lambda: status_of(place) == "ok", "it starts")
         streams = [Path(f"/proc/{process.pid}/fd/{fd}").readlink() for fd in range(3)]
         process.terminate()
-        assert process.wait(5) == 0
+        assert process.wait(120) == 0
 
     assert set(map(str, streams)) == {os.devnull}
 
@@ -218,11 +218,11 @@ def test_the_watchdog_is_answered_and_a_stop_obeyed_while_nobody_reads_the_log(p
 
             wait_for(lambda: status_of(place) == "ok", "it starts")
             demote_many(place)
-            wait_for(lambda: len(logged(place)) >= AGENTS, "all are demoted", deadline_s=30)
+            wait_for(lambda: len(logged(place)) >= AGENTS, "all are demoted")
             pings = 0
             wait_for(is_pinged, "pings")
             process.terminate()
-            assert process.wait(5) == 0
+            assert process.wait(120) == 0
 
 
 def test_a_command_whose_output_cannot_be_written_says_so(place):

@@ -38,7 +38,7 @@ def test_a_thousand_rotations_lose_nothing(tmp_path, record_property):
         total = place.by_agent.total()
         wait_until(lambda: events_counted(place) >= total, f"{total} events", 60)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(10) == 0
+        assert process.wait(120) == 0
     assert_invariants(place)
     record_property("figure", f"{agents.rotations} rotations, {total} events, {agents.deleted} files deleted")
 

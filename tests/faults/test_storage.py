@@ -162,7 +162,7 @@ def test_a_database_that_is_locked_is_told_without_a_longer_validity(place, wait
     assert (told["epoch"], told["seq"]) == (before["epoch"], before["seq"] + 1)
     assert parse_iso(told["valid_until"]) <= parse_iso(before["valid_until"]) + 5_000
     assert status["state"]["faults"] == ["storage"]
-    wait_for(lambda: events(place) == 425, "recovery", deadline_s=25)
+    wait_for(lambda: events(place) == 425, "recovery")
     wait_for(lambda: place.state()["status"] == "ok", "ok")
     assert place.state()["seq"] > told["seq"]
     assert daemon.stop() == 0
@@ -280,7 +280,7 @@ def test_a_limit_of_processes_degrades_to_looking_by_itself(place, wait_for):
         place.telemetry.append("a.jsonl", *many(place, 5))
         wait_for(lambda: events(place) == 425, "what is written later is found by looking")
         process.terminate()
-        assert process.wait(5) == 0
+        assert process.wait(120) == 0
     finally:
         process.kill()
         process.wait()
@@ -312,7 +312,7 @@ def test_a_stop_in_the_middle_of_a_batch_is_clean(place, wait_for, delay_ms):
     for number in range(4):
         place.telemetry.append(f"{number}.jsonl", *place.telemetry.normal("biller", 3000, every=0.01))
     time.sleep(delay_ms / 1000)  # The instants are what is tested: they lie in different batches.
-    assert daemon.stop(timeout_s=5.0) == 0
+    assert daemon.stop() == 0
     assert place.state()["status"] == "shutdown"
     place.once()
 
@@ -357,7 +357,7 @@ def test_a_reader_of_the_state_file_alone_is_told_what_that_says(place):
     def ask(*args: str) -> subprocess.CompletedProcess[str]:
         argv = as_another(place, *args)
         return subprocess.run(
-            argv, capture_output=True, text=True, env=place.environment(), cwd=place.base, timeout=50
+            argv, capture_output=True, text=True, env=place.environment(), cwd=place.base, timeout=120
         )
 
     done = ask("status", "--json")
@@ -402,7 +402,7 @@ def test_a_sync_that_fails_once_is_never_taken_for_a_success(place, wait_for):
     try:
         place.telemetry.append("a.jsonl", *many(place, 50))
         daemon.wait_log("storage_failed")
-        wait_for(lambda: events(place) == 50, "recovery", deadline_s=25)
+        wait_for(lambda: events(place) == 50, "recovery")
     finally:
         tracer.terminate()
         tracer.wait()

@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import permutations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sentineld.batch import Part, combine, effective_times, merge_keys, split_rows
@@ -52,7 +52,6 @@ def shannon(data):
     return -sum(c / len(data) * math.log2(c / len(data)) for c in counts.values()) / 8
 
 
-@settings(max_examples=60, deadline=None)
 @given(METADATA)
 def test_entropy_is_that_of_the_compact_sorted_utf8_json(metadata):
     payload = json.dumps(metadata, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
@@ -61,7 +60,6 @@ def test_entropy_is_that_of_the_compact_sorted_utf8_json(metadata):
     assert metadata_entropy(metadata) == pytest.approx(shannon(payload), abs=1e-7)
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     st.lists(st.one_of(st.binary(max_size=300), st.text(max_size=100).map(str.encode)), max_size=40),
     st.data(),
@@ -100,7 +98,6 @@ def filled(events, until_s):
     return window
 
 
-@settings(max_examples=60, deadline=None)
 @given(EVENTS, st.integers(0, 400))
 def test_a_window_holds_exactly_the_events_of_its_buckets(events, later_s):
     until_s = max([at for at, _, _ in events], default=0) + later_s
@@ -119,7 +116,6 @@ def test_a_window_holds_exactly_the_events_of_its_buckets(events, later_s):
     assert all(until_s - event[0] < 310 for event in held)
 
 
-@settings(max_examples=40, deadline=None)
 @given(
     st.lists(
         st.tuples(st.integers(0, 299), st.sampled_from([OTHER, FILE, NETWORK]), st.integers(0, 9)), max_size=5
@@ -192,7 +188,6 @@ def observed_levels(monitor, items, start=T0):
     return crossings
 
 
-@settings(max_examples=90, deadline=None)
 @given(st.lists(MOMENTS, min_size=1, max_size=30))
 def test_the_called_tier_changes_where_a_judge_who_looks_at_everything_changes_it(moments):
     items = stream_of(moments)
@@ -260,7 +255,6 @@ def time_of(item):
     return item[0] if isinstance(item, tuple) else item.at_us
 
 
-@settings(max_examples=100, deadline=None)
 @given(STEPS, POLICIES, st.data())
 def test_a_stream_may_be_cut_anywhere_and_the_state_may_travel_as_bytes(steps, policy, data):
     prior = Prior(SMALL, policy)
@@ -276,7 +270,6 @@ def test_a_stream_may_be_cut_anywhere_and_the_state_may_travel_as_bytes(steps, p
     assert dump_state(state) == dump_state(whole_state)
 
 
-@settings(max_examples=100, deadline=None)
 @given(STEPS, POLICIES, st.data())
 def test_it_makes_no_difference_how_often_time_is_told(steps, policy, data):
     prior = Prior(SMALL, policy)
@@ -297,7 +290,6 @@ def test_it_makes_no_difference_how_often_time_is_told(steps, policy, data):
     assert frequent == rare
 
 
-@settings(max_examples=60, deadline=None)
 @given(STEPS, POLICIES)
 def test_decisions_follow_each_other_in_time_and_in_tier(steps, policy):
     prior = Prior(SMALL, policy)
@@ -314,7 +306,6 @@ def test_decisions_follow_each_other_in_time_and_in_tier(steps, policy):
     assert len(state.recent) <= 8
 
 
-@settings(max_examples=60, deadline=None)
 @given(STEPS, st.sampled_from([0, 60, 4000]))
 def test_forgiven_events_never_demote_again(steps, grace_s):
     prior = Prior(SMALL, Policy(quiet_us=60 * S))
@@ -331,7 +322,6 @@ def test_forgiven_events_never_demote_again(steps, grace_s):
     assert before == after[: len(before)]
 
 
-@settings(max_examples=80, deadline=None)
 @given(STEPS, STEPS, POLICIES, st.sampled_from([-30, -1, 1, 5000]), st.integers(0, 9_000_000))
 def test_a_clock_that_is_set_changes_no_decision(before, after, policy, buckets, fraction):
     # What comes after the step comes as if the clock had always stood there: pins end by the clock itself.
@@ -372,7 +362,6 @@ def test_an_agent_that_has_met_the_new_time_does_not_move_beyond_it():
 # Explanations.
 
 
-@settings(max_examples=90, deadline=None)
 @given(
     STEPS,
     POLICIES,
@@ -469,7 +458,6 @@ def key_of(owner, agent_id):
     return (owner, "overflow") if agent_id == "c" else (owner, agent_id)
 
 
-@settings(max_examples=90, deadline=None)
 @given(PARTS)
 def test_a_batch_is_the_stable_merge_of_its_files_by_their_running_maximum(specifications):
     parts = [part_of(*specification) for specification in specifications]
@@ -501,7 +489,6 @@ def test_a_batch_is_the_stable_merge_of_its_files_by_their_running_maximum(speci
     assert inputs.tool_calls == inputs.event_types["tool_call"]
 
 
-@settings(max_examples=60, deadline=None)
 @given(ROWS, st.integers(0, 8), st.booleans())
 def test_rows_may_be_split_anywhere_without_changing_what_they_mean(rows, count, is_history):
     whole = part_of(1, rows, 10, 45, is_history, set())

@@ -136,7 +136,7 @@ def one_by_one(lines, base):
     return records, offsets, rejects, ignored
 
 
-@settings(max_examples=350, deadline=None)
+@settings(max_examples=3 * settings.default.max_examples)
 @given(LINES, st.sampled_from([0, 1, 4096]))
 def test_a_chunk_decodes_as_its_lines_do(lines, base):
     decoded = decode_lines(b"".join(line + b"\n" for line in lines), base)
@@ -145,7 +145,6 @@ def test_a_chunk_decodes_as_its_lines_do(lines, base):
     assert len(lines) == len(decoded.records) + len(decoded.rejects) + len(decoded.ignored)
 
 
-@settings(max_examples=150, deadline=None)
 @given(st.lists(GOOD, min_size=1, max_size=8), st.sampled_from([b"", b"\r"]))
 def test_good_lines_take_the_fast_way_and_come_out_as_json_reads_them(lines, ending):
     data = b"".join(line + ending + b"\n" for line in lines)
@@ -159,7 +158,7 @@ def test_good_lines_take_the_fast_way_and_come_out_as_json_reads_them(lines, end
     ] == lines
 
 
-@settings(max_examples=350, deadline=None)
+@settings(max_examples=3 * settings.default.max_examples)
 @given(st.lists(OBJECTS, min_size=1, max_size=4))
 def test_no_object_with_a_duplicate_key_passes_and_no_other_is_refused_for_it(lines):
     decoded = decode_lines(b"".join(line + b"\n" for line in lines), 1)
@@ -169,7 +168,7 @@ def test_no_object_with_a_duplicate_key_passes_and_no_other_is_refused_for_it(li
     assert {item.reason for item in decoded.rejects} <= {"duplicate_key"}
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=2 * settings.default.max_examples)
 @given(st.lists(SOUP.map(lambda soup: soup.replace(b"\n", b"")), min_size=1, max_size=3))
 def test_whatever_is_accepted_is_what_a_second_reader_reads(lines):
     decoded = decode_lines(b"".join(line + b"\n" for line in lines), 1)
@@ -201,7 +200,6 @@ def one_starts(lines):
     return starts
 
 
-@settings(max_examples=150, deadline=None)
 @given(st.lists(OBJECTS, max_size=5))
 def test_elements_of_a_document_are_judged_one_by_one(elements):
     result = decode_document(b"[" + b",".join(elements) + b"]")
@@ -266,25 +264,24 @@ def changed(seed, changes):
     return seed
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=3 * settings.default.max_examples)
 @given(st.lists(st.one_of(RECORDS, SOUP, TORN, st.binary(max_size=20)), max_size=4))
 def test_lines_keep_their_promises_whatever_they_hold(lines):
     FUZZ["check"](b"\x00" + b"\n".join(lines))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=2 * settings.default.max_examples)
 @given(st.lists(st.one_of(RECORDS, SOUP), max_size=4), st.sampled_from([b"[", b"", b"\xef\xbb\xbf["]))
 def test_documents_keep_their_promises_whatever_they_hold(elements, start):
     FUZZ["check"](b"\x01" + start + b",".join(elements) + b"]")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=3 * settings.default.max_examples)
 @given(st.sampled_from(FUZZ["SEEDS"]), CHANGES)
 def test_every_reader_keeps_its_promises_for_what_is_almost_right(seed, changes):
     FUZZ["check"](changed(seed, changes))
 
 
-@settings(max_examples=150, deadline=None)
 @given(st.integers(0, 4), st.binary(max_size=200))
 def test_every_reader_keeps_its_promises_for_anything(target, data):
     FUZZ["check"](bytes([target]) + data)

@@ -15,6 +15,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
@@ -372,8 +373,7 @@ class Files(RuleBasedStateMachine):
             self.settle("missing")
 
 
+@pytest.mark.hypothesis
 def test_every_line_counts_once_and_every_misdeed_is_told(make_line):
     machine = type("Machine", (Files,), {"make_line": staticmethod(make_line)})
-    run_state_machine_as_test(
-        machine, settings=settings(max_examples=25, stateful_step_count=25, deadline=None)
-    )
+    run_state_machine_as_test(machine, settings=settings(stateful_step_count=25))

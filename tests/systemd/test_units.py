@@ -81,7 +81,7 @@ def seconds(span):
 def run(*command, **environment):
     """Run one of systemd's tools on files; none of them talks to a running systemd here."""
     env = {**os.environ, "SYSTEMD_PAGER": "cat", **environment}
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=50, env=env)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, env=env)
 
 
 def with_existing_program(unit, directory):

@@ -1,0 +1,218 @@
+"""Credentials: which paths, hosts, variables and commands give access to secrets.
+
+Patterns are for whole paths to their end, so that a sentence about keys matches nothing. Left out on purpose:
+public keys, certificates and their chains, samples such as ``.env.example``, and directories by themselves
+(``holds_store`` is for commands that take them with all that is in them).
+
+Sources: the stores that each program documents; MITRE ATT&CK T1552 and T1555.
+"""
+
+import re
+from collections.abc import Iterable
+
+#: PATH_MAX of Linux: nothing longer can be opened.
+_MAX_PATH = 4096
+
+_DOTENV = re.compile(
+    r"(?:^|/)\.env(?!\.(?:example|sample|template|tmpl|dist|defaults?|schema)$)(?:\.[a-z0-9_-]+)*\Z",
+    re.IGNORECASE,
+)
+
+_SECRET_FILE = re.compile(
+    r"(?:^|/)(?:"
+    # Keys of users and machines.
+    r"\.ssh/(?!known_hosts|authorized_keys|config$|environment$|rc$|[^/]*\.pub$)[^/\s]+"
+    r"|id_(?:rsa|dsa|ed25519|ecdsa)(?:_sk)?"
+    r"|etc/ssh/ssh_host_[a-z0-9]+_key"
+    r"|(?![^/]*(?:cert|chain|bundle|public|\bca\b))[^/\s]+\.pem"
+    r"|[^/\s]+\.(?:p12|pfx|jks|keystore|kdbx?|ppk)"
+    r"|(?:[^/\s]*[._-])?(?:private|server|client|tls|ssl|master)(?:[._-]?key)?\.key"
+    r"|\.gnupg/(?:private-keys-v1\.d/[^/]+|secring\.gpg)"
+    r"|\.config/sops/age/keys\.txt"
+    # Accounts of the system.
+    r"|etc/g?shadow-?|etc/(?:master\.passwd|security/passwd|krb5\.keytab)"
+    r"|windows/(?:system32/config|repair)/(?:sam|security|system)|ntds\.dit"
+    # What programs keep for their users.
+    r"|\.aws/credentials|\.aws/(?:sso|cli)/cache/[^/]+\.json"
+    r"|\.?(?:config/)?gcloud/(?:application_default_credentials\.json|credentials\.db|access_tokens\.db"
+    r"|legacy_credentials/.+)"
+    r"|\.azure/(?:accesstokens\.json|msal_token_cache\.(?:json|bin)|service_principal_entries\.(?:json|bin))"
+    r"|\.docker/config\.json|\.dockercfg|\.kube/config|var/run/secrets/.+|run/secrets/.+"
+    r"|\.netrc|_netrc|\.pgpass|\.my\.cnf|\.git-credentials|\.config/git/credentials"
+    r"|\.npmrc|\.yarnrc\.yml|\.pypirc|\.gem/credentials|\.cargo/credentials(?:\.toml)?|\.htpasswd"
+    r"|\.s3cfg|\.boto|rclone\.conf|\.vault-token|\.terraform\.d/credentials\.tfrc\.json|\.terraformrc"
+    r"|\.config/gh/hosts\.yml|\.config/hub|github-copilot/(?:hosts|apps)\.json"
+    r"|\.claude/\.credentials\.json|\.codex/auth\.json|\.gemini/oauth_creds\.json"
+    r"|\.?credentials\.json|client_secret[^/\s]*\.json|service[_-]?account[^/\s]*\.json"
+    r"|\.password-store/.+\.gpg"
+    # Browsers, keyrings, the memory of processes.
+    r"|(?:logins\.json|key[34]\.db|cookies\.sqlite|signons\.sqlite)"
+    r"|library/keychains/.+|[^/]+\.keychain(?:-db)?|(?:\.local/share/)keyrings/.+|kwalletd?/.+\.kwl"
+    r"|appdata/(?:roaming|local)/microsoft/(?:credentials|protect|vault)/.+"
+    r"|proc/[^/\s]+/environ"
+    r")\Z",
+    re.IGNORECASE,
+)
+
+_BROWSER_FILE = re.compile(r"/(?:login data|cookies|web data)\Z", re.IGNORECASE)
+_BROWSER = re.compile(r"chrome|chromium|brave|edge|opera|vivaldi|user data", re.IGNORECASE)
+#: A path whose first part has a blank inside begins with a sentence.
+_PROSE = re.compile(r"[^/\s]+\s")
+
+_UNTIDY = re.compile(r"\A\s|\s\Z|\\|//|/\.{0,2}\Z|\A\.{1,2}(?:/|\Z)|/\.{1,2}/")
+
+_STORE = re.compile(
+    r"(?:^|/)\.(?:ssh|aws|gnupg|kube|azure|password-store|config/gcloud)(?:/\*)?\Z|(?:^|/)etc/shadow\*?\Z",
+    re.IGNORECASE,
+)
+
+#: Services that hand credentials of the machine to whoever asks, in every way to write their address.
+_METADATA_HOSTS = frozenset(
+    {
+        "169.254.169.254",
+        "2852039166",
+        "0xa9fea9fe",
+        "0xa9.0xfe.0xa9.0xfe",
+        "0251.0376.0251.0376",
+        "::ffff:169.254.169.254",
+        "::ffff:a9fe:a9fe",
+        "fd00:ec2::254",
+        "169.254.170.2",
+        "169.254.170.23",
+        "100.100.100.200",
+        "metadata.google.internal",
+        "metadata.goog",
+        "instance-data",
+        "instance-data.ec2.internal",
+    }
+)
+
+_SECRET_NAME = re.compile(
+    r"(?:^|_)(?:TOKEN|SECRET|SECRET_KEY|PASSWORD|PASSWD|PASSPHRASE|API_?KEY|ACCESS_KEY(?:_ID)?|PRIVATE_KEY"
+    r"|CREDENTIALS?|AUTH_KEY|SIGNING_KEY|ENCRYPTION_KEY|CONNECTION_STRING|PAT)(?:_|\d*$)",
+    re.IGNORECASE,
+)
+#: What a pattern looks for that is after secrets.
+_SECRET_PATTERN = re.compile(r"token|secret|passw|api.?key|access.?key|private.?key|credential", re.IGNORECASE)
+
+#: Commands that print a secret, by the beginning of their words without options.
+_REVEALING: dict[str, tuple[tuple[str, ...], ...]] = {
+    "security": (("find-generic-password",), ("find-internet-password",), ("dump-keychain",), ("export",)),
+    "gh": (("auth", "token"),),
+    "glab": (("auth", "token"),),
+    "aws": (
+        ("configure", "get"),
+        ("configure", "export-credentials"),
+        ("sts", "get-session-token"),
+        ("sts", "get-federation-token"),
+        ("sts", "assume-role"),
+        ("secretsmanager", "get-secret-value"),
+        ("secretsmanager", "batch-get-secret-value"),
+        ("ecr", "get-login-password"),
+        ("iam", "create-access-key"),
+        ("eks", "get-token"),
+    ),
+    "gcloud": (
+        ("auth", "print-access-token"),
+        ("auth", "print-identity-token"),
+        ("auth", "application-default", "print-access-token"),
+        ("secrets", "versions", "access"),
+        ("iam", "service-accounts", "keys", "create"),
+    ),
+    "az": (
+        ("account", "get-access-token"),
+        ("keyvault", "secret", "show"),
+        ("keyvault", "secret", "download"),
+        ("ad", "sp", "create-for-rbac"),
+        ("storage", "account", "keys"),
+        ("acr", "credential"),
+    ),
+    "kubectl": (("get", "secret"), ("get", "secrets"), ("create", "token")),
+    "oc": (("get", "secret"), ("get", "secrets"), ("whoami", "-t"), ("create", "token")),
+    "pass": (("show",), ("ls",), ("grep",)),
+    "gopass": (("show",),),
+    "op": (("read",), ("item", "get"), ("document", "get"), ("inject",)),
+    "bw": (("get",), ("list",), ("export",)),
+    "lpass": (("show",), ("export",)),
+    "vault": (("read",), ("kv", "get"), ("print", "token"), ("token", "create")),
+    "doppler": (("secrets",),),
+    "heroku": (("auth:token",), ("config:get",), ("config",)),
+    "npm": (("token",),),
+    "git": (("credential", "fill"), ("credential-osxkeychain", "get"), ("credential-store", "get")),
+    "git-credential-osxkeychain": (("get",),),
+    "git-credential-store": (("get",),),
+    "git-credential-manager": (("get",),),
+    "secret-tool": (("lookup",), ("search",)),
+    "keyring": (("get",),),
+    "kwallet-query": ((),),
+    "getent": (("shadow",), ("gshadow",)),
+    "cmdkey": (("/list",),),
+    "vaultcmd": (("/listcreds",),),
+    "mimikatz": ((),),
+    "get-credential": ((),),
+    "unshadow": ((),),
+}
+
+
+def holds_credentials(path: str) -> bool:
+    """Say whether a path, however it is spelled, leads to a file of credentials."""
+    return len(path) <= _MAX_PATH and is_secret(normal_path(path))
+
+
+def is_secret(normal: str) -> bool:
+    """Say whether a normal path (see ``normal_path``) leads to a file of credentials."""
+    if len(normal) > _MAX_PATH or _PROSE.match(normal):
+        return False
+    return (
+        _SECRET_FILE.search(normal) is not None
+        or _DOTENV.search(normal) is not None
+        or (_BROWSER_FILE.search(normal) is not None and _BROWSER.search(normal) is not None)
+    )
+
+
+def is_dotenv(normal: str) -> bool:
+    """Say whether a normal path is that of a ``.env`` file: set up by writing it, which shows nothing."""
+    return _DOTENV.search(normal) is not None
+
+
+def holds_store(normal: str) -> bool:
+    """Say whether a normal path is a directory whose files hold credentials."""
+    return _STORE.search(normal) is not None
+
+
+def is_metadata_host(host: str) -> bool:
+    """Say whether a host hands out the machine's credentials."""
+    return host in _METADATA_HOSTS
+
+
+def is_secret_name(name: str) -> bool:
+    """Say whether a variable of this name holds a secret."""
+    return _SECRET_NAME.search(name) is not None
+
+
+def seeks_secrets(pattern: str) -> bool:
+    """Say whether a pattern over environment variables is after secrets."""
+    return _SECRET_PATTERN.search(pattern) is not None
+
+
+def reveals(verb: str, operands: Iterable[str]) -> bool:
+    """Say whether a command prints a secret: ``operands`` are its words without options."""
+    heads = _REVEALING.get(verb)
+    if heads is None:
+        return False
+    words = tuple(operands)
+    return any(words[: len(head)] == head for head in heads)
+
+
+def normal_path(path: str) -> str:
+    """Return a path without dots, doubled and trailing slashes, blanks around it, or backslashes."""
+    if _UNTIDY.search(path) is None:
+        return path
+    path = path.strip().replace("\\", "/")
+    parts: list[str] = []
+    for part in path.split("/"):
+        if part == ".." and parts and parts[-1] != "..":
+            parts.pop()
+        elif part not in ("", "."):
+            parts.append(part)
+    return ("/" if path[:1] == "/" else "") + "/".join(parts)

@@ -1,0 +1,53 @@
+"""The command line in a process that is forked from one which has imported everything.
+
+What a command does is the same; the third of a second that Python takes to load the program is spent once.
+What the start itself decides (encodings, descriptors, limits, other users) needs a start of its own.
+"""
+
+import multiprocessing
+import os
+import runpy
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from multiprocessing.reduction import DupFd
+from pathlib import Path
+from typing import Any
+
+from sentineld.cli.app import COMMANDS
+
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload([f"sentineld.cli.{module}" for module in (*COMMANDS.values(), "tier")])
+
+
+def run(
+    arguments: list[str], env: Mapping[str, str], cwd: Path, timeout_s: float
+) -> subprocess.CompletedProcess[str]:
+    """Do what ``python -m sentineld`` does with these arguments, in a process of its own."""
+    with tempfile.TemporaryFile("w+") as stdout, tempfile.TemporaryFile("w+") as stderr:
+        outputs = [DupFd(file.fileno()) for file in (stdout, stderr)]
+        process = CONTEXT.Process(target=_main, args=(arguments, dict(env), str(cwd), *outputs))
+        process.start()
+        process.join(timeout_s)
+        if process.exitcode is None:
+            process.kill()
+            process.join()
+            raise subprocess.TimeoutExpired(arguments, timeout_s)
+        code = process.exitcode
+        process.close()
+        stdout.seek(0)
+        stderr.seek(0)
+        return subprocess.CompletedProcess(arguments, code, stdout.read(), stderr.read())
+
+
+def _main(arguments: list[str], env: dict[str, str], cwd: str, stdout: Any, stderr: Any) -> None:
+    os.dup2(stdout.detach(), 1)
+    os.dup2(stderr.detach(), 2)
+    os.chdir(cwd)
+    os.environ.clear()
+    os.environ.update(env)
+    time.tzset()
+    sys.argv = ["sentineld", *arguments]
+    runpy.run_module("sentineld", run_name="__main__", alter_sys=True)
