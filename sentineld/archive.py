@@ -11,13 +11,15 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 
 from sentineld.batch import Part
-from sentineld.decode import Decoded, Record, Reject, decode_document, decode_lines
+from sentineld.content import element_hash
+from sentineld.decode import Decoded, Record, Reject, decode_document
+from sentineld.framing import DOCUMENT, decode_framed
 from sentineld.identity import Source, matches, open_regular
-from sentineld.intake import Batch, element_hash, fill, learned
+from sentineld.intake import Batch, fill, learned
 from sentineld.lines import SKIP_BEGINS, SKIP_HOLE
 from sentineld.recognition import Formats
 from sentineld.store import Store
-from sentineld.tree import DOCUMENT, walk
+from sentineld.tree import kind_of, walk
 from sentineld.trust import Trust
 
 _HASH_BYTES = 16
@@ -109,7 +111,7 @@ class Archive:
             self._miss(source.path, "bytes", part.start + len(data), part.end)
         if data:
             # The last line of a file that ended without newline was read as a line.
-            decoded = decode_lines(data if data.endswith(b"\n") else data + b"\n", part.start)
+            decoded = decode_framed(source.kind, data if data.endswith(b"\n") else data + b"\n", part.start)
             fill(part, decoded, self.formats, self.trust, before)
 
     def _fill_elements(self, part: Part, source: Source, before: Source, *, is_replaced: bool) -> None:
@@ -158,7 +160,11 @@ class Archive:
         there = set(self._names)
         names = dict.fromkeys([*(name for name in likely if name in there), *self._names])
         is_document = source.kind == DOCUMENT
-        return [name for name in names if name is not None and name.endswith(".json") == is_document]
+        return [
+            name
+            for name in names
+            if name is not None and (not is_document or name in likely or kind_of(name) == DOCUMENT)
+        ]
 
 
 def _last_rewrites(recorded: Store, sources: dict[int, Source]) -> dict[int, int]:

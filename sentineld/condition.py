@@ -1,4 +1,4 @@
-"""Conditions: whether a record is meant, compiled once into plain functions.
+"""Conditions: whether a record is meant, and values that depend on them, compiled into plain functions.
 
 A condition is a table from paths to what is expected there, and holds where all of them do:
 
@@ -8,6 +8,10 @@ A condition is a table from paths to what is expected there, and holds where all
 * ``{not = ...}``: none of these, whether it is there or not.
 
 A list of such tables holds where one of them does.
+
+A value is a selector, a list of values (the first that is not null), or a table. With ``{value, when}`` it is
+null where the condition does not hold; with ``{value, pattern = "REGEX"}`` it is what the first group of the
+expression finds in the text (without a group, what all of it finds).
 """
 
 import re
@@ -15,7 +19,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from sentineld.selector import Scope, Selector, SelectorError, compile_selector, scope_of
+from sentineld.selector import (
+    RECORD,
+    Scope,
+    Selector,
+    SelectorError,
+    compile_selector,
+    first_of,
+    paths_of,
+    scope_of,
+    to_text,
+)
 
 Test: TypeAlias = Callable[[Scope], bool]
 
@@ -27,12 +41,13 @@ _SCALARS = (str, int, float, bool)
 
 @dataclass(slots=True)
 class Condition:
-    """A compiled condition. ``scopes`` are those that it looks into.
+    """A compiled condition. ``paths`` are those that it looks into, ``scopes`` the scopes of these.
 
-    ``equals`` says for paths of the record which values alone can meet it (texts only).
+    ``equals`` says for selectors of the record which values alone can meet it (texts only).
     """
 
     test: Test
+    paths: frozenset[str]
     scopes: frozenset[str]
     equals: dict[str, frozenset[str]]
 
@@ -49,6 +64,7 @@ def compile_condition(
             return found[0]
         return Condition(
             any_of([item.test for item in found]),
+            frozenset[str]().union(*(item.paths for item in found)),
             frozenset[str]().union(*(item.scopes for item in found)),
             {
                 name: frozenset[str]().union(*(item.equals[name] for item in found))
@@ -58,17 +74,56 @@ def compile_condition(
     if not isinstance(value, dict):
         raise SelectorError(f"a table of paths was expected, not {value!r}")
     tests = []
-    scopes = set()
+    paths: set[str] = set()
     equals = {}
-    for path, expected in value.items():
-        select = compile_selector(path, items, remembered)
-        scope = scope_of(path, items)
-        scopes.add(scope)
-        tests.append(_compile_test(path, select, expected))
+    for name, expected in value.items():
+        select = compile_selector(name, items, remembered)
+        tests.append(_compile_test(name, select, expected))
+        inner = paths_of(name)
+        paths.update(inner)
         texts = expected if isinstance(expected, list) else [expected]
-        if scope == "record" and all(isinstance(text, str) for text in texts):
-            equals[path] = frozenset(texts)
-    return Condition(all_of(tests), frozenset(scopes), equals)
+        is_of_record = all(scope_of(path, items) == RECORD for path in inner)
+        if is_of_record and all(isinstance(text, str) for text in texts):
+            equals[name] = frozenset(texts)
+    scopes = frozenset(scope_of(path, items) for path in paths)
+    return Condition(all_of(tests), frozenset(paths), scopes, equals)
+
+
+def compile_value(
+    value: object, items: tuple[str, ...] = (), remembered: frozenset[str] = frozenset()
+) -> Selector:
+    """Compile a value: a selector, a table with ``value``, ``when`` and ``pattern``, or a list of these.
+
+    Raises ``SelectorError``.
+    """
+    if isinstance(value, list):
+        return first_of([compile_value(item, items, remembered) for item in value])
+    if not isinstance(value, dict):
+        return compile_selector(value, items, remembered)
+    unknown = value.keys() - {"value", "when", "pattern"}
+    if unknown or "value" not in value:
+        raise SelectorError(
+            f"there is no {min(unknown)!r} here: value, when, pattern" if unknown else "`value` is missing"
+        )
+    select = compile_value(value["value"], items, remembered)
+    if "pattern" in value:
+        select = _found(select, value["pattern"])
+    if "when" not in value:
+        return select
+    test = compile_condition(value["when"], items, remembered).test
+    return lambda scope: select(scope) if test(scope) else None
+
+
+def _found(select: Selector, pattern: object) -> Selector:
+    search = _search(pattern)
+    group = 1 if re.compile(str(pattern)).groups else 0
+
+    def found(scope: Scope) -> str | None:
+        match = search(to_text(select(scope)), 0, _MAX_SUBJECT)
+        # Empty text counts as nothing.
+        return (match[group] or None) if match else None
+
+    return found
 
 
 def all_of(tests: list[Test]) -> Test:
@@ -126,15 +181,22 @@ def _compile_test(path: str, select: Selector, expected: object) -> Test:
 
 
 def _compile_pattern(path: str, select: Selector, value: object) -> Test:
-    if not isinstance(value, str):
-        raise SelectorError(f"{path}: a pattern is a text")
     try:
-        search = re.compile(value).search
-    except re.error as error:
-        raise SelectorError(f"{path}: {value!r} is no pattern: {error}") from error
+        search = _search(value)
+    except SelectorError as error:
+        raise SelectorError(f"{path}: {error}") from error
 
     def matches(scope: Scope) -> bool:
         found: Any = select(scope)
         return type(found) is str and search(found, 0, _MAX_SUBJECT) is not None
 
     return matches
+
+
+def _search(pattern: object) -> Callable[[str, int, int], re.Match[str] | None]:
+    if not isinstance(pattern, str):
+        raise SelectorError("a pattern is a text")
+    try:
+        return re.compile(pattern).search
+    except re.error as error:
+        raise SelectorError(f"{pattern!r} is no pattern: {error}") from error

@@ -299,7 +299,14 @@ class Copies:
             if position > source.pos:
                 # A source's position moves by reading only: this one ends, another goes on.
                 self.files.end(replace(source, signature=""))
-                source = identity.proven(replace(source, id=self.next_id(), **_NO_ACCOUNTS), fd, position)
+                new = replace(
+                    source,
+                    id=self.next_id(),
+                    format=original.format,
+                    kept=original.kept,
+                    **_NO_ACCOUNTS,
+                )
+                source = identity.proven(new, fd, position)
         file.source = replace(source, signature="")
         self.files.changed[file.source.id] = file.source
         self.files.note(file)

@@ -9,52 +9,61 @@ Sources: the stores that each program documents; MITRE ATT&CK T1552 and T1555.
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 #: PATH_MAX of Linux: nothing longer can be opened.
 _MAX_PATH = 4096
 
 _DOTENV = re.compile(
-    r"(?:^|/)\.env(?!\.(?:example|sample|template|tmpl|dist|defaults?|schema)$)(?:\.[a-z0-9_-]+)*\Z",
+    r"\.env(?!\.(?:example|sample|template|tmpl|dist|defaults?|schema)$)(?:\.[a-z0-9_-]+)*",
     re.IGNORECASE,
 )
 
+#: Names of files of credentials, wherever they are.
+_SECRET_NAMES = re.compile(
+    r"id_(?:rsa|dsa|ed25519|ecdsa)(?:_sk)?"
+    r"|(?!.*(?:cert|chain|bundle|public|\bca\b)).+\.pem"
+    r"|.+\.(?:p12|pfx|jks|keystore|kdbx?|ppk|keychain|keychain-db)"
+    r"|(?:.*[._-])?(?:private|server|client|tls|ssl|master)(?:[._-]?key)?\.key"
+    r"|\.netrc|_netrc|\.pgpass|\.my\.cnf|\.git-credentials|\.dockercfg|\.vault-token|\.terraformrc"
+    r"|\.npmrc|\.yarnrc\.yml|\.pypirc|\.htpasswd|\.s3cfg|\.boto|rclone\.conf"
+    r"|\.?credentials\.json|client_secret.*\.json|service[_-]?account.*\.json"
+    r"|logins\.json|key[34]\.db|cookies\.sqlite|signons\.sqlite|ntds\.dit",
+    re.IGNORECASE,
+)
+#: Endings of paths that have one of these names, which is looked for first: most paths have none.
+_SECRET_PLACE = re.compile(r"/\.|\A\.|shadow|secrets/|/environ\Z|ssh_host|gcloud|keychains/|keyrings/|kwallet|passw"
+    r"|keytab|copilot/|/windows/|microsoft/", re.IGNORECASE)  # fmt: skip
 _SECRET_FILE = re.compile(
     r"(?:^|/)(?:"
     # Keys of users and machines.
     r"\.ssh/(?!known_hosts|authorized_keys|config$|environment$|rc$|[^/]*\.pub$)[^/\s]+"
-    r"|id_(?:rsa|dsa|ed25519|ecdsa)(?:_sk)?"
     r"|etc/ssh/ssh_host_[a-z0-9]+_key"
-    r"|(?![^/]*(?:cert|chain|bundle|public|\bca\b))[^/\s]+\.pem"
-    r"|[^/\s]+\.(?:p12|pfx|jks|keystore|kdbx?|ppk)"
-    r"|(?:[^/\s]*[._-])?(?:private|server|client|tls|ssl|master)(?:[._-]?key)?\.key"
     r"|\.gnupg/(?:private-keys-v1\.d/[^/]+|secring\.gpg)"
     r"|\.config/sops/age/keys\.txt"
     # Accounts of the system.
     r"|etc/g?shadow-?|etc/(?:master\.passwd|security/passwd|krb5\.keytab)"
-    r"|windows/(?:system32/config|repair)/(?:sam|security|system)|ntds\.dit"
+    r"|windows/(?:system32/config|repair)/(?:sam|security|system)"
     # What programs keep for their users.
     r"|\.aws/credentials|\.aws/(?:sso|cli)/cache/[^/]+\.json"
     r"|\.?(?:config/)?gcloud/(?:application_default_credentials\.json|credentials\.db|access_tokens\.db"
     r"|legacy_credentials/.+)"
     r"|\.azure/(?:accesstokens\.json|msal_token_cache\.(?:json|bin)|service_principal_entries\.(?:json|bin))"
-    r"|\.docker/config\.json|\.dockercfg|\.kube/config|var/run/secrets/.+|run/secrets/.+"
-    r"|\.netrc|_netrc|\.pgpass|\.my\.cnf|\.git-credentials|\.config/git/credentials"
-    r"|\.npmrc|\.yarnrc\.yml|\.pypirc|\.gem/credentials|\.cargo/credentials(?:\.toml)?|\.htpasswd"
-    r"|\.s3cfg|\.boto|rclone\.conf|\.vault-token|\.terraform\.d/credentials\.tfrc\.json|\.terraformrc"
+    r"|\.docker/config\.json|\.kube/config|run/secrets/.+"
+    r"|\.config/git/credentials|\.gem/credentials|\.cargo/credentials(?:\.toml)?"
+    r"|\.terraform\.d/credentials\.tfrc\.json"
     r"|\.config/gh/hosts\.yml|\.config/hub|github-copilot/(?:hosts|apps)\.json"
     r"|\.claude/\.credentials\.json|\.codex/auth\.json|\.gemini/oauth_creds\.json"
-    r"|\.?credentials\.json|client_secret[^/\s]*\.json|service[_-]?account[^/\s]*\.json"
     r"|\.password-store/.+\.gpg"
-    # Browsers, keyrings, the memory of processes.
-    r"|(?:logins\.json|key[34]\.db|cookies\.sqlite|signons\.sqlite)"
-    r"|library/keychains/.+|[^/]+\.keychain(?:-db)?|(?:\.local/share/)keyrings/.+|kwalletd?/.+\.kwl"
+    # Keyrings, the memory of processes.
+    r"|library/keychains/.+|\.local/share/keyrings/.+|kwalletd?/.+\.kwl"
     r"|appdata/(?:roaming|local)/microsoft/(?:credentials|protect|vault)/.+"
     r"|proc/[^/\s]+/environ"
     r")\Z",
     re.IGNORECASE,
 )
 
-_BROWSER_FILE = re.compile(r"/(?:login data|cookies|web data)\Z", re.IGNORECASE)
+_BROWSER_FILES = frozenset({"login data", "cookies", "web data"})
 _BROWSER = re.compile(r"chrome|chromium|brave|edge|opera|vivaldi|user data", re.IGNORECASE)
 #: A path whose first part has a blank inside begins with a sentence.
 _PROSE = re.compile(r"[^/\s]+\s")
@@ -93,7 +102,9 @@ _SECRET_NAME = re.compile(
     re.IGNORECASE,
 )
 #: What a pattern looks for that is after secrets.
-_SECRET_PATTERN = re.compile(r"token|secret|passw|api.?key|access.?key|private.?key|credential", re.IGNORECASE)
+_SECRET_PATTERN = re.compile(
+    r"token|secret|passw|api.?key|access.?key|private.?key|credential", re.IGNORECASE
+)
 
 #: Commands that print a secret, by the beginning of their words without options.
 _REVEALING: dict[str, tuple[tuple[str, ...], ...]] = {
@@ -159,20 +170,26 @@ def holds_credentials(path: str) -> bool:
     return len(path) <= _MAX_PATH and is_secret(normal_path(path))
 
 
+@lru_cache(4096)
 def is_secret(normal: str) -> bool:
     """Say whether a normal path (see ``normal_path``) leads to a file of credentials."""
     if len(normal) > _MAX_PATH or _PROSE.match(normal):
         return False
+    name = normal.rpartition("/")[2]
+    if " " not in name and _SECRET_NAMES.fullmatch(name) is not None:
+        return True
+    if _SECRET_PLACE.search(normal) is None:
+        return name.lower() in _BROWSER_FILES and _BROWSER.search(normal) is not None
     return (
-        _SECRET_FILE.search(normal) is not None
-        or _DOTENV.search(normal) is not None
-        or (_BROWSER_FILE.search(normal) is not None and _BROWSER.search(normal) is not None)
+        _DOTENV.fullmatch(name) is not None
+        or _SECRET_FILE.search(normal) is not None
+        or (name.lower() in _BROWSER_FILES and _BROWSER.search(normal) is not None)
     )
 
 
 def is_dotenv(normal: str) -> bool:
     """Say whether a normal path is that of a ``.env`` file: set up by writing it, which shows nothing."""
-    return _DOTENV.search(normal) is not None
+    return _DOTENV.fullmatch(normal.rpartition("/")[2]) is not None
 
 
 def holds_store(normal: str) -> bool:

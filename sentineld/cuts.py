@@ -53,6 +53,10 @@ class Cuts:
         """Give the cuts, the latest first."""
         return reversed(self._cut.values())
 
+    def __contains__(self, source_id: int) -> bool:
+        """Say whether the file of a source was cut."""
+        return source_id in self._cut
+
     def get(self, source_id: int) -> Cut | None:
         """Return what happened to the file of a source; None where it was not cut."""
         return self._cut.get(source_id)

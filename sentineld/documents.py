@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from sentineld.decode import KEPT_BYTES, Reject
 from sentineld.evidence import Evidence, Trouble, os_trouble
 from sentineld.framing import DOCUMENT
-from sentineld.identity import Source, ended
+from sentineld.identity import Inode, Source, ended
 from sentineld.quota import Quota
 
 #: Largest ``.json`` document read; it has to be decoded as one, at many times its size in memory.
@@ -73,6 +73,8 @@ class Documents:
     _files: dict[str, _Followed] = field(default_factory=dict)
     #: Which path has a signature that was read: a renamed document is recognised by it.
     _path_of: dict[str, str] = field(default_factory=dict)
+    #: The same by the inode in it.
+    _path_of_inode: dict[Inode, str] = field(default_factory=dict)
     _news: set[str] = field(default_factory=set)
     _gone: set[str] = field(default_factory=set)
 
@@ -84,7 +86,7 @@ class Documents:
             self.changed[former.source.id] = ended(former.source)
         file = _Followed(source, signature=source.signature, is_unmet=True)
         self._files[source.last_path] = file
-        self._path_of[source.signature] = source.last_path
+        self._remember_signature(source)
         self.quota.add(source.owner)
 
     def sources(self) -> list[Source]:
@@ -94,7 +96,11 @@ class Documents:
     def dirty(self, now_us: int) -> list[Source]:
         """Return the documents that have changed and are not postponed."""
         files = [self._files[path] for path in self._news]
-        return [file.source for file in files if file.postponed_until_us <= now_us]
+        return [
+            file.source
+            for file in files
+            if file.postponed_until_us <= now_us and file.framed == file.signature
+        ]
 
     def signature(self, path: str) -> str:
         """Return by what a document that was read is known; empty where none was read there."""
@@ -105,6 +111,10 @@ class Documents:
         """Return the document that is followed at a path."""
         file = self._files.get(path)
         return None if file is None else file.source
+
+    def read_from(self, key: Inode) -> Source | None:
+        """Return the document that was read from a file, by its inode."""
+        return self.at(self._path_of_inode.get(key, ""))
 
     def is_framed(self, path: str, signature: str) -> bool:
         """Say whether what stands at a path is known to be a document."""
@@ -124,13 +134,11 @@ class Documents:
             return True
         return signature == file.signature and self.evidence.clock() - file.changed_us >= _INCOMPLETE_US
 
-    def leave(self, path: str) -> None:
+    def leave(self, source: Source) -> None:
         """Stop following what turned out to be no document; what was read of it is counted."""
-        file = self._files.get(path)
-        if file is not None:
-            self._drop(file)
-            if file.source.signature:
-                self.changed[file.source.id] = ended(file.source)
+        self._drop(self._files[source.last_path])
+        if source.signature:
+            self.changed[source.id] = ended(source)
 
     def shift(self, step_us: int) -> None:
         """Keep how long ago changes were, after somebody set the wall clock."""
@@ -249,8 +257,7 @@ class Documents:
         if file is None or file.source.id != source.id:
             return
         self._forget_signature(file.source)
-        if source.signature:
-            self._path_of[source.signature] = source.last_path
+        self._remember_signature(source)
         file.source = source
         self._note(source.last_path, file)
 
@@ -303,7 +310,8 @@ class Documents:
         self._news.discard(former)
         self._gone.discard(former)
         self._files[path] = file
-        file.source.last_path = self._path_of[signature] = path
+        file.source.last_path = path
+        self._remember_signature(file.source)
         return file
 
     def _is_elsewhere(self, file: _Followed) -> bool:
@@ -332,14 +340,27 @@ class Documents:
         self._forget_signature(file.source)
         self.quota.drop(file.source.owner)
 
+    def _remember_signature(self, source: Source) -> None:
+        if source.signature:
+            self._path_of[source.signature] = source.last_path
+            self._path_of_inode[inode_in(source.signature)] = source.last_path
+
     def _forget_signature(self, source: Source) -> None:
         if self._path_of.get(source.signature) == source.last_path:
             del self._path_of[source.signature]
+            self._path_of_inode.pop(inode_in(source.signature), None)
 
 
 def signature_of(status: os.stat_result) -> str:
     """Return what tells whether a file was changed or exchanged, as far as its metadata show."""
     return f"{status.st_dev}:{status.st_ino}:{status.st_size}:{status.st_mtime_ns}"
+
+
+def inode_in(signature: str) -> Inode:
+    """Return the inode in a signature; (0, 0) where there is none."""
+    dev, _, rest = signature.partition(":")
+    ino, _, _ = rest.partition(":")
+    return (int(dev), int(ino)) if ino else (0, 0)
 
 
 def _read_all(fd: int, size: int) -> bytes:

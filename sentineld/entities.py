@@ -7,7 +7,8 @@ Not printable characters are escaped. A host with a prefix says what is no addre
 """
 
 import re
-from itertools import chain
+from collections.abc import Callable
+from typing import TypeAlias
 
 from sentineld.credentials import holds_store, is_dotenv, is_metadata_host, is_secret, normal_path
 from sentineld.event import Entity
@@ -17,6 +18,8 @@ from sentineld.visible import visible
 MAX_ENTITIES = 16
 #: Characters of one entity's value.
 MAX_VALUE = 256
+#: PATH_MAX of Linux, and one more: nothing longer can be opened, and nothing of it is looked at.
+_MAX_PATH = 4097
 #: Entities of one kind and role that are kept until the end.
 _MAX_KEPT = 16
 
@@ -35,11 +38,20 @@ _ORDER = (
 _URL = re.compile(
     r"([A-Za-z][A-Za-z0-9+.-]{1,15})://(?:[^\s/@'\"<>]{0,256}@)?(\[[0-9A-Fa-f:.%]{2,64}\]|[^\s/:?#'\"<>\\,;)\]}`]{1,300})"
 )
-_HOST = re.compile(r"(?:[^\s/@]{1,256}@)?(\[[0-9A-Fa-f:.%]{2,64}\]|[A-Za-z0-9_$.-]{1,255})(?::\d{1,5})?(?:[/?#].*)?\Z", re.DOTALL)
+_HOST = re.compile(
+    r"(?:[^\s/@]{1,256}@)?(\[[0-9A-Fa-f:.%]{2,64}\]|[A-Za-z0-9_$.-]{1,255})(?::\d{1,5})?(?:[/?#].*)?\Z",
+    re.DOTALL,
+)
 _BUCKETS = frozenset({"s3", "gs", "az", "abfs", "abfss", "wasb", "wasbs", "oss", "b2"})
 _EMAIL = re.compile(r"[^\s@<>\"',;:]{1,128}@[^\s@<>\"',;:]{1,128}")
 #: Places that a shell writes to and nobody reads from.
-_NOWHERE = frozenset({"", "-", "/dev/null", "/dev/stdout", "/dev/stderr", "/dev/stdin", "/dev/tty", "NUL", "$null", "nul"})
+_NOWHERE = frozenset(
+    {"", "-", "/dev/null", "/dev/stdout", "/dev/stderr", "/dev/stdin", "/dev/tty", "NUL", "$null", "nul"}
+)
+
+
+#: Says whether a normal path leads to a file of credentials.
+SecretPath: TypeAlias = Callable[[str], bool]
 
 
 class Findings:
@@ -47,10 +59,10 @@ class Findings:
 
     __slots__ = ("_kept", "has_credentials", "is_secret_path")
 
-    def __init__(self, is_secret_path: "SecretPath | None" = None) -> None:
+    def __init__(self, is_secret_path: SecretPath = is_secret) -> None:
         self._kept: dict[tuple[str, str], dict[str, None]] = {}
         self.has_credentials = False
-        self.is_secret_path = is_secret_path or is_secret
+        self.is_secret_path = is_secret_path
 
     def add(self, kind: str, role: str, value: str) -> None:
         """Keep an entity."""
@@ -60,11 +72,15 @@ class Findings:
         if len(kept) < _MAX_KEPT:
             kept[value] = None
 
+    def is_secret(self, path: str) -> bool:
+        """Say whether a path leads to a file of credentials."""
+        return self.is_secret_path(normal_path(path))
+
     def reads(self, path: str, *, is_secret_shown: bool = True) -> bool:
         """Note that a file is read; say whether it is a file at all. With ``is_secret_shown``, its content is."""
         if path in _NOWHERE:
             return False
-        normal = normal_path(path)
+        normal = normal_path(path[:_MAX_PATH])
         self.add("path", "source", normal)
         if is_secret_shown and self.is_secret_path(normal):
             self.has_credentials = True
@@ -79,7 +95,7 @@ class Findings:
         """Note that a file is written; say whether it is a file at all."""
         if path in _NOWHERE:
             return False
-        normal = normal_path(path)
+        normal = normal_path(path[:_MAX_PATH])
         self.add("path", "sink", normal)
         if self.is_secret_path(normal) and not is_dotenv(normal):
             self.has_credentials = True
@@ -88,7 +104,7 @@ class Findings:
     def deletes(self, path: str) -> None:
         """Note that a file is deleted."""
         if path not in _NOWHERE:
-            self.add("path", "sink", normal_path(path))
+            self.add("path", "sink", normal_path(path[:_MAX_PATH]))
 
     def reaches(self, text: str, role: str) -> bool:
         """Note the host of a URL, or of ``[user@]host[:port][/path]``; say whether there is one."""
@@ -130,14 +146,12 @@ class Findings:
 
     def entities(self) -> tuple[Entity, ...]:
         """Return what was found: no more than ``MAX_ENTITIES``, where data could leave first."""
-        if not self._kept:
-            return ()
-        found = chain.from_iterable(
-            [Entity(kind, role, _shown(value)) for value in self._kept[kind, role]]
-            for kind, role in _ORDER
-            if (kind, role) in self._kept
-        )
-        return tuple(found)[:MAX_ENTITIES]
+        found: list[Entity] = []
+        for kind, role in _ORDER if len(self._kept) > 1 else self._kept:
+            for value in self._kept.get((kind, role), ()):
+                is_plain = len(value) <= MAX_VALUE and value.isascii() and value.isprintable()
+                found.append(Entity(kind, role, value if is_plain else visible(value, MAX_VALUE)[:MAX_VALUE]))
+        return tuple(found[:MAX_ENTITIES])
 
 
 def is_nowhere(path: str) -> bool:
@@ -148,10 +162,3 @@ def is_nowhere(path: str) -> bool:
 def has_url(text: str) -> bool:
     """Say whether a text begins with a URL."""
     return _URL.match(text) is not None
-
-
-def _shown(value: str) -> str:
-    if len(value) <= MAX_VALUE and value.isascii() and value.isprintable():
-        return value
-    shown = visible(value, MAX_VALUE)
-    return shown[:MAX_VALUE]

@@ -95,7 +95,7 @@ def values(data: bytes, base: int = 0) -> list[tuple[int, bytes]]:
     return found
 
 
-def decoded(kind: str, data: bytes, base: int = 0) -> Decoded:
+def decode_framed(kind: str, data: bytes, base: int = 0) -> Decoded:
     """Decode a stretch of whole lines, or of whole values."""
     return decode_values(values(data, base)) if kind == STREAM else decode_lines(data, base)
 

@@ -10,30 +10,28 @@ from bisect import bisect_right
 from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from hashlib import blake2b
 from itertools import pairwise
 
 from sentineld.batch import Part, accounts, effective_times, merge_keys, record_keys, split_rows
+from sentineld.content import HASH_BYTES, element_hash
 from sentineld.decode import (
     KEPT_BYTES,
     Decoded,
     Record,
     Reject,
     decode_document,
-    decode_lines,
-    encode_element,
     reject,
 )
 from sentineld.documents import Document
 from sentineld.event import Incident
 from sentineld.evidence import Trouble
+from sentineld.framing import DOCUMENT, decode_framed
 from sentineld.identity import Source
 from sentineld.lines import Chunk
 from sentineld.mapping import FileContext
 from sentineld.memory import grown, load
 from sentineld.recognition import Formats
 from sentineld.tail import CHUNK_BYTES, Tail
-from sentineld.tree import DOCUMENT
 from sentineld.trust import Trust
 
 #: Bytes of a live batch: about 100 ms of work.
@@ -46,11 +44,12 @@ _LINE_BYTES = 128
 HISTORY_ROWS = 16_384
 #: Bytes of history read ahead, over all files; rows in memory take several times as much.
 _HISTORY_BYTES = 16 << 20
+#: Kinds of unknown records that one trouble names.
+_SHOWN_NAMES = 3
 _MIN_READ_BYTES = 1024
 #: Commas in a document, about the number of its values: each takes up to a hundred bytes of memory.
 _MAX_DOCUMENT_COMMAS = 1_000_000
 
-_HASH_BYTES = 16
 _NEVER = -(1 << 62)
 
 
@@ -151,6 +150,12 @@ class Intake:
         if self.trust.belief(source.path, source.owner).is_unusable:
             detail = "what the configuration makes of its path or owner cannot be an agent's id"
             self.tail.on_trouble(Trouble("unusable_id", source.path, detail))
+        if part.rows.unknown:
+            # What cannot be read cannot be judged: a file may be in another format than it pretends.
+            names = list(dict.fromkeys(name for _, name in part.rows.unknown))
+            more = f" and {len(names) - _SHOWN_NAMES} more kinds" if len(names) > _SHOWN_NAMES else ""
+            detail = f"format {part.format} does not know {', '.join(names[:_SHOWN_NAMES])}{more}"
+            self.tail.on_trouble(Trouble("unknown_record", source.path, detail))
 
     def begin(self, chunk: Chunk, *, is_history: bool) -> tuple[Part, Decoded]:
         """Decode one chunk, and say what came out; the part has no rows yet."""
@@ -158,7 +163,9 @@ class Intake:
         part.skip, part.is_skipping = chunk.skip, chunk.is_skipping
         if chunk.reject is not None:
             part.rejects.append(chunk.reject)
-        return part, decode_lines(chunk.data, chunk.start) if chunk.data else Decoded([], [], [], [])
+        if not chunk.data:
+            return part, Decoded([], [], [], [])
+        return part, decode_framed(chunk.source.kind, chunk.data, chunk.start)
 
     def _turns(self) -> deque[tuple[int, deque[Source]]]:
         """Return all owners with news and their files, each in the order in which it is their turn."""
@@ -197,7 +204,7 @@ class Intake:
         now_us = self.tail.clock()
         end = source.pos + len(data)
         part = Part(source.id, source.owner, source.pos, end, source.look_us, now_us, now_us, False)
-        decoded = decode_lines(data + b"\n", source.pos)
+        decoded = decode_framed(source.kind, data + b"\n", source.pos)
         if decoded.rejects:
             # Half a line: its writer is gone and will not finish it.
             part.rejects.append(reject("torn_line", "the file ended inside a line", source.pos, data))
@@ -401,7 +408,7 @@ class _Merge:
             after = before
         else:
             # As if the document ended here: the rest is new when it is read again.
-            elements = head.ahead.elements[: part.end * _HASH_BYTES]
+            elements = head.ahead.elements[: part.end * HASH_BYTES]
             after = replace(before, pos=part.end, elements=elements)
         batch.put(head.source, learned(after, part))
         batch.parts.append(part)
@@ -467,7 +474,7 @@ def new_elements(known: bytes, hashes: list[bytes]) -> tuple[list[int], bool]:
     ``known`` holds 16 bytes an element, in order. An unchanged prefix is skipped. Where the prefix changed,
     every element that was not there before, counted with multiplicity, is new.
     """
-    before = [known[at : at + _HASH_BYTES] for at in range(0, len(known), _HASH_BYTES)]
+    before = [known[at : at + HASH_BYTES] for at in range(0, len(known), HASH_BYTES)]
     if hashes[: len(before)] == before:
         return list(range(len(before), len(hashes))), False
     remaining = Counter(before)
@@ -504,9 +511,3 @@ def _ranges(numbers: list[int]) -> Iterator[tuple[int, int]]:
             yield start, before + 1
             start = after
     yield start, numbers[-1] + 1
-
-
-def element_hash(element: Record | Reject) -> bytes:
-    """Return the 16 bytes by which an element of a document is known again."""
-    data = element.head if isinstance(element, Reject) else encode_element(element)
-    return blake2b(data, digest_size=_HASH_BYTES).digest()

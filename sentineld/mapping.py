@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any, Protocol, TypeAlias
 
-from sentineld.condition import Condition, Test, all_of, compile_condition
+from sentineld.condition import Condition, Test, all_of, compile_condition, compile_value
 from sentineld.decode import Decoded, Record, Reject, encode_element
 from sentineld.entropy import batch_entropy_units, encode_canonical
 from sentineld.event import OPERATION_KIND, OTHER, Entity
@@ -36,6 +36,7 @@ from sentineld.selector import (
     Selector,
     SelectorError,
     compile_selector,
+    paths_of,
     scope_of,
     to_text,
 )
@@ -63,7 +64,7 @@ _FIELDS = (
     "entities",
     "seq",
 )
-_EVENT_KEYS = (*_FIELDS, "name", "note", "when", "each", "decode", "emit", "remember")
+_EVENT_KEYS = (*_FIELDS, "name", "note", "when", "each", "decode", "emit", "otherwise", "remember")
 _DEFAULT_KEYS = (*_FIELDS, "decode")
 _SOURCE_KEYS = (
     "name",
@@ -154,6 +155,8 @@ class _Event:
     each_key: str
     decode: tuple["_Decode", ...]
     emits: bool
+    #: Whether it counts only where none before it does.
+    is_other: bool
     remember: tuple[tuple[str, Selector | None, Selector], ...]
     fields: dict[str, Any]
 
@@ -213,7 +216,7 @@ class Mapping:
         self._kinds: dict[str, Selector] = {}
         for name, value in kinds.items():
             with _at(f"{key}.kind.{name}"):
-                self._kinds[name] = compile_selector(value, aliases, self._remembered)
+                self._kinds[name] = compile_value(value, aliases, self._remembered)
         self._pivot = self._choose_pivot()
         self._groups: dict[str | None, tuple[_Group, ...]] = {}
         self._agents: dict[str, str] = {}
@@ -223,12 +226,16 @@ class Mapping:
 
     def parts(self, path: str) -> dict[str, str] | None:
         """Return the named parts of a path that one of the globs matches; None where none does."""
-        if path not in self._paths:
+        try:
+            return self._paths[path]
+        except KeyError:
+            # The watch asks too, from a thread of its own.
             if len(self._paths) >= _CACHE_SIZE:
                 self._paths.clear()
             found = next(filter(None, (glob.fullmatch(path) for glob in self._globs)), None)
-            self._paths[path] = None if found is None else {k: v or "" for k, v in found.groupdict().items()}
-        return self._paths[path]
+            parts = None if found is None else {k: v or "" for k, v in found.groupdict().items()}
+            self._paths[path] = parts
+            return parts
 
     def matches(self, record: Record) -> bool:
         """Say whether a record looks like one of this format; False where nothing is said of that."""
@@ -282,8 +289,10 @@ class Mapping:
         is_known = False
         budget = _MAX_ITEMS
         for each, events, kind in self._groups_of(scope):
-            chosen = []
+            chosen: list[_Event] = []
             for event in events:
+                if event.is_other and chosen and not each:
+                    continue
                 if event.early is not None and not event.early(scope):
                     continue
                 for decode in event.decode:
@@ -306,6 +315,8 @@ class Mapping:
                     break
                 is_matched = False
                 for event in chosen:
+                    if event.is_other and is_matched:
+                        continue
                     for decode in event.decode:
                         if decode.scope != RECORD:
                             _decode_in_place(decode, scope)
@@ -437,11 +448,12 @@ class Mapping:
         _check_keys(table, _EVENT_KEYS, key)
         each, items = self._compile_each(table.get("each", {}), f"{key}.each")
         decode = []
-        for path, how in {**defaults.get("decode", {}), **table.get("decode", {})}.items():
+        decoded = {**defaults.get("decode", {}), **table.get("decode", {})}
+        for path, how in decoded.items():
             if scope_of(path, items) in (*items, RECORD):
                 decode.append(_compile_decode(path, how, items, f"{key}.decode"))
         with _at(f"{key}.when"):
-            early, late, of_items, equals = self._compile_when(table.get("when", {}), items, table)
+            early, late, of_items, equals = self._compile_when(table.get("when", {}), items, decoded)
         fields = {}
         for name in _FIELDS:
             value = table.get(name, defaults.get(name))
@@ -451,9 +463,7 @@ class Mapping:
                 continue
             with _at(f"{key}.{name}"):
                 fields[name] = self._compile_field(name, value, items)
-        emits = table.get("emit", True)
-        if not isinstance(emits, bool):
-            raise MappingError(f"{key}.emit", "true or false was expected")
+        emits = _truth(table, "emit", key, True)
         if emits and not {"type", "tool"} & fields.keys():
             raise MappingError(key, "the event has neither `type` nor `tool`", 'type = "=model_call"')
         return _Event(
@@ -467,6 +477,7 @@ class Mapping:
             each_key=json.dumps(table.get("each", {})),
             decode=tuple(decode),
             emits=emits,
+            is_other=_truth(table, "otherwise", key, False),
             remember=self._compile_remember(table.get("remember", {}), items, f"{key}.remember"),
             fields=fields,
         )
@@ -492,27 +503,36 @@ class Mapping:
         return tuple(each), items
 
     def _compile_when(
-        self, value: object, items: tuple[str, ...], table: Table[str, Any]
+        self, value: object, items: tuple[str, ...], decoded: Iterable[str]
     ) -> tuple[Test | None, Test | None, Test | None, dict[str, frozenset[str]]]:
-        decoded = [path for path in table.get("decode", {}) if scope_of(path, items) == RECORD]
+        changed = [path for path in decoded if scope_of(path, items) == RECORD]
 
-        def stage(condition: Condition, paths: Iterable[str]) -> int:
+        def stage(condition: Condition) -> int:
             if not condition.scopes <= {RECORD, PATH, FILE, KEPT}:
                 return 2
-            return int(any(path == d or path.startswith(d + ".") for d in decoded for path in paths))
+            return int(is_changed(condition.paths))
+
+        def is_changed(paths: Iterable[str]) -> bool:
+            return any(path == d or path.startswith(d + ".") for d in changed for path in paths)
 
         stages: tuple[list[Test], list[Test], list[Test]] = ([], [], [])
         equals: dict[str, frozenset[str]] = {}
         if isinstance(value, list):
             condition = compile_condition(value, items, self._remembered)
-            paths = [path for alternative in value for path in alternative]
-            chosen = stage(condition, paths)
-            stages[chosen].append(condition.test)
-            equals = condition.equals if chosen == 0 else {}
+            stages[stage(condition)].append(condition.test)
+            # What all alternatives ask of the record can be asked before anything else.
+            equals = {
+                name: texts for name, texts in condition.equals.items() if not is_changed(paths_of(name))
+            }
+            stages[0].extend(
+                compile_condition({name: sorted(texts)}).test
+                for name, texts in equals.items()
+                if condition.test not in stages[0]
+            )
         elif isinstance(value, dict):
             for path, expected in value.items():
                 condition = compile_condition({path: expected}, items, self._remembered)
-                chosen = stage(condition, [path])
+                chosen = stage(condition)
                 stages[chosen].append(condition.test)
                 if chosen == 0:
                     equals.update(condition.equals)
@@ -529,7 +549,7 @@ class Mapping:
 
     def _compile_field(self, name: str, value: object, items: tuple[str, ...]) -> Any:  # noqa: ANN401
         def select(item: object) -> Selector:
-            return compile_selector(item, items, self._remembered)
+            return compile_value(item, items, self._remembered)
 
         if name == "meta":
             return tuple((key, select(item)) for key, item in _table(value).items())
@@ -593,8 +613,8 @@ class Mapping:
                 _only(table, ("key", "value"))
                 if "value" not in table:
                     raise SelectorError("`value` is missing")
-                at = compile_selector(table["key"], items, self._remembered) if "key" in table else None
-                result.append((name, at, compile_selector(table["value"], items, self._remembered)))
+                at = compile_value(table["key"], items, self._remembered) if "key" in table else None
+                result.append((name, at, compile_value(table["value"], items, self._remembered)))
         return tuple(result)
 
     # Finding the tables of a record without trying all of them.
@@ -739,6 +759,13 @@ def _text(table: Table[str, Any], name: str, key: str) -> str:
     return value
 
 
+def _truth(table: Table[str, Any], name: str, key: str, default: bool) -> bool:
+    value = table.get(name, default)
+    if not isinstance(value, bool):
+        raise MappingError(f"{key}.{name}", "true or false was expected")
+    return value
+
+
 def _texts(table: Table[str, Any], name: str, key: str) -> list[str]:
     value = table.get(name, [])
     texts = [value] if isinstance(value, str) else value
@@ -766,7 +793,7 @@ def _one_of(table: Table[str, Any], name: str) -> str:
 
 def _compile_number(value: object, select: Callable[[object], Selector]) -> Callable[[Scope], float | None]:
     """Compile a selector of a number, or ``{sum = [...]}`` of several; absent ones count as none."""
-    if isinstance(value, dict):
+    if isinstance(value, dict) and "value" not in value:
         _only(value, ("sum",))
         parts = [select(item) for item in value.get("sum", ())]
 

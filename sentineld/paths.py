@@ -26,7 +26,7 @@ def _absolute(env: Mapping[str, str], name: str) -> str | None:
     return first if first.startswith("/") else None
 
 
-def _home(env: Mapping[str, str], uid: int) -> str:
+def home_directory(env: Mapping[str, str], uid: int) -> str:
     """Return the user's home directory. Raises `ConfigError` where neither HOME nor passwd knows one."""
     home = _absolute(env, "HOME")
     if home is not None:
@@ -43,7 +43,7 @@ def _home(env: Mapping[str, str], uid: int) -> str:
 def _xdg(env: Mapping[str, str], uid: int, name: str, default: str) -> str:
     """Return the directory that an XDG variable names, or ``default`` below the home directory."""
     directory = _absolute(env, name)
-    return directory if directory is not None else os.path.join(_home(env, uid), default)
+    return directory if directory is not None else os.path.join(home_directory(env, uid), default)
 
 
 def default_state_dir(env: Mapping[str, str], uid: int) -> str:

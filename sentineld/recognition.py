@@ -9,6 +9,7 @@ reason why.
 
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
+from typing import NamedTuple
 
 from sentineld.decode import Decoded, Record, Reject
 from sentineld.mapping import FileContext, Mapping
@@ -19,6 +20,13 @@ from sentineld.rows import Rows
 NATIVE = "wordpress"
 #: Records of a chunk that are looked at.
 _FIRST = 16
+
+
+class Recognition(NamedTuple):
+    """Which format a file is in (empty: it cannot be told), and why, as the end of a sentence."""
+
+    format: str
+    why: str
 
 
 class Formats:
@@ -55,33 +63,42 @@ class Formats:
         """Return a format's mapping; None for the native one, and for one that is not known any more."""
         return self._mappings.get(name)
 
-    def framing(self, path: str) -> str | None:
-        """Return how a file holds its records, where a glob that matches its path says so."""
-        if self.forced:
-            mapping = self._mappings.get(self.forced)
-            return (mapping.framing or None) if mapping is not None else None
-        for mapping in self._mappings.values():
-            if mapping.framing and mapping.parts(path) is not None:
-                return mapping.framing
-        return None
+    @property
+    def mappings(self) -> tuple[Mapping, ...]:
+        """The mappings of all formats but the native one."""
+        return tuple(self._mappings.values())
+
+    def claiming(self, path: str) -> list[Mapping]:
+        """Return the mappings with a glob that matches a path."""
+        return [mapping for mapping in self._mappings.values() if mapping.parts(path) is not None]
 
     def recognise(self, path: str, records: Sequence[Record]) -> str:
         """Return the name of the format that a file is in; empty where it cannot be told yet."""
+        return self.explain(path, records).format
+
+    def explain(self, path: str, records: Sequence[Record]) -> Recognition:
+        """Recognise a file's format by its path and its first records, and say why."""
         if self.forced:
-            return self.forced
+            return Recognition(self.forced, "it is forced for all files")
         first = records[:_FIRST]
         if not first:
-            return ""
-        by_path = [mapping for mapping in self._mappings.values() if mapping.parts(path) is not None]
+            return Recognition("", "it holds no record yet")
+        by_path = self.claiming(path)
         for mapping in by_path:
-            if not mapping.has_match or any(map(mapping.matches, first)):
-                return mapping.name
+            if not mapping.has_match:
+                return Recognition(mapping.name, "its glob matches the path")
+            if any(map(mapping.matches, first)):
+                return Recognition(
+                    mapping.name, "its glob matches the path, its `match` one of the first records"
+                )
         if any(map(_is_native, first)):
-            return NATIVE
+            return Recognition(NATIVE, "one of the first records has `type` and `source`")
         for mapping in self._mappings.values():
             if any(map(mapping.matches, first)):
-                return mapping.name
-        return by_path[0].name if by_path else ""
+                return Recognition(mapping.name, "its `match` holds for one of the first records")
+        if by_path:
+            return Recognition(by_path[0].name, "its glob matches the path, though its `match` no record yet")
+        return Recognition("", "no glob matches its path, no `match` its first records")
 
     def rows(
         self, name: str, decoded: Decoded, context: FileContext, agent: str = ""

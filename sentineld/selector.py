@@ -9,7 +9,8 @@ A selector is one of
 * ``kept.NAME[SELECTOR]``: what was remembered under a key, such as the tool of a call.
 * a constant: ``=text``, or any value of TOML that is neither a string nor a list.
 * a template, ``{path.project}/{agentId}``: null where any of its parts is.
-* a list of these: the first that is not null.
+* a list of these: the first that is not null. Where there is room for a text only, they stand side by side:
+  ``content.0.text | content``.
 
 At each object the next name is tried first, then the longest name that contains dots: so
 ``attributes.gen_ai.tool.name`` finds ``{"attributes": {"gen_ai.tool.name": ...}}`` and nested objects alike.
@@ -28,6 +29,8 @@ SCOPES = (RECORD, PATH, FILE, KEPT)
 _KEPT = re.compile(r"kept\.(?P<name>[A-Za-z_]\w*)(?:\[(?P<key>[^\[\]]+)\])?")
 _PART = re.compile(r"\{([^{}]+)\}")
 _INDEX = re.compile(r"-?[0-9]{1,8}")
+#: Between selectors of which the first counts that is not null.
+_OR = " | "
 _MAX_NAMES = 16
 #: Longest text that a template makes of one of its parts.
 _MAX_TEXT = 4096
@@ -61,7 +64,7 @@ def compile_selector(
     Raises ``SelectorError``.
     """
     if isinstance(value, list):
-        return _first_of([compile_selector(item, items, remembered) for item in value])
+        return first_of([compile_selector(item, items, remembered) for item in value])
     if not isinstance(value, str):
         if isinstance(value, dict):
             raise SelectorError("a path, a constant or a list of these was expected, not a table")
@@ -70,22 +73,37 @@ def compile_selector(
         return _constant(value[1:])
     if "{" in value or "}" in value:
         return _template(value, items, remembered)
+    if _OR in value:
+        return first_of([compile_selector(part, items, remembered) for part in value.split(_OR)])
     if value == KEPT or value.startswith(KEPT + "."):
         return _kept(value, items, remembered)
     return _path(value, items)
 
 
-def scope_of(value: str, items: tuple[str, ...]) -> str:
+def scope_of(path: str, items: tuple[str, ...]) -> str:
     """Return the scope that a path looks into."""
-    first = value.partition(".")[0]
+    first = path.partition(".")[0]
     return first if first in SCOPES or first in items else RECORD
+
+
+def paths_of(value: str) -> list[str]:
+    """Return all paths that a selector's text looks into, also those inside of templates and keys."""
+    if value.startswith("="):
+        return []
+    if "{" in value:
+        return [path for part in _PART.findall(value) for path in paths_of(part)]
+    if _OR in value:
+        return [path for part in value.split(_OR) for path in paths_of(part)]
+    match = _KEPT.fullmatch(value)
+    return [value] if match is None or match["key"] is None else [KEPT, *paths_of(match["key"])]
 
 
 def _constant(value: object) -> Selector:
     return lambda _: value
 
 
-def _first_of(selectors: list[Selector]) -> Selector:
+def first_of(selectors: list[Selector]) -> Selector:
+    """Return a selector that gives the first of these that is not null."""
     if not selectors:
         raise SelectorError("the list is empty")
     if len(selectors) == 1:

@@ -20,10 +20,11 @@ from sentineld.entropy import UNITS
 from sentineld.event import BehavioralEvent
 from sentineld.evidence import Trouble
 from sentineld.explain import printable_path
+from sentineld.framing import DOCUMENT
 from sentineld.identity import open_regular
 from sentineld.instant import iso
 from sentineld.native import NativeMapping, native_metadata
-from sentineld.tree import DOCUMENT, kind_of, walk
+from sentineld.tree import kind_of, walk
 
 _logger = logging.getLogger(__name__)
 

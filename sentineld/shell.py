@@ -53,7 +53,17 @@ _BRACED = re.compile(r'([^}"$`\\]+)|\\(.)|(\\\n)|(\\)|(")|(\})')
 _EMPTY_PARENTHESES = re.compile(r"\([ \t]*\)")
 _ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)\+?=")
 _ANSI = re.compile(r"\\(?:x([0-9A-Fa-f]{1,2})|([0-7]{1,3})|u([0-9A-Fa-f]{1,4})|(.))", re.DOTALL)
-_CONTROL = {"n": "\n", "t": "\t", "r": "\r", "a": "\a", "b": "\b", "f": "\f", "v": "\v", "e": "\x1b", "E": "\x1b"}
+_CONTROL = {
+    "n": "\n",
+    "t": "\t",
+    "r": "\r",
+    "a": "\a",
+    "b": "\b",
+    "f": "\f",
+    "v": "\v",
+    "e": "\x1b",
+    "E": "\x1b",
+}
 
 #: Words that only introduce the command behind them, or end a compound one.
 _INTRODUCERS = frozenset(

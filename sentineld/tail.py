@@ -22,20 +22,24 @@ import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
-from sentineld import clock, identity
+from sentineld import clock, content, identity
 from sentineld.audit import SCAN_BYTES, Audit
 from sentineld.copies import MIN_COPY_BYTES, Copies
 from sentineld.cuts import Cuts
-from sentineld.documents import Document, Documents
+from sentineld.documents import Document, Documents, signature_of
 from sentineld.event import Incident
 from sentineld.evidence import Evidence, Trouble, os_trouble
 from sentineld.files import File, Files
+from sentineld.framing import DOCUMENT, LINES, STREAM
 from sentineld.identity import Inode, Source, open_regular
 from sentineld.lines import Chunk, next_lines
 from sentineld.quota import Quota
+from sentineld.rotation import base_of
+from sentineld.stream import next_values
 from sentineld.successors import Successors, continues
-from sentineld.tree import DOCUMENT, LINES, kind_of, walk_in_pieces
+from sentineld.tree import base_name, kind_of, walk_in_pieces
 
 #: Bytes of one read: larger ones were slower, by page faults.
 CHUNK_BYTES = 65_536
@@ -45,6 +49,15 @@ _LINGER_US = 60_000_000
 MANY = "*"
 #: Files of a scan between two looks at the clock.
 _LOOKS = 64
+#: Paths of which it is remembered what the configuration says of them.
+_MAX_CLAIMS = 65_536
+
+#: Says how the file of a path is framed (``lines``, ``stream``, ``document``); None: not known.
+Claims = Callable[[str], str | None]
+
+
+def _nothing(_path: str) -> None:
+    return None
 
 
 @dataclass(slots=True)
@@ -54,7 +67,8 @@ class Tail:
     ``next_id`` numbers new sources; ``on_trouble`` is told what could not be read (the caller limits the
     rate); ``clock`` gives microseconds since the epoch. ``line_bytes`` is the longest line accepted;
     ``max_open`` bounds descriptors, ``max_files`` the files that are followed, ``files_per_owner`` those of
-    one uid.
+    one uid. ``claims`` says what the configuration knows of names that do not tell how a file is framed, or
+    that carry no telemetry by themselves.
     """
 
     directories: Sequence[str]
@@ -65,6 +79,7 @@ class Tail:
     max_open: int = 512
     max_files: int = 100_000
     files_per_owner: int = 10_000
+    claims: Claims = _nothing
     #: When the last complete scan began.
     last_scan_us: int = 0
     #: Whether incomplete documents are rejected at once, because nobody will look again.
@@ -79,8 +94,10 @@ class Tail:
     _audit: Audit = field(default_factory=Audit)
     _changed: dict[int, Source] = field(default_factory=dict)
     _scan: Iterator[None] | None = None
+    _claim: Claims = field(init=False)
 
     def __post_init__(self) -> None:
+        self._claim = lru_cache(_MAX_CLAIMS)(self._asked)
         self._evidence = Evidence(self.on_trouble, self.clock)
         self._quota = Quota(self._evidence, self.max_files, self.files_per_owner)
         self._files = Files(self._evidence, self._quota, self._changed, self._open_path, self.max_open)
@@ -93,7 +110,7 @@ class Tail:
     def restore(self, sources: Sequence[Source], last_scan_us: int) -> None:
         """Take over what the database knows from earlier runs."""
         self.last_scan_us = last_scan_us
-        self._copies.restore([source for source in sources if source.kind == LINES or source.is_gone])
+        self._copies.restore([source for source in sources if source.kind != DOCUMENT or source.is_gone])
         for source in sources:
             if source.is_gone:
                 continue
@@ -103,10 +120,17 @@ class Tail:
                 self._files.restore(source)
 
     def configure(
-        self, directories: Sequence[str], *, line_bytes: int, max_files: int, files_per_owner: int
+        self,
+        directories: Sequence[str],
+        *,
+        line_bytes: int,
+        max_files: int,
+        files_per_owner: int,
+        claims: Claims = _nothing,
     ) -> None:
-        """Go on with other directories and limits; the next scan begins anew."""
-        self.directories, self.line_bytes = directories, line_bytes
+        """Go on with other directories, limits and claims; the next scan begins anew."""
+        self.directories, self.line_bytes, self.claims = directories, line_bytes, claims
+        self._claim = lru_cache(_MAX_CLAIMS)(self._asked)
         self._quota.max_files, self._quota.files_per_owner = max_files, files_per_owner
         self._scan = None
 
@@ -167,9 +191,12 @@ class Tail:
 
     def notice(self, path: str) -> None:
         """Look at one path that is said to have changed; paths of no interest are ignored."""
-        kind = kind_of(path)
-        if kind is not None:
-            self._notice(path, kind, self.clock())
+        if self.carries_telemetry(path):
+            self._notice(path)
+
+    def carries_telemetry(self, path: str) -> bool:
+        """Say whether a path, by its name or because the configuration claims it, carries telemetry."""
+        return kind_of(path) is not None or self._claim(path) is not None
 
     def dirty(self) -> list[Source]:
         """Return the sources that have unread bytes, in the order of their names."""
@@ -217,7 +244,8 @@ class Tail:
                 return None
             self._files.resize(file, status.st_size)
             file.checked = identity.stamp(status)
-            stretch = next_lines(
+            read_on = next_values if state.kind == STREAM else next_lines
+            stretch = read_on(
                 fd, state.pos, is_skipping=state.is_skipping, limit=limit, line_bytes=self.line_bytes
             )
         except OSError as error:
@@ -344,10 +372,9 @@ class Tail:
         file that is left alone for a moment counts, and one that another file took the place of, with all
         that had been read. The token ``MANY`` may stand for any number of files that were at the path.
         """
-        if kind_of(path) == DOCUMENT:
-            signature = self._documents.signature(path)
-            is_it = inode is None or signature.startswith(f"{inode[0]}:{inode[1]}:")
-            return (signature, path, path) if is_it and signature else ()
+        signature = self._documents.signature(path)
+        if signature and (inode is None or signature.startswith(f"{inode[0]}:{inode[1]}:")):
+            return signature, path, path
         key = inode or self._files.inode_of.get(path, (0, 0))
         file = self._files.get(key)
         # The number of its inode may have been used again: first what the path says of it.
@@ -355,9 +382,7 @@ class Tail:
         if was_continued or self._copies.is_suspect(key):
             return f"{key[0]}:{key[1]}", path, path
         is_same = file is not None and inode is not None and path in (file.source.path, file.source.last_path)
-        if not is_same and (
-            path in self._successors.waiting or self._successors.is_at(path, self._notice_lines)
-        ):
+        if not is_same and (path in self._successors.waiting or self._successors.is_at(path, self._notice)):
             return MANY, path, path
         return () if file is None else (str(file.source.id), file.source.path, file.source.last_path)
 
@@ -378,7 +403,7 @@ class Tail:
             if os.path.isfile(directory):
                 # The operator may name a file through a link; agents may not.
                 path = os.path.realpath(directory)
-                self._notice(path, kind_of(path) or LINES, self.clock())
+                self._notice(path)
             elif os.path.isdir(directory):
                 yield from self._scan_directory(directory)
             else:
@@ -386,7 +411,7 @@ class Tail:
                 detail = "the telemetry directory does not exist (yet)"
                 self.on_trouble(Trouble("missing_directory", directory, detail))
         yield from self._find_gone()
-        self._successors.end_waiting(self._notice_lines, is_final=self.is_final)
+        self._successors.end_waiting(self._notice, is_final=self.is_final)
         self._documents.end_scan(self.clock(), self._files.scan, is_complete=is_complete)
         self._quota.end_scan()
         if is_complete:
@@ -404,10 +429,8 @@ class Tail:
             self._tell_directory(trouble, directory)
 
         for number, entry in enumerate(walk_in_pieces(directory, tell)):
-            if entry is not None:
-                kind = kind_of(entry.name)
-                if kind is not None or self._is_known_inode(entry):
-                    self._notice(entry.path, kind or LINES, self.clock())
+            if entry is not None and (self.carries_telemetry(entry.path) or self._is_known_inode(entry)):
+                self._notice(entry.path)
             if entry is None or not number % _LOOKS:
                 yield
 
@@ -463,7 +486,8 @@ class Tail:
 
     # Looking at one path.
 
-    def _notice(self, path: str, kind: str, now_us: int) -> None:
+    def _notice(self, path: str) -> None:
+        now_us = self.clock()
         try:
             status = os.lstat(path)
         except OSError as error:
@@ -483,8 +507,8 @@ class Tail:
             # A link to a file that is followed does no harm, and must not blind us to it.
             self._tell_hard_link(path)
             return
-        if kind == DOCUMENT:
-            self._documents.notice(path, status, now_us, self._files.scan, self.last_scan_us)
+        if not self._files.is_known(key) and self._documents.is_framed(path, signature_of(status)):
+            self._notice_document(path, status, is_framed=True)
             return
         if file is None or file.source.owner != status.st_uid or status.st_size < file.source.pos:
             file = self._meet(path, status)
@@ -508,15 +532,18 @@ class Tail:
             self._files.note(file)
             self._audit.note(key, file.source, identity.stamp(status), is_urgent=file.is_read)
 
-    def _notice_lines(self, path: str) -> None:
-        self._notice(path, LINES, self.clock())
+    def _notice_document(self, path: str, status: os.stat_result, *, is_framed: bool) -> None:
+        self._documents.notice(path, status, self.clock(), self._files.scan, self.last_scan_us)
+        if is_framed:
+            self._documents.note_framed(path, signature_of(status))
 
     # Meeting a file: what it is, and where to begin.
 
     def _meet(self, path: str, status: os.stat_result) -> File | None:
         key = (status.st_dev, status.st_ino)
         # One that takes the place of another file may not be one more.
-        is_known = self._files.known_at(key) or self._files.known_at(self._files.inode_of.get(path))
+        there = self._files.known_at(self._files.inode_of.get(path)) or self._documents.at(path)
+        is_known = self._files.known_at(key) or there
         if not is_known and not self._quota.admits(status.st_uid, path):
             return None
         # Open first, then decide by the open descriptor: the path may be swapped at any moment.
@@ -535,6 +562,8 @@ class Tail:
             self.on_trouble(os_trouble(path, error))
             detail = error.strerror or str(error)
             self._files.unreadable.tell(key, status.st_uid, path, detail, self._files.scan)
+            if self._documents.at(path) is not None:
+                self._notice_document(path, status, is_framed=False)
         return file
 
     def _begin_anew(self, file: File, fd: int, status: os.stat_result) -> None:
@@ -561,6 +590,14 @@ class Tail:
         if status.st_nlink > 1 and not candidates:
             self._tell_hard_link(path)
             return None
+        # A file that was emptied in place holds what it held before.
+        is_emptied = bool(candidates) and candidates[-1].id in self._cuts
+        kind = candidates[-1].kind if is_emptied else self._framing(path, fd, status)
+        if kind in (None, DOCUMENT):
+            self._notice_document(path, status, is_framed=kind is not None)
+            return None
+        if (new := self._behind_document(path, fd, status, kind)) is not None:
+            return files.adopt(File(new), fd, status, path)
         predecessor, is_waiting = self._successors.predecessor(path, key, fd, status)
         if is_waiting:
             return None
@@ -574,7 +611,7 @@ class Tail:
             return None
         # A file that was emptied in place was looked at before; a new one was not there.
         look_us = candidates[-1].look_us if candidates else self.last_scan_us
-        new = self._new(path, fd, status, look_us)
+        new = self._new(path, fd, status, kind, look_us)
         if source is not None:
             # It was given to another owner: what it held is counted, what comes is the new owner's.
             files.end(source)
@@ -619,18 +656,66 @@ class Tail:
         source.away_us = 0
         return followed or File(source, is_successor=is_successor), source
 
-    def _new(self, path: str, fd: int, status: os.stat_result, look_us: int) -> Source:
+    def _new(self, path: str, fd: int, status: os.stat_result, kind: str, look_us: int) -> Source:
         return Source(
             id=self.next_id(),
             path=path,
             last_path=path,
-            kind=LINES,
+            kind=kind,
             dev=status.st_dev,
             ino=status.st_ino,
             generation=identity.generation(fd),
             owner=status.st_uid,
             look_us=look_us,
         )
+
+    def _framing(self, path: str, fd: int, status: os.stat_result) -> str | None:
+        """Say how an open file that is not known is framed; None: a document that may be changing now."""
+        claimed = self._claim(path)
+        if claimed is not None or kind_of(path) != DOCUMENT:
+            return claimed or LINES
+        original = self._files.at(base_of(self._files, path))
+        if original is not None:
+            return original.source.kind
+        kind = content.framing_of(fd, self.line_bytes)
+        document = self._documents.read_from((status.st_dev, status.st_ino))
+        if (
+            kind == DOCUMENT
+            or document is None
+            or self._documents.is_settled(path, signature_of(status), is_final=self.is_final)
+            or content.behind_document(document, fd, kind, self.line_bytes)
+        ):
+            return kind
+        return None
+
+    def _behind_document(self, path: str, fd: int, status: os.stat_result, kind: str) -> Source | None:
+        """Return the source that goes on behind what was read of a file while it was a document."""
+        key = (status.st_dev, status.st_ino)
+        document = self._documents.read_from(key)
+        is_here = document is not None
+        document = document or self._documents.at(path)
+        if document is None:
+            return None
+        is_same = document.owner == status.st_uid
+        end = content.behind_document(document, fd, kind, self.line_bytes) if is_same else 0
+        # Another file that is no document may stand where one stood that was renamed.
+        if end or is_here or not document.signature:
+            self._documents.leave(document)
+        if not end:
+            if is_here and is_same and len(document.elements) > content.HASH_BYTES:
+                self.tell_rewritten(document)
+            return None
+        new = self._new(path, fd, status, kind, document.look_us)
+        new.path, new.format, new.kept = document.path, document.format, document.kept
+        new = identity.proven(new, fd, end)
+        # Committed at once, together with the document's end.
+        self._changed[new.id] = new
+        return new
+
+    def _asked(self, path: str) -> str | None:
+        # A rotated file is framed as the one that it was.
+        base = base_name(path)
+        return self.claims(path) or (self.claims(base) if base else None)
 
     def _end_by(self, source: Source, verdict: str, path: str, size: int) -> None:
         """End a source whose file is no longer what was read; ``size`` is what it was known to hold."""

@@ -12,6 +12,7 @@ from sentineld.decision import Decision
 from sentineld.errors import ConfigError, NoDatabaseError, SentineldError
 from sentineld.event import Incident
 from sentineld.explain import printable_path
+from sentineld.framing import DOCUMENT
 from sentineld.identity import Source
 from sentineld.instant import SECOND_US, iso
 from sentineld.integrity import KINDS
@@ -25,7 +26,6 @@ from sentineld.state_reader import StateReader
 from sentineld.statedir import Paths
 from sentineld.step import AgentState, Prior, load_checked, new_state
 from sentineld.store import AgentRow, PastFile, Store
-from sentineld.tree import DOCUMENT
 from sentineld.visible import visible
 
 

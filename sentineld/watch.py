@@ -24,10 +24,11 @@ from dataclasses import dataclass, field
 
 from sentineld import identity, inotify
 from sentineld.event import Incident
+from sentineld.framing import DOCUMENT
 from sentineld.identity import Inode
 from sentineld.inotify import Event, Inotify
 from sentineld.tail import MANY
-from sentineld.tree import COMPRESSED, DOCUMENT, base_name, kind_of
+from sentineld.tree import COMPRESSED, base_name, kind_of
 
 #: Paths kept between two calls of ``take``; beyond that a scan is cheaper than a list.
 _MAX_PATHS = 10_000

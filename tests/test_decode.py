@@ -292,8 +292,11 @@ MEBIBYTE = 1 << 20
         b"," * MEBIBYTE,
         b"\x00" * MEBIBYTE,
         b"\xff" * MEBIBYTE,
+        b'{"a":[' + b"1.7976931348623157e308," * (MAX_NODES - 8) + b"0]}",
+        b"{" + b",".join(b'"\\ud800%d":1e-300' % n for n in range(MAX_NODES - 8)) + b"}",
+        b'{"a":[' + (b"7" * 1000 + b",") * (MEBIBYTE // 1001 - 8) + b"0]}",
     ],
-    ids=range(17),
+    ids=range(20),
 )
 def test_a_line_of_a_mebibyte_takes_a_fraction_of_a_second_whatever_it_holds(line):
     times = []
@@ -302,8 +305,32 @@ def test_a_line_of_a_mebibyte_takes_a_fraction_of_a_second_whatever_it_holds(lin
         decode_lines(line + b"\n", 1)
         times.append(time.process_time() - began)
 
-    # Measured: 50 ms at most; what is not linear takes minutes.
+    # Measured: 45 ms at most; what is not linear takes minutes.
     assert min(times) < 1
+
+
+def test_numbers_near_the_end_of_the_range_cost_no_more_than_others():
+    def seconds(number):
+        line = b'{"a":[' + b",".join([number] * (MAX_NODES - 8)) + b"]}\n"
+        times = []
+        for _ in range(5):
+            began = time.process_time()
+            assert len(decode_lines(line, 1).records) == 1
+            times.append(time.process_time() - began)
+        return min(times)
+
+    usual = seconds(b"1.7976931348623157e100")
+    assert seconds(b"1.7976931348623157e308") < 5 * usual
+    assert seconds(b"2.2250738585072011e-308") < 5 * usual
+
+
+@pytest.mark.parametrize("number", ["1e999", "-1e999", "1.8e308", "1" * 400 + ".5", "-1e4000"])
+def test_numbers_beyond_the_range_are_refused_wherever_they_stand(number):
+    decoded = decode_lines(b'{"a":1}\n{"a":[0.5,%b]}\n{"a":2.5}\n' % number.encode())
+    assert [item.reason for item in decoded.rejects] == ["malformed_json"]
+    assert decoded.records == [{"a": 1}, {"a": 2.5}]
+    [element, other] = decode_document(b'[{"a":1.5},{"a":2}]')
+    assert (element, other) == ({"a": 1.5}, {"a": 2})
 
 
 def test_equal_elements_are_encoded_equally_whatever_their_order():

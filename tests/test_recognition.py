@@ -239,3 +239,10 @@ def test_history_of_records_with_several_events_loses_none(
         line.check_accounts()
     finally:
         line.close()
+
+
+def test_records_of_unknown_kinds_are_told(bots, directory):
+    write(directory / "bots/b1/x.jsonl", [{"bot_version": 1, **start()}, {"kind": "a"}, {"kind": "b"}, {}])
+    bots.poll()
+    told = [item for item in bots.troubles if item.kind == "unknown_record"]
+    assert [item.detail for item in told] == ["format bot does not know a, b, (unnamed)"]

@@ -1491,12 +1491,12 @@ def test_names_that_carry_telemetry():
     assert {
         name: kind_of(name)
         for name in ("x.jsonl", "x.jsonl.1", "x.jsonl-20260101", "x.jsonl.2026-01-01T00:00:00Z")
-    } == dict.fromkeys(("x.jsonl", "x.jsonl.1", "x.jsonl-20260101", "x.jsonl.2026-01-01T00:00:00Z"), "jsonl")
-    assert kind_of("x.json") == "json"
+    } == dict.fromkeys(("x.jsonl", "x.jsonl.1", "x.jsonl-20260101", "x.jsonl.2026-01-01T00:00:00Z"), "lines")
+    assert kind_of("x.json") == "document"
     assert [
         kind_of(name)
-        for name in ("x.jsonl.gz", "x.jsonl.1.gz", "x.txt", "x.json.1", "x.jsonl\n", "x.jsonl.tmp")
-    ] == [None] * 6
+        for name in ("x.jsonl.gz", "x.jsonl.1.gz", "x.txt", "x.jsonl\n", "x.jsonl.tmp")
+    ] == [None] * 5
 
 
 def test_directories_are_searched_to_a_bounded_depth(line, telemetry):

@@ -18,6 +18,10 @@ from sentineld.event import Incident
 from sentineld.tail import Tail
 from sentineld.watch import Watch
 
+PATIENCE_S = 120
+#: What is quick is so once in so many times, also where others hold it up; what is slow never is.
+TRIES = 20
+
 
 class Woken:
     """A watch over some directories and the tail that it serves, looked after as the daemon does."""

@@ -48,7 +48,7 @@ class Clock:
         new.replace(self.file)
 
 
-def demoted(daemon, agent) -> bool:
+def is_demoted(daemon, agent) -> bool:
     return any(item["agent_id"] == agent and item["to_tier"] == 3 for item in daemon.logs("agent_demoted"))
 
 
@@ -60,7 +60,7 @@ def test_a_clock_that_is_set_pardons_nobody_forgets_nobody_and_loses_nothing(pla
         began = time.monotonic()
         place.telemetry.append(f"{agent}.jsonl", *place.telemetry.flood(agent))
         # It may be over by now, on a slow machine.
-        wait_for(lambda agent=agent: demoted(daemon, agent), "demotion")
+        wait_for(lambda agent=agent: is_demoted(daemon, agent), "demotion")
         for offset in offsets:
             clock.set(offset)
             stepped += 1

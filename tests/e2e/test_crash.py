@@ -11,8 +11,6 @@ import sqlite3
 import threading
 import time
 
-import pytest
-
 from sentineld.clock import boot_id, boottime_ms, now_us
 from sentineld.errors import StateFileError
 from sentineld.keys import load_key
@@ -68,8 +66,9 @@ class Writer(threading.Thread):
 
     def is_consumed(self, path):
         status = path.stat()
-        query = "SELECT count(*) FROM source WHERE ino = ? AND pos = ? AND is_gone = 0"
-        return self.ask(query, str(status.st_ino), status.st_size)
+        # With its path: while no daemon looks, the inode may be that of another one, which was deleted.
+        query = "SELECT count(*) FROM source WHERE ino = ? AND last_path = ? AND pos = ? AND is_gone = 0"
+        return not status.st_size or self.ask(query, str(status.st_ino), os.fsencode(path), status.st_size)
 
     def run(self):
         try:

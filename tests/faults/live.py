@@ -76,8 +76,10 @@ class Agents(threading.Thread):
 
     def is_consumed(self, path: Path) -> bool:
         status = path.stat()
-        query = "SELECT count(*) FROM source WHERE ino = ? AND pos = ? AND is_gone = 0 AND pos > 0"
-        return bool(ask(self.place.database, query, str(status.st_ino), status.st_size))
+        # With its path: while no daemon looks, the inode may be that of another one, which was deleted.
+        query = "SELECT count(*) FROM source WHERE ino = ? AND last_path = ? AND pos = ? AND is_gone = 0"
+        values = str(status.st_ino), os.fsencode(path), status.st_size
+        return status.st_size > 0 and bool(ask(self.place.database, query, *values))
 
 
 def ask(database: Path, query: str, *values: object) -> int:

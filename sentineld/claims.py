@@ -1,0 +1,67 @@
+"""Claims: what formats and rules say of a path: whether the file is read, and how it is framed.
+
+Names that end like telemetry are read anyway, and those that a format's glob matches. Below the places of
+formats (``~/.claude/projects``), whoever's home they lie in, nothing else is: agents keep files of many kinds
+there.
+"""
+
+from collections.abc import Mapping as Table
+
+from sentineld.errors import ConfigError
+from sentineld.framing import DOCUMENT, LINES, STREAM
+from sentineld.mapping import Mapping
+from sentineld.paths import home_directory
+from sentineld.places import expand, inner_path
+from sentineld.recognition import NATIVE, Formats
+from sentineld.tree import kind_of, uncompressed_name
+from sentineld.trust import Trust
+
+#: What a claim says of a file that is not telemetry, whatever its name.
+NO_TELEMETRY = ""
+#: How files are framed, by what mappings call it.
+_FRAMINGS = {"jsonl": LINES, "stream": STREAM, "document": DOCUMENT}
+
+
+class Claims:
+    """Asked for a path, says how its file is framed (``lines``, ``stream``, ``document``).
+
+    None: the name and the content decide; ``NO_TELEMETRY``: it is not read. Directories that are places of
+    ``env``'s user count beside those below any home.
+    """
+
+    def __init__(self, formats: Formats, trust: Trust, env: Table[str, str], uid: int) -> None:
+        self._formats = formats
+        self._trust = trust if any(rule.format for rule in trust.rules) else None
+        mappings = [] if formats.forced == NATIVE else formats.mappings
+        places = [place for mapping in mappings for place in mapping.places]
+        try:
+            home = home_directory(env, uid)
+        except ConfigError:
+            home = ""
+        paths = {expand(place, env, home) for place in places}
+        self._above = tuple({f"{path}/" for path in paths if path})
+        inner = {inner_path(place) for place in places}
+        self._inside = tuple({f"/{path}/" for path in inner if path})
+
+    def __call__(self, path: str) -> str | None:
+        """Say what is claimed of a path."""
+        named = self._trust.belief(path, -1).format if self._trust is not None else ""
+        if named:
+            return self._framing(path, self._formats.mapping(named))
+        mappings = self._formats.claiming(path)
+        if self._formats.forced:
+            mapping = self._formats.mapping(self._formats.forced)
+            if mapping in mappings or kind_of(path) is not None:
+                mappings = [mapping] if mapping is not None else []
+        if mappings:
+            return self._framing(path, next((item for item in mappings if item.framing), mappings[0]))
+        return NO_TELEMETRY if self._lies_in_place(path) else None
+
+    def _framing(self, path: str, mapping: Mapping | None) -> str | None:
+        framing = _FRAMINGS.get(mapping.framing) if mapping is not None else None
+        if kind_of(path) is not None or uncompressed_name(path):
+            return framing
+        return framing or LINES
+
+    def _lies_in_place(self, path: str) -> bool:
+        return path.startswith(self._above) or any(inside in path for inside in self._inside)
