@@ -12,9 +12,11 @@ lint:
 bench:
 	$(PYTHON) dev.py bench
 
-# Minutes: kills, refused system calls, mutants, rotations, a gigabyte in one line, a million agent ids.
+# Half an hour: kills, refused system calls, mutants, rotations, a gigabyte in one line, a million agent ids,
+# and thousands of examples, other ones every time, of whatever holds for all input.
 soak:
 	$(PYTHON) dev.py test -m soak --durations=0 --no-header -q
+	$(PYTHON) dev.py test -m hypothesis --hypothesis-profile=soak --timeout=7200 --durations=0 --no-header -q
 
 # As root, on a machine with systemd-nspawn and debootstrap: the units under a real systemd, two users,
 # full and read-only file systems. SENTINELD_TEST_CACHE says where the container is kept.

@@ -66,7 +66,8 @@ def show(*command: object, quiet: bool = False) -> None:
 def test(arguments: list[str]) -> int:
     """Run the tests, two at a time."""
     install("test")
-    return subprocess.run([PYTHON, "-m", "pytest", "-n", "2", *arguments], cwd=ROOT, check=False).returncode
+    command = [PYTHON, "-m", "pytest", "-n", "2", "--dist", "worksteal", *arguments]
+    return subprocess.run(command, cwd=ROOT, check=False).returncode
 
 
 def lint() -> int:

@@ -13,10 +13,14 @@ page was last written back and the file read again (its ctime may stay); one on 
 the same clock tick (4 ms) as a look at the file.
 """
 
+import os
 from collections import OrderedDict
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from sentineld.files import File, Files
 from sentineld.identity import BLOCK_BYTES, Inode, Source, linked
+from sentineld.identity import stamp as stamp_of
 
 #: Bytes that are hashed again in one scan, over all files.
 SCAN_BYTES = 16 << 20
@@ -64,6 +68,33 @@ class Audit:
     def skip(self, key: Inode) -> None:
         """Give up on a file that cannot be read now; its next change makes it due again."""
         self._due.pop(key, None)
+
+    def scan(self, files: Files, begin_anew: Callable[[File, int, os.stat_result], None]) -> Iterator[None]:
+        """Hash again what a scan may, with a pause behind each turn.
+
+        ``begin_anew`` is told of an open file whose past is not what was read.
+        """
+        budget = SCAN_BYTES
+        while budget > 0 and (key := self.next_due()) is not None:
+            file = files.get(key)
+            if file is None:
+                self.forget(key)
+                continue
+            try:
+                fd = files.descriptor(file)
+                if fd is None:
+                    self.skip(key)
+                    continue
+                status = os.fstat(fd)
+                length, is_as_it_was = self.turn(key, file.source, fd, stamp_of(status))
+                if not is_as_it_was:
+                    begin_anew(file, fd, os.fstat(fd))
+            except OSError as error:
+                files.cannot_read(file, error)
+                self.skip(key)
+                continue
+            budget -= max(length, BLOCK_BYTES)
+            yield
 
     def turn(self, key: Inode, source: Source, fd: int, stamp: tuple[int, int]) -> tuple[int, bool]:
         """Hash a piece of a file again: (bytes read, whether it is as it was). Raises ``OSError``.

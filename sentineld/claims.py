@@ -1,12 +1,13 @@
 """Claims: what formats and rules say of a path: whether the file is read, and how it is framed.
 
-Names that end like telemetry are read anyway, and those that a format's glob matches. Below the places of
-formats (``~/.claude/projects``), whoever's home they lie in, nothing else is: agents keep files of many kinds
-there.
+Names that end like telemetry are read, and those that a format's glob matches. Below the places of formats
+(``~/.claude/projects``), whoever's home they lie in, a ``.json`` file is read only where a glob says so:
+agents keep indexes, settings and results of tools there.
 """
 
 from collections.abc import Mapping as Table
 
+from sentineld.content import NO_TELEMETRY
 from sentineld.errors import ConfigError
 from sentineld.framing import DOCUMENT, LINES, STREAM
 from sentineld.mapping import Mapping
@@ -16,8 +17,6 @@ from sentineld.recognition import NATIVE, Formats
 from sentineld.tree import kind_of, uncompressed_name
 from sentineld.trust import Trust
 
-#: What a claim says of a file that is not telemetry, whatever its name.
-NO_TELEMETRY = ""
 #: How files are framed, by what mappings call it.
 _FRAMINGS = {"jsonl": LINES, "stream": STREAM, "document": DOCUMENT}
 
@@ -48,14 +47,16 @@ class Claims:
         named = self._trust.belief(path, -1).format if self._trust is not None else ""
         if named:
             return self._framing(path, self._formats.mapping(named))
-        mappings = self._formats.claiming(path)
+        claiming = self._formats.claiming(path)
+        if not claiming and kind_of(path) == DOCUMENT and self._lies_in_place(path):
+            return NO_TELEMETRY
         if self._formats.forced:
-            mapping = self._formats.mapping(self._formats.forced)
-            if mapping in mappings or kind_of(path) is not None:
-                mappings = [mapping] if mapping is not None else []
-        if mappings:
-            return self._framing(path, next((item for item in mappings if item.framing), mappings[0]))
-        return NO_TELEMETRY if self._lies_in_place(path) else None
+            forced = self._formats.mapping(self._formats.forced)
+            is_meant = forced in claiming or kind_of(path) is not None
+            claiming = [forced] if forced is not None and is_meant else []
+        if not claiming:
+            return None
+        return self._framing(path, next((item for item in claiming if item.framing), claiming[0]))
 
     def _framing(self, path: str, mapping: Mapping | None) -> str | None:
         framing = _FRAMINGS.get(mapping.framing) if mapping is not None else None

@@ -5,13 +5,15 @@ A condition is a table from paths to what is expected there, and holds where all
 * a value: equal to it; a list: equal to one of them;
 * ``{present = true}`` or ``{present = false}``;
 * ``{pattern = "REGEX"}``: a text that the expression finds something in (its first 4,096 characters);
+* ``{has = ...}``: equal to it (or to one of a list), or an array in which it stands;
 * ``{not = ...}``: none of these, whether it is there or not.
 
 A list of such tables holds where one of them does.
 
 A value is a selector, a list of values (the first that is not null), or a table. With ``{value, when}`` it is
 null where the condition does not hold; with ``{value, pattern = "REGEX"}`` it is what the first group of the
-expression finds in the text (without a group, what all of it finds).
+expression finds in the text (without a group, what all of it finds); with ``{value, decode = "json"}`` what
+the text holds.
 """
 
 import re
@@ -30,12 +32,13 @@ from sentineld.selector import (
     scope_of,
     to_text,
 )
+from sentineld.values import DECODERS
 
 Test: TypeAlias = Callable[[Scope], bool]
 
 #: Characters of a text that a pattern looks at.
 _MAX_SUBJECT = 4096
-_WORDS = ("present", "pattern", "not")
+_WORDS = ("present", "pattern", "has", "not")
 _SCALARS = (str, int, float, bool)
 
 
@@ -100,18 +103,27 @@ def compile_value(
         return first_of([compile_value(item, items, remembered) for item in value])
     if not isinstance(value, dict):
         return compile_selector(value, items, remembered)
-    unknown = value.keys() - {"value", "when", "pattern"}
+    unknown = value.keys() - {"value", "when", "pattern", "decode"}
     if unknown or "value" not in value:
         raise SelectorError(
-            f"there is no {min(unknown)!r} here: value, when, pattern" if unknown else "`value` is missing"
+            f"there is no {min(unknown)!r} here: value, when, pattern, decode" if unknown else "`value` is missing"
         )
     select = compile_value(value["value"], items, remembered)
     if "pattern" in value:
         select = _found(select, value["pattern"])
+    if "decode" in value:
+        select = _decoded(select, value["decode"])
     if "when" not in value:
         return select
     test = compile_condition(value["when"], items, remembered).test
     return lambda scope: select(scope) if test(scope) else None
+
+
+def _decoded(select: Selector, name: object) -> Selector:
+    if name not in DECODERS:
+        raise SelectorError(f"decode: {name!r} is none of {', '.join(DECODERS)}")
+    how = DECODERS[str(name)]
+    return lambda scope: how(select(scope))
 
 
 def _found(select: Selector, pattern: object) -> Selector:
@@ -155,6 +167,8 @@ def _compile_test(path: str, select: Selector, expected: object) -> Test:
         if word == "not":
             inner = _compile_test(path, select, value)
             return lambda scope: not inner(scope)
+        if word == "has":
+            return _compile_has(path, select, value)
         return _compile_pattern(path, select, value)
     values = expected if isinstance(expected, list) else [expected]
     if not values or not all(isinstance(item, _SCALARS) for item in values):
@@ -178,6 +192,21 @@ def _compile_test(path: str, select: Selector, expected: object) -> Test:
         return isinstance(found, _SCALARS) and (type(found) is bool, found) in allowed
 
     return is_equal
+
+
+def _compile_has(path: str, select: Selector, value: object) -> Test:
+    values = value if isinstance(value, list) else [value]
+    if not values or not all(isinstance(item, str) for item in values):
+        raise SelectorError(f"{path}: a text or a list of texts was expected")
+    wanted = frozenset(values)
+
+    def has(scope: Scope) -> bool:
+        found = select(scope)
+        if type(found) is list:
+            return any(type(item) is str and item in wanted for item in found)
+        return type(found) is str and found in wanted
+
+    return has
 
 
 def _compile_pattern(path: str, select: Selector, value: object) -> Test:

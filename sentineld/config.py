@@ -12,13 +12,12 @@ import stat
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Meta, Struct
 
 from sentineld.errors import AccessError, ConfigError
-from sentineld.event import Entity
 from sentineld.instant import SECOND_US
 from sentineld.integrity import Charges
 from sentineld.keys import parse_key_table, with_credentials
@@ -28,7 +27,7 @@ from sentineld.policy import Policy
 from sentineld.recognition import Formats
 from sentineld.rows import is_agent_id
 from sentineld.step import Prior
-from sentineld.taxonomy import classify
+from sentineld.taxonomy import Taxonomy
 from sentineld.trust import Rule, RuleError, Trust
 
 #: The format of a file is recognised.
@@ -112,7 +111,8 @@ class TelemetryOptions(Struct, forbid_unknown_fields=True, frozen=True):
     directories: Annotated[
         list[str],
         Meta(
-            description="Directories that agents append telemetry to; searched recursively.",
+            description="Directories that agents append telemetry to; searched recursively. Without any, the "
+            "places of known formats that belong to the user who runs it (not to root).",
             examples=[["/var/log/agents"]],
         ),
     ] = []
@@ -126,8 +126,8 @@ class TelemetryOptions(Struct, forbid_unknown_fields=True, frozen=True):
     mappings: Annotated[
         list[str],
         Meta(
-            description="Files that declare further formats (docs/mapping.md); one with the name of a "
-            "built-in format replaces it.",
+            description="Files that declare further formats (docs/mapping.md); relative paths begin at this "
+            "file's directory. One with the name of a built-in format replaces it.",
             examples=[["/etc/sentineld/deploybot.toml"]],
         ),
     ] = []
@@ -146,6 +146,37 @@ class TelemetryOptions(Struct, forbid_unknown_fields=True, frozen=True):
             examples=[[{"path": "agents/{agent}/**", "identity": "path"}]],
         ),
     ] = []
+
+
+class TaxonomyOptions(Struct, forbid_unknown_fields=True, frozen=True):
+    """Event classes of tools and commands beside the built-in ones."""
+
+    tools: Annotated[
+        dict[str, str],
+        Meta(
+            description="Event classes of tools by their names; `*` and `?` match, case does not count.",
+            examples=[{"acme_deploy": "api_call", "acme_read_*": "file_read"}],
+        ),
+    ] = {}
+    verbs: Annotated[
+        dict[str, str],
+        Meta(
+            description="Event classes of shell commands, by their names and perhaps their first words.",
+            examples=[{"deployctl": "network_request", "deployctl status": "file_read"}],
+        ),
+    ] = {}
+    credential_paths: Annotated[
+        list[str],
+        Meta(
+            description="Paths that hold credentials, beside those that are known; `*` is any text.",
+            examples=[["*/vault/*.json"]],
+        ),
+    ] = []
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return what is added to the taxonomy; empty where nothing is."""
+        plain = {"tools": self.tools, "verbs": self.verbs, "credential_paths": self.credential_paths}
+        return {name: value for name, value in plain.items() if value}
 
 
 class StateOptions(Struct, forbid_unknown_fields=True, frozen=True):
@@ -374,6 +405,7 @@ class Config(Struct, forbid_unknown_fields=True, frozen=True):
         ),
     ] = ""
     telemetry: TelemetryOptions = TelemetryOptions()
+    taxonomy: TaxonomyOptions = TaxonomyOptions()
     state: StateOptions = StateOptions()
     detection: DetectionOptions = DetectionOptions()
     recovery: RecoveryOptions = RecoveryOptions()
@@ -428,7 +460,8 @@ class Config(Struct, forbid_unknown_fields=True, frozen=True):
 
         Raises ``ConfigError`` for a mapping that cannot be read or means nothing, and for unknown formats.
         """
-        mappings = all_mappings(self.telemetry.mappings, _classify)
+        taxonomy = self.classes()
+        mappings = all_mappings(self.telemetry.mappings, taxonomy.classify)
         formats = Formats(mappings)
         named = [("telemetry.format", self.telemetry.format if self.telemetry.format != AUTO else "")]
         named += [
@@ -442,7 +475,11 @@ class Config(Struct, forbid_unknown_fields=True, frozen=True):
                     f"{key}: unknown format {name!r}",
                     hint=f"did you mean {near[0]}?" if near else f"known: {', '.join(formats.names)}",
                 )
-        return Formats(mappings, named[0][1])
+        return Formats(mappings, named[0][1], taxonomy, self.taxonomy.to_plain())
+
+    def classes(self) -> Taxonomy:
+        """Build the taxonomy. Raises ``ConfigError`` for classes and patterns that there are not."""
+        return Taxonomy(self.taxonomy.to_plain())
 
     def decision_settings(self) -> dict[str, Any]:
         """Return the options that decisions depend on, as plain data."""
@@ -454,15 +491,6 @@ class Config(Struct, forbid_unknown_fields=True, frozen=True):
             "agents_per_owner": self.limits.agents_per_owner,
             "trust": self.trust().to_plain(),
         }
-
-
-class _Call(NamedTuple):
-    event_class: str
-    entities: tuple[Entity, ...] = ()
-
-
-def _classify(tool: str, arguments: object) -> _Call:
-    return _Call(classify(tool, arguments))
 
 
 def rule(source: SourceRule, owner: int | None) -> Rule:
@@ -538,6 +566,7 @@ def load_config(
     where = "the configuration"
     if path is not None:
         document, where = _read_toml(path), path
+        _place_mappings(document, os.path.dirname(os.path.abspath(path)))
     _check_keys(document, where)
     origins: dict[str, str] = {}
     for option in options():
@@ -592,6 +621,19 @@ def _read_toml(path: str) -> dict[str, Any]:
         raise AccessError(f"may not read the configuration file {path}", hint=f"ls -l {path}") from error
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path}: {error}", hint="sentineld check --config FILE") from error
+
+
+def _place_mappings(document: dict[str, Any], directory: str) -> None:
+    """Make the paths of mappings absolute: a file names them from where it stands itself."""
+    telemetry = document.get("telemetry")
+    if not isinstance(telemetry, dict):
+        return
+    paths = telemetry.get("mappings")
+    if isinstance(paths, list):
+        telemetry["mappings"] = [
+            os.path.join(directory, os.path.expanduser(item)) if isinstance(item, str) else item
+            for item in paths
+        ]
 
 
 def _options_of(struct: type[Struct], defaults: Struct, prefix: str) -> Iterator[Option]:
@@ -757,11 +799,18 @@ def _check_values(config: Config, where: str) -> None:
         parse_key_table(config.state.keys)
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}", hint=error.hint) from error
+    try:
+        config.classes()
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}", hint=error.hint) from error
     config.prior()
 
 
-def starter(directories: list[str]) -> str:
-    """Return the text of a starter configuration: every option with its sentence, most of them commented."""
+def starter(directories: list[str], *, is_found: bool = False) -> str:
+    """Return the text of a starter configuration: every option with its sentence, most of them commented.
+
+    ``is_found``: the directories need not be configured, for they are found without that.
+    """
     lines = [
         "# sentineld.toml: every option, its meaning and its default.",
         "# Test it with: sentineld check --config THIS_FILE",
@@ -781,7 +830,9 @@ def starter(directories: list[str]) -> str:
             lines += ["", f"[{section}]"]
         lines.append(f"# {option.description} ({option.type_name}; {option.variable})")
         if option.key == "telemetry.directories":
-            lines.append(f"directories = {_toml(directories)}")
+            if is_found:
+                lines.append("# Found now; without this line they are found anew at every start:")
+            lines.append(f"{'#' if is_found else ''}directories = {_toml(directories)}")
         else:
             lines.append(f"#{name} = {_toml(option.default)}")
     for table in tables():

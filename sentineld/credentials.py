@@ -13,9 +13,12 @@ from functools import lru_cache
 
 #: PATH_MAX of Linux: nothing longer can be opened.
 _MAX_PATH = 4096
+#: Longest path whose result is kept.
+_MAX_KEPT = 256
 
 _DOTENV = re.compile(
-    r"\.env(?!\.(?:example|sample|template|tmpl|dist|defaults?|schema)$)(?:\.[a-z0-9_-]+)*",
+    r"\.env(?!\.(?:example|sample|template|tmpl|dist|defaults?|schema)$)"
+    r"(?!.*\.(?:md|rst|html?|[jt]sx?|py|go|rs|rb)$)(?:\.[a-z0-9_-]+)*",
     re.IGNORECASE,
 )
 
@@ -31,9 +34,12 @@ _SECRET_NAMES = re.compile(
     r"|logins\.json|key[34]\.db|cookies\.sqlite|signons\.sqlite|ntds\.dit",
     re.IGNORECASE,
 )
-#: Endings of paths that have one of these names, which is looked for first: most paths have none.
-_SECRET_PLACE = re.compile(r"/\.|\A\.|shadow|secrets/|/environ\Z|ssh_host|gcloud|keychains/|keyrings/|kwallet|passw"
-    r"|keytab|copilot/|/windows/|microsoft/", re.IGNORECASE)  # fmt: skip
+#: What is in every path of ``_SECRET_FILE``, looked for first: most paths have none of it.
+_SECRET_PLACE = re.compile(
+    r"/\.|\A\.|shadow|secrets/|/environ\Z|ssh_host|gcloud|keychains/|keyrings/|kwallet|passw|keytab|copilot/"
+    r"|windows/|microsoft/",
+    re.IGNORECASE,
+)
 _SECRET_FILE = re.compile(
     r"(?:^|/)(?:"
     # Keys of users and machines.
@@ -107,7 +113,7 @@ _SECRET_PATTERN = re.compile(
 )
 
 #: Commands that print a secret, by the beginning of their words without options.
-_REVEALING: dict[str, tuple[tuple[str, ...], ...]] = {
+REVEALING: dict[str, tuple[tuple[str, ...], ...]] = {
     "security": (("find-generic-password",), ("find-internet-password",), ("dump-keychain",), ("export",)),
     "gh": (("auth", "token"),),
     "glab": (("auth", "token"),),
@@ -170,21 +176,26 @@ def holds_credentials(path: str) -> bool:
     return len(path) <= _MAX_PATH and is_secret(normal_path(path))
 
 
-@lru_cache(4096)
 def is_secret(normal: str) -> bool:
     """Say whether a normal path (see ``normal_path``) leads to a file of credentials."""
+    # Agents read the same files again and again; what nobody has as a path must not fill the cache.
+    return _is_secret_kept(normal) if len(normal) <= _MAX_KEPT else _is_secret(normal)
+
+
+def _is_secret(normal: str) -> bool:
     if len(normal) > _MAX_PATH or _PROSE.match(normal):
         return False
     name = normal.rpartition("/")[2]
     if " " not in name and _SECRET_NAMES.fullmatch(name) is not None:
         return True
-    if _SECRET_PLACE.search(normal) is None:
-        return name.lower() in _BROWSER_FILES and _BROWSER.search(normal) is not None
-    return (
-        _DOTENV.fullmatch(name) is not None
-        or _SECRET_FILE.search(normal) is not None
-        or (name.lower() in _BROWSER_FILES and _BROWSER.search(normal) is not None)
-    )
+    if _SECRET_PLACE.search(normal) is not None and (
+        _DOTENV.fullmatch(name) is not None or _SECRET_FILE.search(normal) is not None
+    ):
+        return True
+    return name.lower() in _BROWSER_FILES and _BROWSER.search(normal) is not None
+
+
+_is_secret_kept = lru_cache(4096)(_is_secret)
 
 
 def is_dotenv(normal: str) -> bool:
@@ -214,7 +225,7 @@ def seeks_secrets(pattern: str) -> bool:
 
 def reveals(verb: str, operands: Iterable[str]) -> bool:
     """Say whether a command prints a secret: ``operands`` are its words without options."""
-    heads = _REVEALING.get(verb)
+    heads = REVEALING.get(verb)
     if heads is None:
         return False
     words = tuple(operands)

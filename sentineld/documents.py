@@ -134,6 +134,10 @@ class Documents:
             return True
         return signature == file.signature and self.evidence.clock() - file.changed_us >= _INCOMPLETE_US
 
+    def tell_rewritten(self, source: Source) -> None:
+        """Report that what was read of a document has changed."""
+        self.evidence.tell("rewritten", source, 0, source.pos, "elements that were read have changed")
+
     def leave(self, source: Source) -> None:
         """Stop following what turned out to be no document; what was read of it is counted."""
         self._drop(self._files[source.last_path])

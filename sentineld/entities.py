@@ -77,7 +77,7 @@ class Findings:
         return self.is_secret_path(normal_path(path))
 
     def reads(self, path: str, *, is_secret_shown: bool = True) -> bool:
-        """Note that a file is read; say whether it is a file at all. With ``is_secret_shown``, its content is."""
+        """Note that a file is read; say whether it is a file at all. ``is_secret_shown``: its content is."""
         if path in _NOWHERE:
             return False
         normal = normal_path(path[:_MAX_PATH])
@@ -101,8 +101,8 @@ class Findings:
             self.has_credentials = True
         return True
 
-    def deletes(self, path: str) -> None:
-        """Note that a file is deleted."""
+    def changes(self, path: str) -> None:
+        """Note that a file is deleted, or changed in what shows and sets no content, such as its rights."""
         if path not in _NOWHERE:
             self.add("path", "sink", normal_path(path[:_MAX_PATH]))
 

@@ -18,6 +18,8 @@ import re
 from sentineld.decode import BOM, Decoded, decode_lines, decode_values
 
 LINES, STREAM, DOCUMENT = "lines", "stream", "document"
+#: Lines in a compressed file.
+COMPRESSED_LINES = "compressed"
 
 #: What ``value_end`` returns: the data ends inside of the value; it is malformed.
 CUT, FAULT = 0, -1

@@ -89,6 +89,21 @@ class Source:
     kept: bytes = b""
 
 
+def new_source(number: int, path: str, fd: int, status: os.stat_result, kind: str, look_us: int) -> Source:
+    """Make the source of an open file that nobody has met before. Raises ``OSError``."""
+    return Source(
+        id=number,
+        path=path,
+        last_path=path,
+        kind=kind,
+        dev=status.st_dev,
+        ino=status.st_ino,
+        generation=generation(fd),
+        owner=status.st_uid,
+        look_us=look_us,
+    )
+
+
 def open_regular(path: str) -> int:
     """Open a file for reading, never following a link and never blocking. Raises ``OSError``."""
     return os.open(path, _OPEN_FLAGS)

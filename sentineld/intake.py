@@ -315,6 +315,7 @@ class _Merge:
         self._numbered = list(self._heads)
         #: (the instant that a file has been read up to, number of the head), of all that have more.
         self._behind = [(_NEVER, number) for number in range(len(self._heads))]
+        self._cuts: list[int | None] = []
         self._last = Batch()
 
     @property
@@ -326,13 +327,28 @@ class _Merge:
         """Return the next stretch of all files; the former one has been committed."""
         for head in self._heads:
             head.source = self._last.latest(head.source)
-        self._read_ahead()
+        if not self._cuts:
+            self._read_ahead()
+            self._cuts = self._divide()
         batch = self._last = Batch()
-        watermark = self._behind[0][0] if self._behind else None
+        watermark = self._cuts.pop(0)
         for head in self._heads:
             self._take(batch, head, watermark)
         self._heads = [head for head in self._heads if not head.is_done]
         return batch
+
+    def _divide(self) -> list[int | None]:
+        """Return the instants up to which what was read is taken, batch by batch; None is its end.
+
+        Each of many files is read at least once before anything can be taken: that is more than one batch.
+        """
+        end = self._behind[0][0] if self._behind else None
+        count = sum(len(piece.keys) for head in self._heads for piece in head.pieces)
+        if count <= 2 * HISTORY_ROWS:
+            return [end]
+        keys = sorted(key for head in self._heads for piece in head.pieces for key in piece.keys)
+        cuts = dict.fromkeys(keys[HISTORY_ROWS - 1 :: HISTORY_ROWS])
+        return [*(cut for cut in cuts if end is None or cut < end), end]
 
     def _read_ahead(self) -> None:
         rows = 0

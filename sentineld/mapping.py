@@ -14,9 +14,9 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Mapping as Table
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
-from typing import Any, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from sentineld.condition import Condition, Test, all_of, compile_condition, compile_value
 from sentineld.decode import Decoded, Record, Reject, encode_element
@@ -75,6 +75,8 @@ _SOURCE_KEYS = (
     "places",
     "kind",
     "time_unit",
+    "define",
+    "each",
     "defaults",
     "event",
 )
@@ -82,6 +84,7 @@ _OUTCOMES = (REFUSED, ERROR, OK)
 _ITEM = "item"
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 _ALIAS = re.compile(r"[A-Za-z_]\w{0,63}")
+_DEFINED = re.compile(r"<([A-Za-z_]\w{0,63})>")
 _NOT_ID = re.compile(r"[^A-Za-z0-9._:/@+~-]")
 _MAX_ID = 128
 _MAX_NAME = 128
@@ -90,6 +93,9 @@ _MAX_ENTITIES = 16
 #: Items of one record that are gone through, over all tables.
 _MAX_ITEMS = 20_000
 _CACHE_SIZE = 16_384
+#: Selectors by whose values tables are found, and combinations of their values that are prepared.
+_MAX_PIVOTS = 3
+_MAX_GROUPS = 1024
 _UNKNOWN = "(unnamed)"
 #: Type of an event whose mapping gives it none that can be used.
 _OTHER_TYPE = "other"
@@ -134,11 +140,19 @@ class FileContext:
     memory: Memory = field(default_factory=dict)
 
 
+class TracedEvent(NamedTuple):
+    """One event of a record: the name of its table, the record's own id (empty: none), and the payload."""
+
+    label: str
+    id: str
+    payload: dict[str, Any]
+
+
 @dataclass(slots=True)
 class Trace:
-    """What became of one record: its events with label, row number and payload, and why it is none."""
+    """What became of one record: its events, in the order of their rows, and why it is none."""
 
-    events: list[tuple[str, int, dict[str, Any]]] = field(default_factory=list)
+    events: list[TracedEvent] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)
 
 
@@ -151,26 +165,37 @@ class _Event:
     late: Test | None
     of_items: Test | None
     equals: dict[str, frozenset[str]]
+    #: Whether anything is asked of the record at all.
+    asks: bool
+    #: The condition as it is written, and the items that it may speak of.
+    when: object
+    items: tuple[str, ...]
+    number: int
+    #: What values of its items' selectors can meet it; None stands for an absent one.
+    options: dict[str, frozenset[str | None]]
     each: tuple[tuple[str, Selector], ...]
     each_key: str
     decode: tuple["_Decode", ...]
     emits: bool
-    #: Whether it counts only where none before it does.
-    is_other: bool
+    #: Tables of one chain follow each other; of these the first counts whose conditions hold.
+    chain: int
     remember: tuple[tuple[str, Selector | None, Selector], ...]
     fields: dict[str, Any]
 
 
 @dataclass(slots=True)
 class _Decode:
+    key: str
+    path: str
     scope: str
     parent: Selector
     name: str
     how: Callable[[Any], Any]
 
 
-#: Tables that go through the same items, and how the unknown ones among those are called.
-_Group = tuple[tuple[tuple[str, Selector], ...], tuple[_Event, ...], Selector | None]
+#: Tables that go through the same items, how the unknown ones among those are called, and whether the tables
+#: ask nothing more of the record.
+_Group = tuple[tuple[tuple[str, Selector], ...], tuple[_Event, ...], Selector | None, bool]
 
 
 class Mapping:
@@ -183,6 +208,7 @@ class Mapping:
         self._classify = classify
         self.digest = _digest(json.dumps(table, sort_keys=True, default=str).encode())
         _check_keys(table, _SOURCE_KEYS, key)
+        table = _defined(table, key)
         self.name = _text(table, "name", key)
         if not _NAME.fullmatch(self.name):
             raise MappingError(f"{key}.name", f"{self.name!r} is no name", "a-z 0-9 _ -, at most 64")
@@ -204,11 +230,11 @@ class Mapping:
         if not isinstance(events, list) or not events or not all(isinstance(item, dict) for item in events):
             raise MappingError(f"{key}.event", "no event is declared", "[[source.event]]")
         self._remembered = _remembered_names(events, key)
-        self._all_aliases = _all_aliases(events)
-        self._events = [
-            self._compile_event(event, defaults, f"{key}.event[{number}]")
-            for number, event in enumerate(events)
-        ]
+        self._each: Table[str, Any] = _table(table.get("each", {}), f"{key}.each")
+        self._all_aliases = _all_aliases(events, self._each)
+        self._events: list[_Event] = []
+        for number, event in enumerate(events):
+            self._events.append(self._compile_event(event, defaults, f"{key}.event[{number}]"))
         kinds = table.get("kind", {})
         kinds = kinds if isinstance(kinds, dict) else {RECORD: kinds}
         aliases = tuple(sorted(self._all_aliases))
@@ -217,8 +243,11 @@ class Mapping:
         for name, value in kinds.items():
             with _at(f"{key}.kind.{name}"):
                 self._kinds[name] = compile_value(value, aliases, self._remembered)
-        self._pivot = self._choose_pivot()
-        self._groups: dict[str | None, tuple[_Group, ...]] = {}
+        self._numbers = len(self._events)
+        self._pivots = self._choose_pivots()
+        self._groups: dict[tuple[str | None, ...], tuple[_Group, ...]] = {}
+        self._general = self._group(self._events)
+        self._plans: dict[tuple[int, ...], _Plan] = {}
         self._agents: dict[str, str] = {}
         self._paths: dict[str, dict[str, str] | None] = {}
 
@@ -288,40 +317,33 @@ class Mapping:
         scope.names[RECORD] = record
         is_known = False
         budget = _MAX_ITEMS
-        for each, events, kind in self._groups_of(scope):
-            chosen: list[_Event] = []
-            for event in events:
-                if event.is_other and chosen and not each:
-                    continue
-                if event.early is not None and not event.early(scope):
-                    continue
-                for decode in event.decode:
-                    if decode.scope == RECORD:
-                        _decode_in_place(decode, scope)
-                if event.late is not None and not event.late(scope):
-                    continue
-                chosen.append(event)
+        for each, events, kind, is_plain in self._groups_of(scope):
+            chosen = events if is_plain else self._choose(events, each, scope)
             if not chosen:
                 continue
-            is_known = True
+            if not is_known:
+                # Tables that ask nothing of the record know those that have their items.
+                is_known = any(event.asks for event in chosen) or not each or each[0][1](scope) is not None
             if not each:
                 for event in chosen:
                     self._take(event, offset, scope, context, rows, payloads, trace)
                 continue
+            plan = self._plan(each, chosen)
             for _ in _walk(each, scope, 0):
                 budget -= 1
                 if budget < 0:
                     rows.unknown.append((offset, "too many items"))
                     break
+                for decode in plan.decodes:
+                    _decode_in_place(decode, scope)
                 is_matched = False
-                for event in chosen:
-                    if event.is_other and is_matched:
+                met = -1
+                for event in plan.events(scope):
+                    if event.chain == met:
                         continue
-                    for decode in event.decode:
-                        if decode.scope != RECORD:
-                            _decode_in_place(decode, scope)
                     if event.of_items is None or event.of_items(scope):
                         is_matched = True
+                        met = event.chain
                         self._take(event, offset, scope, context, rows, payloads, trace)
                 if not is_matched and kind is not None:
                     name = _clean(to_text(kind(scope))) or _UNKNOWN
@@ -330,6 +352,27 @@ class Mapping:
             kind = self._kinds.get(RECORD)
             name = "" if kind is None else _clean(to_text(kind(scope)))
             rows.unknown.append((offset, name or _UNKNOWN))
+
+    @staticmethod
+    def _choose(
+        events: Sequence[_Event], each: tuple[tuple[str, Selector], ...], scope: Scope
+    ) -> Sequence[_Event]:
+        """Return the tables whose conditions on the record hold."""
+        chosen: list[_Event] = []
+        met = -1
+        for event in events:
+            if event.chain == met and not each:
+                continue
+            if event.early is not None and not event.early(scope):
+                continue
+            for decode in event.decode:
+                if decode.scope == RECORD:
+                    _decode_in_place(decode, scope)
+            if event.late is not None and not event.late(scope):
+                continue
+            chosen.append(event)
+            met = event.chain
+        return chosen
 
     def _take(
         self,
@@ -349,7 +392,11 @@ class Mapping:
         for name, key, value in event.remember:
             text = to_text(value(scope))
             at = "" if key is None else to_text(key(scope))
-            if text and (key is None or at):
+            if not text or (key is not None and not at):
+                continue
+            known = context.memory.get(name)
+            # Of values by key the latest ones are kept, so it matters that this one was seen again.
+            if key is not None or known is None or known.get("") != text:
                 remember(context.memory, name, at, text)
                 rows.remembered.append(Remembered(offset, name, at, text))
 
@@ -424,7 +471,7 @@ class Mapping:
         rows.offsets.append(offset)
         payloads.append(encode_canonical(metadata) if metadata else b"")
         if trace is not None:
-            trace.events.append((event.label, number, metadata))
+            trace.events.append(TracedEvent(event.label, identity, metadata))
 
     def _agent(self, claim: str) -> str:
         known = self._agents.get(claim)
@@ -449,21 +496,29 @@ class Mapping:
         each, items = self._compile_each(table.get("each", {}), f"{key}.each")
         decode = []
         decoded = {**defaults.get("decode", {}), **table.get("decode", {})}
+        others = self._all_aliases - set(items)
         for path, how in decoded.items():
-            if scope_of(path, items) in (*items, RECORD):
+            if scope_of(path, (*items, *others)) in (*items, RECORD):
                 decode.append(_compile_decode(path, how, items, f"{key}.decode"))
         with _at(f"{key}.when"):
             early, late, of_items, equals = self._compile_when(table.get("when", {}), items, decoded)
         fields = {}
         for name in _FIELDS:
-            value = table.get(name, defaults.get(name))
+            value = table[name] if name in table else self._in_reach(defaults.get(name), items)
             if value is None:
-                continue
-            if name not in table and not self._is_in_reach(value, items):
                 continue
             with _at(f"{key}.{name}"):
                 fields[name] = self._compile_field(name, value, items)
         emits = _truth(table, "emit", key, True)
+        each_key = json.dumps(table.get("each", {}))
+        chain = len(self._events)
+        if _truth(table, "otherwise", key, False):
+            before = self._events[-1] if self._events else None
+            if before is None or before.each_key != each_key:
+                raise MappingError(
+                    f"{key}.otherwise", "no table with the same `each` stands before it", "otherwise = false"
+                )
+            chain = before.chain
         if emits and not {"type", "tool"} & fields.keys():
             raise MappingError(key, "the event has neither `type` nor `tool`", 'type = "=model_call"')
         return _Event(
@@ -473,11 +528,16 @@ class Mapping:
             late=late,
             of_items=of_items,
             equals=equals,
+            asks=early is not None or late is not None,
+            when=table.get("when", {}),
+            items=items,
+            number=len(self._events),
+            options=_options(table.get("when", {}), items),
             each=each,
-            each_key=json.dumps(table.get("each", {})),
+            each_key=each_key,
             decode=tuple(decode),
             emits=emits,
-            is_other=_truth(table, "otherwise", key, False),
+            chain=chain,
             remember=self._compile_remember(table.get("remember", {}), items, f"{key}.remember"),
             fields=fields,
         )
@@ -485,7 +545,7 @@ class Mapping:
     def _compile_each(
         self, value: object, key: str
     ) -> tuple[tuple[tuple[str, Selector], ...], tuple[str, ...]]:
-        table = {_ITEM: value} if isinstance(value, str) else value
+        table = self._each.get(value, {_ITEM: value}) if isinstance(value, str) else value
         if not isinstance(table, dict):
             raise MappingError(key, "a path, or a table from names to paths, was expected")
         each: list[tuple[str, Selector]] = []
@@ -541,8 +601,13 @@ class Mapping:
         early, late, of_items = (all_of(tests) if tests else None for tests in stages)
         return early, late, of_items, equals
 
+    def _in_reach(self, value: object, items: tuple[str, ...]) -> object:
+        """Return what an event can use of a default, which may speak of items that only others have."""
+        if isinstance(value, list):
+            return [item for item in value if self._is_in_reach(item, items)] or None
+        return value if self._is_in_reach(value, items) else None
+
     def _is_in_reach(self, value: object, items: tuple[str, ...]) -> bool:
-        """Say whether a default can be used by an event: it may speak of items that only others have."""
         aliases = self._all_aliases - set(items)
         text = json.dumps(value)
         return not any(re.search(rf"(?<![\w.]){alias}(?:\.|\b(?=\"|}}))", text) for alias in aliases)
@@ -609,42 +674,78 @@ class Mapping:
         result = []
         for name, item in _table(value, key).items():
             with _at(f"{key}.{name}"):
-                table = item if isinstance(item, dict) else {"value": item}
-                _only(table, ("key", "value"))
-                if "value" not in table:
-                    raise SelectorError("`value` is missing")
-                at = compile_value(table["key"], items, self._remembered) if "key" in table else None
-                result.append((name, at, compile_value(table["value"], items, self._remembered)))
+                table = dict(item) if isinstance(item, dict) else {"value": item}
+                at = compile_value(table.pop("key"), items, self._remembered) if "key" in table else None
+                result.append((name, at, compile_value(table, items, self._remembered)))
         return tuple(result)
 
     # Finding the tables of a record without trying all of them.
 
-    def _choose_pivot(self) -> Selector | None:
-        counts: dict[str, int] = {}
+    def _choose_pivots(self) -> tuple[tuple[str, Selector, frozenset[str]], ...]:
+        """Return the selectors that most tables ask for one of some texts, with all of these texts."""
+        values: dict[str, list[frozenset[str]]] = {}
         for event in self._events:
-            for path in event.equals:
-                counts[path] = counts.get(path, 0) + 1
-        self._pivot_path = max(counts, key=lambda path: counts[path], default="")
-        return compile_selector(self._pivot_path) if self._pivot_path else None
+            for path, texts in event.equals.items():
+                values.setdefault(path, []).append(texts)
+        paths = sorted(values, key=lambda path: -len(values[path]))[:_MAX_PIVOTS]
+        return tuple(
+            (path, compile_selector(path, (), self._remembered), frozenset[str]().union(*values[path]))
+            for path in paths
+            if len(values[path]) > 1 or path == paths[0]
+        )
 
     def _groups_of(self, scope: Scope) -> tuple[_Group, ...]:
-        found = None if self._pivot is None else self._pivot(scope)
-        value = found if type(found) is str else None
-        groups = self._groups.get(value)
+        key: tuple[str | None, ...] = ()
+        for _, select, texts in self._pivots:
+            found = select(scope)
+            key = (*key, found if type(found) is str and found in texts else None)
+        groups = self._groups.get(key)
         if groups is None:
-            path = self._pivot_path
-            is_known = any(value in event.equals.get(path, ()) for event in self._events)
-            value = value if is_known else None
-            groups = self._groups.get(value)
-            if groups is None:
-                groups = self._groups[value] = self._group(
-                    [
-                        event
-                        for event in self._events
-                        if path not in event.equals or value in event.equals[path]
-                    ]
-                )
+            if len(self._groups) >= _MAX_GROUPS:
+                # Whoever writes the strangest combinations gets the slower way.
+                return self._general
+            groups = self._groups[key] = self._group(self._possible(key))
         return groups
+
+    def _possible(self, key: tuple[str | None, ...]) -> list[_Event]:
+        """Return the tables that records can meet whose pivots have these values, less what that answers."""
+        pivots = [path for path, _, _ in self._pivots]
+        known = {path: value for path, value in zip(pivots, key, strict=True) if value is not None}
+        events = []
+        for event in self._events:
+            if any(
+                path in event.equals and value not in event.equals[path]
+                for path, value in zip(pivots, key, strict=True)
+            ):
+                continue
+            when = _reduced(event.when, known)
+            if when is None:
+                continue
+            if when != event.when:
+                self._numbers += 1
+                decoded = [decode.path for decode in event.decode]
+                early, late, of_items, _ = self._compile_when(when, event.items, decoded)
+                event = replace(
+                    event,
+                    early=early,
+                    late=late,
+                    of_items=of_items,
+                    options=_options(when, event.items),
+                    number=self._numbers,
+                )
+            events.append(event)
+        return events
+
+    def _plan(self, each: tuple[tuple[str, Selector], ...], chosen: list[_Event]) -> "_Plan":
+        """Return how the items of a record are read by these tables, which go through the same ones."""
+        key = tuple([event.number for event in chosen])
+        plan = self._plans.get(key)
+        if plan is None:
+            if len(self._plans) >= _CACHE_SIZE:
+                self._plans.clear()
+            items = tuple(alias for alias, _ in each)
+            plan = self._plans[key] = _Plan(chosen, items, self._remembered)
+        return plan
 
     def _group(self, events: list[_Event]) -> tuple[_Group, ...]:
         groups: dict[str, list[_Event]] = {}
@@ -655,9 +756,47 @@ class Mapping:
                 members[0].each,
                 tuple(members),
                 self._kinds.get(members[0].each[-1][0]) if members[0].each else None,
+                _is_plain(members),
             )
             for members in groups.values()
         )
+
+
+class _Plan:
+    """How the items of a record are read: what is decoded first, and which tables may be met by an item."""
+
+    def __init__(self, events: list[_Event], items: tuple[str, ...], remembered: frozenset[str]) -> None:
+        found: dict[str, _Decode] = {}
+        for event in events:
+            for decode in event.decode:
+                if decode.scope != RECORD:
+                    found[decode.key] = decode
+        self.decodes = tuple(found.values())
+        counts: dict[str, int] = {}
+        for event in events:
+            for path in event.options:
+                counts[path] = counts.get(path, 0) + 1
+        path = max(counts, key=lambda path: counts[path], default="")
+        self._all = tuple(events)
+        self._select = compile_selector(path, items, remembered) if path and counts[path] > 1 else None
+        self._of: dict[str | None, tuple[_Event, ...]] = {}
+        if self._select is not None:
+            values = {None, *(value for event in events for value in event.options.get(path, ()))}
+            others = tuple(event for event in events if path not in event.options)
+            self._others = others
+            for value in values:
+                self._of[value] = tuple(
+                    event for event in events if path not in event.options or value in event.options[path]
+                )
+
+    def events(self, scope: Scope) -> tuple[_Event, ...]:
+        """Return the tables that an item can meet, in order."""
+        if self._select is None:
+            return self._all
+        found = self._select(scope)
+        if found is not None and type(found) is not str:
+            return self._others
+        return self._of.get(found, self._others)
 
 
 # What records hold.
@@ -752,6 +891,31 @@ def _table(value: object, key: str = "") -> Table[str, Any]:
     return value
 
 
+def _defined(table: Table[str, Any], key: str) -> Table[str, Any]:
+    """Return a table with what ``define`` declares put in wherever it stands between angle brackets."""
+    texts = _table(table.get("define", {}), f"{key}.define")
+    for name, text in texts.items():
+        if not _ALIAS.fullmatch(name) or not isinstance(text, str):
+            raise MappingError(
+                f"{key}.define.{name}", "a name with a text was expected", 'call = "payload.id"'
+            )
+
+    def put(found: re.Match[str]) -> str:
+        return str(texts.get(found[1], found[0]))
+
+    def expand(value: Any) -> Any:  # noqa: ANN401 (TOML)
+        if isinstance(value, str):
+            # Twice, so that one may use another.
+            return _DEFINED.sub(put, _DEFINED.sub(put, value))
+        if isinstance(value, list):
+            return [expand(item) for item in value]
+        if isinstance(value, dict):
+            return {expand(name): expand(item) for name, item in value.items()}
+        return value
+
+    return expand(table) if texts else table
+
+
 def _text(table: Table[str, Any], name: str, key: str) -> str:
     value = table.get(name)
     if not isinstance(value, str):
@@ -812,8 +976,67 @@ def _compile_decode(path: str, how: object, items: tuple[str, ...], key: str) ->
     parent, _, name = path.rpartition(".")
     with _at(f"{key}.{path}"):
         return _Decode(
-            scope_of(path, items), compile_selector(parent or RECORD, items), name, DECODERS[str(how)]
+            f"{path} {how}",
+            path,
+            scope_of(path, items),
+            compile_selector(parent or RECORD, items),
+            name,
+            DECODERS[str(how)],
         )
+
+
+def _is_plain(events: Sequence[_Event]) -> bool:
+    """Say whether tables ask nothing of the record any more."""
+    is_chained = len({event.chain for event in events}) < len(events)
+    return (not is_chained or bool(events[0].each)) and not any(
+        event.early or event.late or any(decode.scope == RECORD for decode in event.decode)
+        for event in events
+    )
+
+
+def _reduced(when: object, known: Table[str, str]) -> object:
+    """Return a condition less what known values of selectors answer; None where they make it impossible."""
+    if isinstance(when, list):
+        alternatives = [item for item in (_reduced(item, known) for item in when) if item is not None]
+        return {} if {} in alternatives else alternatives or None
+    if not isinstance(when, dict):
+        return when
+    rest = {}
+    for name, expected in when.items():
+        answer = _answer(expected, known[name]) if name in known else None
+        if answer is False:
+            return None
+        if answer is None:
+            rest[name] = expected
+    return rest
+
+
+def _answer(expected: object, text: str) -> bool | None:
+    """Say whether a text is what a condition expects; None where it takes more to tell."""
+    if isinstance(expected, dict):
+        if "not" in expected:
+            answer = _answer(expected["not"], text)
+            return None if answer is None else not answer
+        return expected["present"] if "present" in expected else None
+    return text in expected if isinstance(expected, list) else text == expected
+
+
+def _options(when: object, items: tuple[str, ...]) -> dict[str, frozenset[str | None]]:
+    """Return which values of selectors of items can meet a condition; those that it does not narrow are left out."""
+    if isinstance(when, list):
+        found = [_options(item, items) for item in when]
+        shared = set.intersection(*(set(item) for item in found)) if found else set()
+        return {name: frozenset[str | None]().union(*(item[name] for item in found)) for name in shared}
+    options: dict[str, frozenset[str | None]] = {}
+    for name, expected in when.items() if isinstance(when, dict) else ():
+        if not all(scope_of(path, items) in items for path in paths_of(name)):
+            continue
+        values = expected if isinstance(expected, list) else [expected]
+        if all(isinstance(value, str) for value in values):
+            options[name] = frozenset(values)
+        elif expected == {"present": False}:
+            options[name] = frozenset({None})
+    return options
 
 
 def _remembered_names(events: Iterable[Table[str, Any]], key: str) -> frozenset[str]:
@@ -823,10 +1046,11 @@ def _remembered_names(events: Iterable[Table[str, Any]], key: str) -> frozenset[
     return frozenset(names)
 
 
-def _all_aliases(events: Iterable[Table[str, Any]]) -> frozenset[str]:
+def _all_aliases(events: Iterable[Table[str, Any]], named: Table[str, Any]) -> frozenset[str]:
     names: set[str] = set()
     for event in events:
         each = event.get("each", {})
+        each = named.get(each, each) if isinstance(each, str) else each
         names.update([_ITEM] if isinstance(each, str) else each if isinstance(each, dict) else ())
     return frozenset(names)
 

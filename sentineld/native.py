@@ -22,7 +22,7 @@ from sentineld.entropy import batch_entropy_units, encode_canonical
 from sentineld.event import OPERATION_KIND, OTHER
 from sentineld.instant import SECOND_US, from_unix, parse_iso
 from sentineld.rows import Rows, is_agent_id
-from sentineld.taxonomy import classify
+from sentineld.taxonomy import Taxonomy
 from sentineld.visible import visible
 
 _NATIVE = frozenset({"type", "source", "timestamp", "data"})
@@ -38,7 +38,9 @@ class NativeMapping:
 
     name = "wordpress"
 
-    def __init__(self) -> None:
+    def __init__(self, taxonomy: Taxonomy | None = None) -> None:
+        """``taxonomy`` says what calls of tools do; the built-in one without it."""
+        self._taxonomy = taxonomy or Taxonomy()
         self._agents: set[str] = set()
         self._kinds: dict[str, int] = {}
 
@@ -118,7 +120,7 @@ class NativeMapping:
         if event_type == "tool_call" or type(tool) is str:
             rows.tool_calls.append(number)
         if event_type == "tool_call" and type(tool) is str:
-            event_type = classify(tool, payload.get("args"))
+            event_type = self._taxonomy.classify(tool, payload.get("args")).event_class
         identity = _identity(record, event_type)
         if identity is not None:
             rows.identities[number] = identity

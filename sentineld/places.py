@@ -4,6 +4,7 @@ A mapping names them with ``~`` and ``${NAME:-default}``. Only what belongs to t
 somebody else put at such a path is not that user's agent.
 """
 
+import errno
 import os
 import re
 import stat
@@ -27,7 +28,10 @@ class Place:
 
 @dataclass(slots=True)
 class Places:
-    """The places of all formats for one user: those that exist, those that do not, and those of others."""
+    """The places of all formats for one user: those that exist, those that do not, and those of others.
+
+    What cannot be looked at counts as another's.
+    """
 
     found: list[Place] = field(default_factory=list)
     missing: list[Place] = field(default_factory=list)
@@ -49,8 +53,9 @@ def find_places(formats: Formats, env: Mapping[str, str], uid: int) -> Places:
     for place in _places(formats, env, uid):
         try:
             status = os.stat(place.path)
-        except OSError:
-            places.missing.append(place)
+        except OSError as error:
+            is_missing = error.errno in (errno.ENOENT, errno.ENOTDIR)
+            (places.missing if is_missing else places.foreign).append(place)
             continue
         if status.st_uid != uid:
             places.foreign.append(place)

@@ -7,14 +7,17 @@ recognises is read as native, and looked at again with every chunk: so everythin
 reason why.
 """
 
+import json
 from collections.abc import Iterable, Sequence
+from collections.abc import Mapping as Table
 from hashlib import blake2b
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sentineld.decode import Decoded, Record, Reject
 from sentineld.mapping import FileContext, Mapping
 from sentineld.native import NativeMapping
 from sentineld.rows import Rows
+from sentineld.taxonomy import Taxonomy
 
 #: The native format.
 NATIVE = "wordpress"
@@ -35,9 +38,20 @@ class Formats:
     ``forced`` is the format of every file (empty: each is recognised).
     """
 
-    def __init__(self, mappings: Iterable[Mapping] = (), forced: str = "") -> None:
-        """Raise ``KeyError`` where the forced format is unknown."""
-        self.native = NativeMapping()
+    def __init__(
+        self,
+        mappings: Iterable[Mapping] = (),
+        forced: str = "",
+        taxonomy: Taxonomy | None = None,
+        extra: Table[str, Any] | None = None,
+    ) -> None:
+        """Raise ``KeyError`` where the forced format is unknown.
+
+        ``taxonomy`` is for native records; ``extra`` is what was added to it.
+        """
+        self._taxonomy = taxonomy or Taxonomy()
+        self._extra = dict(extra or {})
+        self.native = NativeMapping(self._taxonomy)
         self._mappings = {mapping.name: mapping for mapping in mappings}
         self.forced = forced
         if forced and forced not in self.names:
@@ -45,13 +59,16 @@ class Formats:
 
     def force(self, name: str) -> "Formats":
         """Return the same formats, with another one forced."""
-        return Formats(self._mappings.values(), name if name in self.names else "")
+        forced = name if name in self.names else ""
+        return Formats(self._mappings.values(), forced, self._taxonomy, self._extra)
 
     def to_plain(self) -> dict[str, str]:
         """Return what a replay must know to tell whether it reads by the same formats."""
         digest = blake2b(digest_size=16)
         for mapping in self._mappings.values():
             digest.update(mapping.digest)
+        if self._extra:
+            digest.update(json.dumps(self._extra, sort_keys=True).encode())
         return {"forced": self.forced, "digest": digest.hexdigest()}
 
     @property

@@ -13,6 +13,7 @@ from operator import itemgetter
 
 from sentineld.archive import Archive
 from sentineld.batch import Key
+from sentineld.claims import Claims
 from sentineld.clock import now_us
 from sentineld.config import Config
 from sentineld.decision import Decision, decision_id
@@ -156,7 +157,7 @@ def replay(paths: Sequence[str], config: Config) -> Replayed:
     for path in paths:
         _check_exists(path)
     prior = config.prior()
-    trust = config.trust([os.path.abspath(path) for path in paths])
+    trust, formats = config.trust([os.path.abspath(path) for path in paths]), config.formats()
     troubles: list[Trouble] = []
     store = Store.open(":memory:", now_us(), is_durable=False)
     tail = Tail(
@@ -167,12 +168,13 @@ def replay(paths: Sequence[str], config: Config) -> Replayed:
         line_bytes=config.limits.line_bytes,
         max_files=config.limits.files,
         files_per_owner=config.limits.files,
+        claims=Claims(formats, trust, os.environ, os.geteuid()),
         is_final=True,
     )
     sessions = Sessions(prior.monitor)
     pipeline = _pipeline(store, prior, config, sessions)
     pipeline.bind(trust.bindings)
-    intake = Intake(tail, config.formats(), trust)
+    intake = Intake(tail, formats, trust)
     tail.scan()
     decisions: list[Decision] = []
     last_us = 0

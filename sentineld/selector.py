@@ -29,8 +29,8 @@ SCOPES = (RECORD, PATH, FILE, KEPT)
 _KEPT = re.compile(r"kept\.(?P<name>[A-Za-z_]\w*)(?:\[(?P<key>[^\[\]]+)\])?")
 _PART = re.compile(r"\{([^{}]+)\}")
 _INDEX = re.compile(r"-?[0-9]{1,8}")
-#: Between selectors of which the first counts that is not null.
-_OR = " | "
+#: Between selectors of which the first counts that is not null; not inside of a template's part or a key.
+_OR = re.compile(r" \| (?![^\[{]*[\]}])")
 _MAX_NAMES = 16
 #: Longest text that a template makes of one of its parts.
 _MAX_TEXT = 4096
@@ -71,10 +71,11 @@ def compile_selector(
         return _constant(value)
     if value.startswith("="):
         return _constant(value[1:])
-    if "{" in value or "}" in value:
+    several = _OR.split(value)
+    if len(several) > 1:
+        return first_of([compile_selector(part, items, remembered) for part in several])
+    if ("{" in value or "}" in value) and not _KEPT.fullmatch(value):
         return _template(value, items, remembered)
-    if _OR in value:
-        return first_of([compile_selector(part, items, remembered) for part in value.split(_OR)])
     if value == KEPT or value.startswith(KEPT + "."):
         return _kept(value, items, remembered)
     return _path(value, items)
@@ -90,12 +91,13 @@ def paths_of(value: str) -> list[str]:
     """Return all paths that a selector's text looks into, also those inside of templates and keys."""
     if value.startswith("="):
         return []
-    if "{" in value:
-        return [path for part in _PART.findall(value) for path in paths_of(part)]
-    if _OR in value:
-        return [path for part in value.split(_OR) for path in paths_of(part)]
+    several = _OR.split(value)
     match = _KEPT.fullmatch(value)
-    return [value] if match is None or match["key"] is None else [KEPT, *paths_of(match["key"])]
+    if len(several) == 1 and match is not None:
+        return [value] if match["key"] is None else [KEPT, *paths_of(match["key"])]
+    if len(several) == 1:
+        several = _PART.findall(value)
+    return [path for part in several for path in paths_of(part)] if several else [value]
 
 
 def _constant(value: object) -> Selector:
@@ -180,10 +182,60 @@ def _path(value: str, items: tuple[str, ...]) -> Selector:
             return scope.names.get(base)
 
         return whole
-    get = getter(names)
+    if any(map(_is_index, names)) or len(names) > 2:
+        get = getter(names)
+        if len(names) > 2 and not any(map(_is_index, names)):
+            return _dotted(base, names, get)
+
+        def select(scope: Scope) -> object:
+            return get(scope.names.get(base))
+
+        return select
+    # Most paths have one or two names: those are spelled out, each call less counts.
+    first, second = names[0], names[-1]
+    both = ".".join(names)
+
+    def one(scope: Scope) -> object:
+        value = scope.names.get(base)
+        found = value.get(first) if type(value) is dict else None
+        return None if found == "" else found
+
+    def two(scope: Scope) -> object:
+        value = scope.names.get(base)
+        if type(value) is not dict:
+            return None
+        inner = value.get(first)
+        found = inner.get(second) if type(inner) is dict else None
+        if found is None:
+            found = value.get(both)
+        return None if found == "" else found
+
+    return one if len(names) == 1 else two
+
+
+def _dotted(base: str, names: list[str], get: Callable[[object], Any]) -> Selector:
+    """Return what ``get`` does for a path of many names, sooner for flat objects with dotted names.
+
+    Telemetry has those nearly always, and most of what a mapping looks for is not there.
+    """
+    first, second = names[:2]
+    rest = ".".join(names[1:])
+    # Without any of these there is nothing to find.
+    inside = [".".join(names[1:end]) for end in range(2, len(names) + 1)]
+    outside = [".".join(names[:end]) for end in range(2, len(names) + 1)]
 
     def select(scope: Scope) -> object:
-        return get(scope.names.get(base))
+        item = scope.names.get(base)
+        if type(item) is dict:
+            inner = item.get(first)
+            if type(inner) is dict:
+                if second not in inner:
+                    found = inner.get(rest)
+                    if found is not None:
+                        return None if found == "" else found
+                if inner.keys().isdisjoint(inside) and item.keys().isdisjoint(outside):
+                    return None
+        return get(item)
 
     return select
 
@@ -213,41 +265,49 @@ def getter(names: list[str]) -> Callable[[object], Any]:
             return None if found == "" else found
 
         return two
-    keys = tuple(names)
+    steps: list[Callable[[Any], Any]] = []
+    for start in range(len(names) - 1, -1, -1):
+        steps.insert(0, _step(names[start:], steps))
+    follow = steps[0]
 
-    def follow(value: object) -> object:
-        found = _follow(value, keys, 0)
-        return None if found is _MISSING or found == "" else found
+    def several(value: object) -> object:
+        found = follow(value)
+        return None if found == "" else found
 
-    return follow
+    return several
 
 
 def _is_index(name: str) -> bool:
     return _INDEX.fullmatch(name) is not None
 
 
-def _follow(value: object, names: tuple[str, ...], at: int) -> object:
-    while at < len(names):
-        name = names[at]
+def _step(names: list[str], steps: list[Callable[[Any], Any]]) -> Callable[[Any], Any]:
+    """Return a function that follows names; ``steps`` follow what is left behind one, two, ... of them."""
+    first = names[0]
+    number = int(first) if _is_index(first) else None
+    following = steps[0] if steps else None
+    # The longest name with dots comes first; behind all of them nothing is left to follow.
+    joined = [
+        (".".join(names[:count]), steps[count - 1] if count < len(names) else None)
+        for count in range(len(names), 1, -1)
+    ]
+
+    def step(value: Any) -> Any:  # noqa: ANN401 (JSON)
         if type(value) is dict:
-            inner = value.get(name, _MISSING)
-            if at + 1 == len(names):
+            inner = value.get(first)
+            if following is None:
                 return inner
-            if inner is not _MISSING:
-                found = _follow(inner, names, at + 1)
-                if found is not _MISSING and found is not None:
+            if inner is not None:
+                found = following(inner)
+                if found is not None:
                     return found
-            for end in range(len(names), at + 1, -1):
-                key = ".".join(names[at:end])
-                if key in value:
-                    return _follow(value[key], names, end)
-            return _MISSING
-        if type(value) is list and _is_index(name):
-            number = int(name)
-            if not -len(value) <= number < len(value):
-                return _MISSING
-            value = value[number]
-            at += 1
-            continue
-        return _MISSING
-    return value
+            for name, rest in joined:
+                if name in value:
+                    inner = value[name]
+                    return inner if rest is None else rest(inner)
+            return None
+        if number is not None and type(value) is list and -len(value) <= number < len(value):
+            return value[number] if following is None else following(value[number])
+        return None
+
+    return step

@@ -20,7 +20,7 @@ from sentineld.entropy import UNITS
 from sentineld.event import BehavioralEvent
 from sentineld.evidence import Trouble
 from sentineld.explain import printable_path
-from sentineld.framing import DOCUMENT
+from sentineld.framing import DOCUMENT, LINES
 from sentineld.identity import open_regular
 from sentineld.instant import iso
 from sentineld.native import NativeMapping, native_metadata
@@ -63,7 +63,9 @@ class WordPressSentinel:
             return []
         if not incremental:
             self.reset_positions()
-        paths = [entry.path for entry in walk(directory, self._warn) if kind_of(entry.name) is not None]
+        paths = [
+            entry.path for entry in walk(directory, self._warn) if kind_of(entry.name) in (LINES, DOCUMENT)
+        ]
         if not paths:
             _logger.warning("no telemetry file (.jsonl, .json) is below %s", _printable(directory))
         return [event for path in paths for event in self._read_new(path)]

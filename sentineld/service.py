@@ -19,6 +19,7 @@ from typing import Any
 import structlog
 
 from sentineld import clock, log, requests
+from sentineld.claims import Claims
 from sentineld.config import Config, options, tables
 from sentineld.decode import Reject
 from sentineld.errors import AccessError, ConfigError, SentineldError, StorageError, StoreError
@@ -343,6 +344,7 @@ class Service:
                 max_open=_max_open_files(),
                 max_files=self.config.limits.files,
                 files_per_owner=self.config.limits.files_per_owner,
+                claims=self._claims(),
             )
             sources = store.sources(with_gone=False)
             tail.restore(sources, meta.last_scan)
@@ -366,9 +368,13 @@ class Service:
             self._tail.followed,
             clock.now_us,
             inboxes=[self.paths.requests],
+            is_telemetry=self._tail.is_telemetry,
         )
         self._tell_watch(watch.start())
         return watch
+
+    def _claims(self) -> Claims:
+        return Claims(self._formats, self._trust, self._env, os.geteuid())
 
     def _directories(self) -> list[str]:
         return [os.path.abspath(path) for path in self.config.telemetry.directories]
@@ -577,6 +583,7 @@ class Service:
             line_bytes=limits.line_bytes,
             max_files=limits.files,
             files_per_owner=limits.files_per_owner,
+            claims=self._claims(),
         )
         self._rejects = Rejects(self.paths.rejects, config.limits.rejects_bytes)
         self._tail.incidents += self._watch.take().incidents

@@ -22,24 +22,24 @@ import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 
-from sentineld import clock, content, identity
-from sentineld.audit import SCAN_BYTES, Audit
+from sentineld import clock, identity
+from sentineld.audit import Audit
+from sentineld.compressed import CompressedFiles
+from sentineld.content import Claims, Content, no_claims
 from sentineld.copies import MIN_COPY_BYTES, Copies
 from sentineld.cuts import Cuts
 from sentineld.documents import Document, Documents, signature_of
 from sentineld.event import Incident
 from sentineld.evidence import Evidence, Trouble, os_trouble
 from sentineld.files import File, Files
-from sentineld.framing import DOCUMENT, LINES, STREAM
+from sentineld.framing import COMPRESSED_LINES, DOCUMENT, STREAM
 from sentineld.identity import Inode, Source, open_regular
 from sentineld.lines import Chunk, next_lines
 from sentineld.quota import Quota
-from sentineld.rotation import base_of
 from sentineld.stream import next_values
 from sentineld.successors import Successors, continues
-from sentineld.tree import base_name, kind_of, walk_in_pieces
+from sentineld.tree import kind_of, walk_in_pieces
 
 #: Bytes of one read: larger ones were slower, by page faults.
 CHUNK_BYTES = 65_536
@@ -49,15 +49,6 @@ _LINGER_US = 60_000_000
 MANY = "*"
 #: Files of a scan between two looks at the clock.
 _LOOKS = 64
-#: Paths of which it is remembered what the configuration says of them.
-_MAX_CLAIMS = 65_536
-
-#: Says how the file of a path is framed (``lines``, ``stream``, ``document``); None: not known.
-Claims = Callable[[str], str | None]
-
-
-def _nothing(_path: str) -> None:
-    return None
 
 
 @dataclass(slots=True)
@@ -79,7 +70,7 @@ class Tail:
     max_open: int = 512
     max_files: int = 100_000
     files_per_owner: int = 10_000
-    claims: Claims = _nothing
+    claims: Claims = no_claims
     #: When the last complete scan began.
     last_scan_us: int = 0
     #: Whether incomplete documents are rejected at once, because nobody will look again.
@@ -91,13 +82,13 @@ class Tail:
     _copies: Copies = field(init=False)
     _successors: Successors = field(init=False)
     _documents: Documents = field(init=False)
+    _compressed: CompressedFiles = field(init=False)
     _audit: Audit = field(default_factory=Audit)
     _changed: dict[int, Source] = field(default_factory=dict)
     _scan: Iterator[None] | None = None
-    _claim: Claims = field(init=False)
+    _content: Content = field(init=False)
 
     def __post_init__(self) -> None:
-        self._claim = lru_cache(_MAX_CLAIMS)(self._asked)
         self._evidence = Evidence(self.on_trouble, self.clock)
         self._quota = Quota(self._evidence, self.max_files, self.files_per_owner)
         self._files = Files(self._evidence, self._quota, self._changed, self._open_path, self.max_open)
@@ -105,6 +96,9 @@ class Tail:
         self._copies = Copies(self._files, self._cuts, self.next_id)
         self._successors = Successors(self._files, self._copies)
         self._documents = Documents(self.next_id, self._evidence, self._quota, self._changed, self._open_path)
+        self._compressed = CompressedFiles(self._files, self._copies, self.next_id)
+        self._content = Content(self._files, self._documents, self.next_id)
+        self._content.configure(self.claims, self.line_bytes)
         self._files.is_held, self._files.on_drop = self._copies.is_held, self._dropped
 
     def restore(self, sources: Sequence[Source], last_scan_us: int) -> None:
@@ -116,6 +110,8 @@ class Tail:
                 continue
             if source.kind == DOCUMENT:
                 self._documents.restore(source)
+            elif source.kind == COMPRESSED_LINES:
+                self._compressed.restore(source)
             else:
                 self._files.restore(source)
 
@@ -126,18 +122,18 @@ class Tail:
         line_bytes: int,
         max_files: int,
         files_per_owner: int,
-        claims: Claims = _nothing,
+        claims: Claims = no_claims,
     ) -> None:
         """Go on with other directories, limits and claims; the next scan begins anew."""
         self.directories, self.line_bytes, self.claims = directories, line_bytes, claims
-        self._claim = lru_cache(_MAX_CLAIMS)(self._asked)
+        self._content.configure(claims, line_bytes)
         self._quota.max_files, self._quota.files_per_owner = max_files, files_per_owner
         self._scan = None
 
     def shift(self, step_us: int) -> None:
         """Keep how long ago everything was, after somebody set the wall clock by ``step_us``."""
         self.last_scan_us += step_us
-        for part in (self._files, self._cuts, self._copies, self._documents):
+        for part in (self._files, self._cuts, self._copies, self._documents, self._compressed):
             part.shift(step_us)
 
     # Evidence.
@@ -158,7 +154,7 @@ class Tail:
 
     def tell_rewritten(self, source: Source) -> None:
         """Report that what was read of a document has changed."""
-        self._evidence.tell("rewritten", source, 0, source.pos, "elements that were read have changed")
+        self._documents.tell_rewritten(source)
 
     # Looking.
 
@@ -187,26 +183,27 @@ class Tail:
     @property
     def wants_scan(self) -> bool:
         """Whether reading a file waits for a whole scan."""
-        return bool(self._successors.waiting)
+        return bool(self._successors.waiting) or self._compressed.has_due
 
     def notice(self, path: str) -> None:
         """Look at one path that is said to have changed; paths of no interest are ignored."""
-        if self.carries_telemetry(path):
+        if self.is_telemetry(path):
             self._notice(path)
 
-    def carries_telemetry(self, path: str) -> bool:
+    def is_telemetry(self, path: str) -> bool:
         """Say whether a path, by its name or because the configuration claims it, carries telemetry."""
-        return kind_of(path) is not None or self._claim(path) is not None
+        return self._content.is_telemetry(path)
 
     def dirty(self) -> list[Source]:
         """Return the sources that have unread bytes, in the order of their names."""
         news = [self._files.by_inode[key].source for key in self._files.news]
-        news += self._documents.dirty(self.clock())
+        news += [*self._documents.dirty(self.clock()), *self._compressed.dirty()]
         return sorted(news, key=lambda source: (source.path, source.id))
 
     def sources(self) -> list[Source]:
         """Return every source that is followed now."""
-        return [*(file.source for file in self._files.by_inode.values()), *self._documents.sources()]
+        lines = [file.source for file in self._files.by_inode.values()]
+        return [*lines, *self._documents.sources(), *self._compressed.sources()]
 
     def owners(self) -> set[int]:
         """Return the owners (uids) of the files that are followed now."""
@@ -215,10 +212,13 @@ class Tail:
     def unread_bytes(self) -> int:
         """Return how many bytes of lines are known and not yet committed."""
         files = [self._files.by_inode[key] for key in self._files.news]
-        return sum(max(0, file.size - file.source.pos) for file in files)
+        unread = sum(max(0, file.size - file.source.pos) for file in files)
+        return unread + sum(self.size(source) - source.pos for source in self._compressed.dirty())
 
     def size(self, source: Source) -> int:
         """Return a line file's size at the last look."""
+        if source.kind == COMPRESSED_LINES:
+            return self._compressed.size(source)
         file = self._files.followed(source)
         return 0 if file is None else file.size
 
@@ -229,6 +229,8 @@ class Tail:
 
         ``state`` says where to read: the committed source, or one that ``advance`` has moved on.
         """
+        if state.kind == COMPRESSED_LINES:
+            return self._compressed.read(state, limit, self.line_bytes)
         file = self._files.followed(state)
         if file is None:
             return None
@@ -282,10 +284,9 @@ class Tail:
         ``raw`` are the bytes of the chunk that ends there, if it was read whole. Nothing changes until the
         caller has committed it and calls ``accept``.
         """
-        file = self._files.followed(source)
         after = None
         try:
-            fd = None if file is None else self._files.descriptor(file)
+            fd = self._descriptor(source)
             if fd is not None:
                 after = identity.proven(source, fd, end, raw)
         except OSError as error:
@@ -294,7 +295,13 @@ class Tail:
             after = identity.unproven(source, end)
         after.is_skipping = is_skipping
         after.bytes_read += end - source.pos
-        return after
+        return self._compressed.reach(after) if source.kind == COMPRESSED_LINES else after
+
+    def _descriptor(self, source: Source) -> int | None:
+        if source.kind == COMPRESSED_LINES:
+            return self._compressed.descriptor(source)
+        file = self._files.followed(source)
+        return None if file is None else self._files.descriptor(file)
 
     def accept(self, source: Source) -> None:
         """Replace a source by its committed successor."""
@@ -304,6 +311,9 @@ class Tail:
             self._changed[source.id] = replace(source, is_gone=changed.is_gone, away_us=changed.away_us)
         if source.kind == DOCUMENT:
             self._documents.accept(source)
+            return
+        if source.kind == COMPRESSED_LINES:
+            self._compressed.accept(source)
             return
         self._cuts.accept(source)
         file = self._files.followed(source)
@@ -324,6 +334,7 @@ class Tail:
     def gone(self, linger_us: int = _LINGER_US) -> list[Source]:
         """Return sources whose file is gone and silent for a while, and read up to an unfinished line."""
         before_us = self.clock() - linger_us
+        self._compressed.gone(before_us)
         files = [self._files.by_inode[key] for key in sorted(self._files.gone)]
         return [
             file.source
@@ -375,6 +386,8 @@ class Tail:
         signature = self._documents.signature(path)
         if signature and (inode is None or signature.startswith(f"{inode[0]}:{inode[1]}:")):
             return signature, path, path
+        if found := self._compressed.followed(path, inode):
+            return found
         key = inode or self._files.inode_of.get(path, (0, 0))
         file = self._files.get(key)
         # The number of its inode may have been used again: first what the path says of it.
@@ -389,6 +402,7 @@ class Tail:
     def close(self) -> None:
         """Close every descriptor."""
         self._files.close()
+        self._compressed.close()
         self._scan = None
 
     # Scanning.
@@ -410,18 +424,20 @@ class Tail:
                 is_complete = False
                 detail = "the telemetry directory does not exist (yet)"
                 self.on_trouble(Trouble("missing_directory", directory, detail))
+        yield from self._compressed.meet(self.last_scan_us, is_final=self.is_final)
         yield from self._find_gone()
         self._successors.end_waiting(self._notice, is_final=self.is_final)
         self._documents.end_scan(self.clock(), self._files.scan, is_complete=is_complete)
+        self._compressed.end_scan(self._files.scan, is_complete=is_complete)
         self._quota.end_scan()
         if is_complete:
-            self._files.find_missing(self._successors.waiting.__contains__)
+            self._files.find_missing(self._is_awaited)
             # What turns up in a directory that was not there may be older than this scan.
             self.last_scan_us = began_us
         self._copies.end_scan()
         self._files.unreadable.end_scan(self._files.scan)
         self._cuts.forget_copied()
-        yield from self._read_again()
+        yield from self._audit.scan(self._files, self._begin_anew)
         self._cuts.decide(self._copies.release, is_final=self.is_final)
 
     def _scan_directory(self, directory: str) -> Iterator[None]:
@@ -429,10 +445,13 @@ class Tail:
             self._tell_directory(trouble, directory)
 
         for number, entry in enumerate(walk_in_pieces(directory, tell)):
-            if entry is not None and (self.carries_telemetry(entry.path) or self._is_known_inode(entry)):
+            if entry is not None and (self.is_telemetry(entry.path) or self._is_known_inode(entry)):
                 self._notice(entry.path)
             if entry is None or not number % _LOOKS:
                 yield
+
+    def _is_awaited(self, path: str) -> bool:
+        return path in self._successors.waiting or self._compressed.is_awaited(path)
 
     def _find_gone(self) -> Iterator[None]:
         for number, (key, file) in enumerate(list(self._files.by_inode.items())):
@@ -440,29 +459,6 @@ class Tail:
                 self._files.find_gone(file)
             if not number % _LOOKS:
                 yield
-
-    def _read_again(self) -> Iterator[None]:
-        budget = SCAN_BYTES
-        while budget > 0 and (key := self._audit.next_due()) is not None:
-            file = self._files.get(key)
-            if file is None:
-                self._audit.forget(key)
-                continue
-            try:
-                fd = self._files.descriptor(file)
-                if fd is None:
-                    self._audit.skip(key)
-                    continue
-                status = os.fstat(fd)
-                length, is_as_it_was = self._audit.turn(key, file.source, fd, identity.stamp(status))
-                if not is_as_it_was:
-                    self._begin_anew(file, fd, os.fstat(fd))
-            except OSError as error:
-                self._files.cannot_read(file, error)
-                self._audit.skip(key)
-                continue
-            budget -= max(length, identity.BLOCK_BYTES)
-            yield
 
     def _tell_directory(self, trouble: Trouble, root: str) -> None:
         self.on_trouble(trouble)
@@ -509,6 +505,9 @@ class Tail:
             return
         if not self._files.is_known(key) and self._documents.is_framed(path, signature_of(status)):
             self._notice_document(path, status, is_framed=True)
+            return
+        if file is None and kind_of(path) == COMPRESSED_LINES:
+            self._compressed.notice(path, status, self._files.scan)
             return
         if file is None or file.source.owner != status.st_uid or status.st_size < file.source.pos:
             file = self._meet(path, status)
@@ -592,12 +591,24 @@ class Tail:
             return None
         # A file that was emptied in place holds what it held before.
         is_emptied = bool(candidates) and candidates[-1].id in self._cuts
-        kind = candidates[-1].kind if is_emptied else self._framing(path, fd, status)
+        kind = (
+            candidates[-1].kind
+            if is_emptied
+            else self._content.framing(path, fd, status, is_final=self.is_final)
+        )
         if kind in (None, DOCUMENT):
             self._notice_document(path, status, is_framed=kind is not None)
             return None
-        if (new := self._behind_document(path, fd, status, kind)) is not None:
+        if (new := self._content.begin_behind(path, fd, status, kind)) is not None:
             return files.adopt(File(new), fd, status, path)
+        unpacked = self._compressed.at(path)
+        if unpacked is not None and unpacked.owner == status.st_uid and unpacked.pos:
+            if identity.begins_with(fd, status.st_size, unpacked):
+                moved = self._compressed.leave(unpacked, status, identity.generation(fd))
+                return files.adopt(File(moved), fd, status, path)
+            if status.st_size < unpacked.pos and self._compressed.holds(path, fd, status.st_size):
+                # It is being made of the compressed one.
+                return None
         predecessor, is_waiting = self._successors.predecessor(path, key, fd, status)
         if is_waiting:
             return None
@@ -611,7 +622,7 @@ class Tail:
             return None
         # A file that was emptied in place was looked at before; a new one was not there.
         look_us = candidates[-1].look_us if candidates else self.last_scan_us
-        new = self._new(path, fd, status, kind, look_us)
+        new = identity.new_source(self.next_id(), path, fd, status, kind, look_us)
         if source is not None:
             # It was given to another owner: what it held is counted, what comes is the new owner's.
             files.end(source)
@@ -655,67 +666,6 @@ class Tail:
             return None, source
         source.away_us = 0
         return followed or File(source, is_successor=is_successor), source
-
-    def _new(self, path: str, fd: int, status: os.stat_result, kind: str, look_us: int) -> Source:
-        return Source(
-            id=self.next_id(),
-            path=path,
-            last_path=path,
-            kind=kind,
-            dev=status.st_dev,
-            ino=status.st_ino,
-            generation=identity.generation(fd),
-            owner=status.st_uid,
-            look_us=look_us,
-        )
-
-    def _framing(self, path: str, fd: int, status: os.stat_result) -> str | None:
-        """Say how an open file that is not known is framed; None: a document that may be changing now."""
-        claimed = self._claim(path)
-        if claimed is not None or kind_of(path) != DOCUMENT:
-            return claimed or LINES
-        original = self._files.at(base_of(self._files, path))
-        if original is not None:
-            return original.source.kind
-        kind = content.framing_of(fd, self.line_bytes)
-        document = self._documents.read_from((status.st_dev, status.st_ino))
-        if (
-            kind == DOCUMENT
-            or document is None
-            or self._documents.is_settled(path, signature_of(status), is_final=self.is_final)
-            or content.behind_document(document, fd, kind, self.line_bytes)
-        ):
-            return kind
-        return None
-
-    def _behind_document(self, path: str, fd: int, status: os.stat_result, kind: str) -> Source | None:
-        """Return the source that goes on behind what was read of a file while it was a document."""
-        key = (status.st_dev, status.st_ino)
-        document = self._documents.read_from(key)
-        is_here = document is not None
-        document = document or self._documents.at(path)
-        if document is None:
-            return None
-        is_same = document.owner == status.st_uid
-        end = content.behind_document(document, fd, kind, self.line_bytes) if is_same else 0
-        # Another file that is no document may stand where one stood that was renamed.
-        if end or is_here or not document.signature:
-            self._documents.leave(document)
-        if not end:
-            if is_here and is_same and len(document.elements) > content.HASH_BYTES:
-                self.tell_rewritten(document)
-            return None
-        new = self._new(path, fd, status, kind, document.look_us)
-        new.path, new.format, new.kept = document.path, document.format, document.kept
-        new = identity.proven(new, fd, end)
-        # Committed at once, together with the document's end.
-        self._changed[new.id] = new
-        return new
-
-    def _asked(self, path: str) -> str | None:
-        # A rotated file is framed as the one that it was.
-        base = base_name(path)
-        return self.claims(path) or (self.claims(base) if base else None)
 
     def _end_by(self, source: Source, verdict: str, path: str, size: int) -> None:
         """End a source whose file is no longer what was read; ``size`` is what it was known to hold."""

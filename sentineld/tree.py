@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from operator import attrgetter
 
 from sentineld.evidence import Trouble, os_trouble
-from sentineld.framing import DOCUMENT, LINES
+from sentineld.framing import COMPRESSED_LINES, DOCUMENT, LINES
 
 #: Endings of names that carry telemetry.
 _ENDINGS = (".jsonl", ".ndjson", ".json")
@@ -18,6 +18,8 @@ _ROTATION = r"[.-][0-9][0-9TZ_.:-]*"
 _NAME = re.compile(rf"\.(?P<ending>jsonl|ndjson|json)(?:{_ROTATION})?\Z")
 #: Rotated names of any ending: ``x.jsonl.1``, ``x.log-20260101``.
 _ROTATED = re.compile(rf"(?P<base>.+?\.[A-Za-z][A-Za-z0-9_]*){_ROTATION}\Z", re.DOTALL)
+#: Names of compressed files that are read.
+_COMPRESSED_NAME = ".jsonl.zst"
 #: What compressing adds to a name.
 COMPRESSED = (".gz", ".zst", ".xz", ".bz2", ".lz4")
 #: A number, and one number, at the end of a name whose ending stays: ``x.1.jsonl``, ``x-20260101.jsonl``.
@@ -29,13 +31,14 @@ _PIECE = 1024
 
 
 def kind_of(name: str) -> str | None:
-    """Return how a file of this name is framed, ``lines`` or ``document``; None: it carries no telemetry.
+    """Return how a file of this name is framed: ``lines``, ``document`` or ``compressed`` (lines).
 
+    None: it carries no telemetry.
     One that is named like a document may hold something else: see ``framing.sniff``.
     """
     found = _NAME.search(name)
     if found is None:
-        return None
+        return COMPRESSED_LINES if name.endswith(_COMPRESSED_NAME) else None
     return DOCUMENT if found["ending"] == "json" else LINES
 
 

@@ -126,6 +126,11 @@ class _Ended:
     is_evidence: bool
 
 
+@functools.lru_cache(4096)
+def _is_named_so(path: str) -> bool:
+    return kind_of(path) is not None
+
+
 @dataclass(slots=True)
 class _Adrift:
     """The first half of a rename: files by path, and the watches of directories."""
@@ -142,7 +147,7 @@ class Watch:
 
     ``wake`` is called from the watching thread, once until the next ``take``. ``followed`` tells what the
     tail follows (``Tail.followed``), called by ``take`` only. ``inboxes`` are directories whose new files
-    only wake.
+    only wake. ``is_telemetry`` says which paths carry telemetry, and is called from the watching thread.
     """
 
     def __init__(
@@ -152,10 +157,12 @@ class Watch:
         followed: Callable[[str, Inode | None], tuple[str, ...]],
         clock: Callable[[], int],
         inboxes: Sequence[str] = (),
+        is_telemetry: Callable[[str], bool] = _is_named_so,
     ) -> None:
         self._wake = wake
         self._followed = followed
         self._clock = clock
+        self._is_telemetry = is_telemetry
         self._directories = [(path, True) for path in directories] + [(path, False) for path in inboxes]
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -179,7 +186,8 @@ class Watch:
             queue = Inotify()
         except OSError as error:
             return f"{error.strerror or error} (see fs.inotify.max_user_instances)"
-        reader = _Reader(queue, [_Root(*item) for item in self._directories], self._tell, self._clock)
+        roots = [_Root(*item) for item in self._directories]
+        reader = _Reader(queue, roots, self._tell, self._clock, self._is_telemetry)
         thread = threading.Thread(target=self._read, args=(reader,), name="watch", daemon=True)
         try:
             reader.open()
@@ -329,7 +337,9 @@ class _Reader:
         roots: list[_Root],
         tell: Callable[[Hints, list[_Ended]], bool],
         clock: Callable[[], int],
+        is_telemetry: Callable[[str], bool],
     ) -> None:
+        self.is_telemetry = is_telemetry
         self.queue = queue
         self.roots = roots
         self.tell = tell
@@ -462,8 +472,7 @@ class _Reader:
 
     def handle_file(self, event: Event, node: _Node, path: str) -> None:
         mask = event.mask
-        kind = _kind(event.name)
-        if kind is None:
+        if not self.is_telemetry(path):
             # A name without telemetry hides a file, unless it is on its way to another name.
             before, after = (event.cookie, path) if mask & inotify.MOVED_TO else (path, event.cookie)
             moved = self.adrift.pop(before, None) if mask & _MOVED else None
@@ -486,12 +495,12 @@ class _Reader:
                 until = time.monotonic() + _RENAME_S
                 self.adrift[event.cookie] = _Adrift(path, until, node.owner, {path: former}, [])
         elif mask & inotify.MOVED_TO:
-            self.arrive(event, node, path, kind)
+            self.arrive(event, node, path)
 
-    def arrive(self, event: Event, node: _Node, path: str, kind: str) -> None:
+    def arrive(self, event: Event, node: _Node, path: str) -> None:
         overwritten = self.young.pop(path, None)
         # Documents are meant to be replaced; lines are not, and those that nobody had read are lost.
-        if overwritten is not None and kind != DOCUMENT:
+        if overwritten is not None and kind_of(path) != DOCUMENT:
             self.end(path, overwritten, node.owner)
         moved = self.adrift.pop(event.cookie, None)
         if moved is None:
@@ -602,7 +611,7 @@ class _Reader:
                             if entry.is_dir(follow_symlinks=False):
                                 if depth < _MAX_DIRECTORY_DEPTH:
                                     stack.append((child, depth + 1))
-                            elif is_new and kind_of(entry.name) is not None:
+                            elif is_new and self.is_telemetry(child):
                                 self.hints.paths.add(child)
                                 if node is not None:
                                     self.meet(child, self.nodes[node])
@@ -711,7 +720,7 @@ class _Reader:
         root.wd = -1
 
     def tell_single_file(self, root: _Root) -> None:
-        if kind_of(root.path) is None:
+        if not self.is_telemetry(root.path):
             self.hints.needs_scan = True
         else:
             self.hints.paths.add(os.path.realpath(root.path))
@@ -729,8 +738,3 @@ def _inode(path: str) -> Inode | None:
     except OSError:
         return None
     return status.st_dev, status.st_ino
-
-
-@functools.lru_cache(4096)
-def _kind(name: bytes) -> str | None:
-    return kind_of(os.fsdecode(name))

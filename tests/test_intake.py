@@ -67,6 +67,18 @@ def test_history_of_many_files_comes_in_the_order_of_time(line, telemetry, small
     assert len(batches) > 5
 
 
+def test_history_of_many_files_is_committed_in_bounded_batches(line, telemetry, small_reads):
+    names = [f"e{n}" for n in range(300)]
+    for n, name in enumerate(names):
+        write(telemetry.directory / f"{n * 7919 % 300}.jsonl", [record(name, START + n)])
+    one = line()
+    one.tail.scan()
+    batches = read_history(one)
+
+    assert [name for batch in batches for name in batch] == names
+    assert max(map(len, batches)) <= 40
+
+
 def test_history_keeps_the_order_of_each_file_where_its_times_go_back(line, telemetry, small_reads):
     write(telemetry.directory / "a.jsonl", [record(f"a{n}", START + 100 - n) for n in range(100)])
     write(telemetry.directory / "b.jsonl", [record(f"b{n}", START + n * 2) for n in range(100)])

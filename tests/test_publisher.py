@@ -137,8 +137,8 @@ def test_ten_thousand_agents_are_published_in_milliseconds(tmp_path, record_prop
     assert len(document(publisher)["agents"]) == 10_000
     # Measured: 9 ms, and 40 ms the first time; the bounds leave room for slow machines.
     assert min(times) < 0.1
-    # Whoever is new costs no more than reading and writing the document once.
-    assert min(first) < 3 * plain, (first, plain)
+    # Whoever is new costs less than reading and writing the document once.
+    assert min(first) < 0.9 * plain, (first, plain)
 
 
 @pytest.mark.parametrize("score", [0.0, 1.0, 0.7123456789, 1e-06, 5e-324, 1])

@@ -687,7 +687,7 @@ def test_history_that_is_rewritten_in_place_is_told(line, a, offset, is_running,
 
 
 def test_what_is_read_again_in_one_scan_is_bounded_and_files_take_turns(line, a, monkeypatch):
-    monkeypatch.setattr("sentineld.tail.SCAN_BYTES", 1 << 20)
+    monkeypatch.setattr("sentineld.audit.SCAN_BYTES", 1 << 20)
     b = a.with_name("b.jsonl")
     for path in (a, b):
         append(path, *(record(f"{path.name}{n:04}", pad="x" * 10_000) for n in range(250)))

@@ -830,3 +830,29 @@ def test_a_copy_that_is_compressed_at_once_has_not_vanished(woken, directory, co
         woken.settle(directory)
 
     assert [(item.kind, item.count) for item in woken.incidents] == [(kind, 1)]
+
+
+def test_what_the_configuration_says_of_a_name_decides_what_is_told(directory):
+    said = {"results.log": True, "settings.json": False}
+    watch = Watch(
+        [str(directory)],
+        lambda: None,
+        lambda *_: (),
+        now_us,
+        is_telemetry=lambda path: said.get(os.path.basename(path), path.endswith(".jsonl")),
+    )
+    assert watch.start() == ""
+    try:
+        for name in (*said, "a.jsonl"):
+            write_and_remove(directory / name)
+        paths: set[str] = set()
+        vanished = []
+        while sum(item.count for item in vanished) < 2:
+            hints = watch.take()
+            paths |= hints.paths
+            vanished += hints.incidents
+            time.sleep(0.005)
+    finally:
+        watch.stop()
+
+    assert paths == {str(directory / "results.log"), str(directory / "a.jsonl")}

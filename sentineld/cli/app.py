@@ -14,10 +14,12 @@ from importlib import import_module
 from typing import Any, TypeVar
 
 import click
+import msgspec
 
 from sentineld.config import Config, load_config
-from sentineld.errors import AccessError, SentineldError, UsageError
+from sentineld.errors import AccessError, ConfigError, SentineldError, UsageError
 from sentineld.paths import default_config_file
+from sentineld.places import Places, find_places
 from sentineld.statedir import Paths, resolve_paths
 from sentineld.visible import visible
 
@@ -36,12 +38,16 @@ COMMANDS = {
     "pin": "pin",
     "unpin": "pin",
     "break-glass": "break_glass",
+    "mapping": "mapping",
     "check": "check",
     "init": "init",
     "keygen": "keygen",
     "backup": "backup",
     "restore": "restore",
 }
+
+#: Help of ``--format`` where it is for all files.
+FORMAT_HELP = "Format of all telemetry, not recognised file by file (sentineld mapping list)."
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -76,7 +82,7 @@ class _Lazy(click.Group):
 @click.group(
     cls=_Lazy,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Start with: sentineld run --telemetry DIR --state-dir DIR",
+    epilog="Start with: sentineld run",
 )
 @click.version_option(package_name="sentineld", message="sentineld %(version)s")
 def cli() -> None:
@@ -113,6 +119,42 @@ def configuration(
 def config_in_use(config_path: str | None) -> str | None:
     """Return the path of the configuration file: the given one, else the usual one if it exists."""
     return config_path or _existing_default()
+
+
+def watched(config: Config) -> tuple[Config, Places | None]:
+    """Return a configuration with the directories that the daemon watches.
+
+    Where none is configured, these are the places of known formats that belong to this user, which are
+    returned too. Raises ``ConfigError`` where there is none, and for root, who has to name them.
+    """
+    if config.telemetry.directories:
+        return config, None
+    uid = os.geteuid()
+    places = find_places(config.formats(), os.environ, uid)
+    directories = places.directories
+    if uid == 0:
+        flags = " ".join(f"--telemetry {path}" for path in directories) or "--telemetry DIR"
+        raise ConfigError(
+            "no telemetry directory is configured, and root does not guess",
+            hint=f"sentineld run {flags}, or sentineld init",
+        )
+    if not directories:
+        looked = ", ".join(dict.fromkeys(place.path for place in places.missing))
+        others = ", ".join(dict.fromkeys(place.path for place in places.foreign))
+        others = f"; left out as another user's: {others}" if others else ""
+        raise ConfigError(
+            "no telemetry directory is configured, and no agent of this user has written anywhere by default",
+            hint=f"sentineld run --telemetry DIR; looked for {looked}{others}",
+        )
+    paths = daemon_paths(config)
+    for path in directories:
+        if path.startswith(os.path.join(paths.state_dir, "")):
+            raise ConfigError(
+                f"{path}, where an agent writes, lies inside the state directory {paths.state_dir}",
+                hint="choose another --state-dir, or name the telemetry directories: --telemetry DIR",
+            )
+    telemetry = msgspec.structs.replace(config.telemetry, directories=directories)
+    return msgspec.structs.replace(config, telemetry=telemetry), places
 
 
 def daemon_paths(config: Config) -> Paths:

@@ -6,7 +6,7 @@ from typing import Any
 import click
 import msgspec
 
-from sentineld.cli.app import common, config_in_use, configuration, daemon_paths, print_json
+from sentineld.cli.app import common, config_in_use, configuration, daemon_paths, print_json, watched
 from sentineld.clock import now_us
 from sentineld.config import Config, check_owner, options
 from sentineld.errors import ConfigError, SentineldError
@@ -23,7 +23,7 @@ def check(config_path: str | None, state_dir: str | None, as_json: bool) -> int:
     try:
         check_owner(config_in_use(config_path), os.geteuid())
         config = configuration(config_path, state_dir)
-        problems = _problems(config)
+        config, problems = _problems(config)
     except SentineldError as error:
         if not as_json:
             raise
@@ -39,6 +39,8 @@ def check(config_path: str | None, state_dir: str | None, as_json: bool) -> int:
             click.echo(f"try: {visible(problem['hint'], 4000)}", err=True)
         if not problems:
             click.echo(f"the configuration is fine: {sum(1 for _ in options())} options, mode {config.mode}")
+            for path in config.telemetry.directories:
+                click.echo(f"watched: {visible(path)}")
     return 78 if has_errors else 1 if problems else 0
 
 
@@ -46,22 +48,26 @@ def _problem(severity: str, message: str, hint: str) -> dict[str, Any]:
     return {"severity": severity, "message": message, "hint": hint}
 
 
-def _problems(config: Config) -> list[dict[str, Any]]:
+def _problems(config: Config) -> tuple[Config, list[dict[str, Any]]]:
+    """Return the configuration with what it watches, and what is wrong with it."""
     found: list[dict[str, Any]] = []
-    if not config.telemetry.directories:
-        found.append(_problem("warning", "no telemetry directory is configured", "set telemetry.directories"))
+    try:
+        config.formats()
+        config.trust()
+    except ConfigError as error:
+        found.append(_problem("error", str(error), error.hint))
+    else:
+        try:
+            config, _ = watched(config)
+        except ConfigError as error:
+            found.append(_problem("warning", str(error), error.hint))
     for path in config.telemetry.directories:
-        if not os.path.isdir(path):
+        if not os.path.exists(path):
             found.append(
                 _problem("warning", f"telemetry directory {path} does not exist (yet)", f"mkdir -p {path}")
             )
-        elif not os.access(path, os.R_OK | os.X_OK):
+        elif not os.access(path, os.R_OK | (os.X_OK if os.path.isdir(path) else 0)):
             found.append(_problem("warning", f"telemetry directory {path} is not readable", f"ls -ld {path}"))
-    try:
-        config.trust()
-        config.formats()
-    except ConfigError as error:
-        found.append(_problem("error", str(error), error.hint))
     try:
         check_apart(daemon_paths(config), [os.path.abspath(path) for path in config.telemetry.directories])
     except ConfigError as error:
@@ -76,4 +82,4 @@ def _problems(config: Config) -> list[dict[str, Any]]:
         warning = "" if key is None else expiry_warning(key.key_id, key.not_after_us, now)
         if warning:
             found.append(_problem("warning", warning, "sentineld keygen; docs/state-file.md has the steps"))
-    return found
+    return config, found

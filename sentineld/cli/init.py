@@ -5,14 +5,19 @@ import os
 import click
 
 from sentineld.cli.app import common, print_json
-from sentineld.config import starter
+from sentineld.config import Config, starter
 from sentineld.errors import AccessError, UsageError
 from sentineld.paths import default_config_file
+from sentineld.places import find_places
 
 
 @click.command(epilog="Example: sentineld init --config ./sentineld.toml --telemetry ./telemetry")
 @click.option(
-    "--telemetry", "directories", metavar="DIR", multiple=True, help="Telemetry directory; repeatable."
+    "--telemetry",
+    "directories",
+    metavar="DIR",
+    multiple=True,
+    help="Telemetry directory; repeatable. Without any: where the agents of this user write by default.",
 )
 @click.option("--print", "only_print", is_flag=True, help="Print the file instead of writing it.")
 @click.option("--force", is_flag=True, help="Overwrite an existing file.")
@@ -26,8 +31,10 @@ def init(
     as_json: bool,
 ) -> None:
     """Write a configuration with every option explained. It observes; a comment says how to enforce."""
-    chosen = [os.path.abspath(path) for path in directories] or ["/var/log/agents"]
-    text = starter(chosen)
+    chosen = [os.path.abspath(path) for path in directories]
+    found = [] if chosen or os.geteuid() == 0 else _found()
+    chosen = chosen or found or ["/var/log/agents"]
+    text = starter(chosen, is_found=bool(found))
     answer = {"written": None, "mode": "observe", "telemetry": chosen, "text": text}
     if only_print:
         if as_json:
@@ -52,3 +59,8 @@ def init(
     click.echo(f"wrote {path}")
     click.echo(f"It watches {', '.join(chosen)} in observe mode: nothing is restricted yet.")
     click.echo(f"next: sentineld run --config {path}")
+
+
+def _found() -> list[str]:
+    """Return what `sentineld run` would watch by itself."""
+    return find_places(Config().formats(), os.environ, os.geteuid()).directories

@@ -5,7 +5,14 @@ from typing import Any
 
 import click
 
-from sentineld.cli.app import common, configuration, daemon_paths, print_json, spare_the_collector
+from sentineld.cli.app import (
+    FORMAT_HELP,
+    common,
+    configuration,
+    daemon_paths,
+    print_json,
+    spare_the_collector,
+)
 from sentineld.explain import printable_path
 from sentineld.replay import Replayed, replay_as_observed
 from sentineld.replay import replay as run_replay
@@ -18,7 +25,7 @@ from sentineld.visible import visible
 @click.command(epilog="Example: sentineld replay /var/log/agents")
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
 @click.option("--as-observed", is_flag=True, help="Exactly as the daemon of --state-dir read it.")
-@click.option("--format", "format_name", metavar="NAME", help="Format of the telemetry.")
+@click.option("--format", "format_name", metavar="NAME", help=FORMAT_HELP)
 @common
 def replay(
     paths: tuple[str, ...],

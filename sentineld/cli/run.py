@@ -8,19 +8,23 @@ from typing import Any
 
 import click
 import msgspec
+import structlog
 
 from sentineld import clock, log
 from sentineld.cli.app import (
+    FORMAT_HELP,
     common,
     config_in_use,
     configuration,
     daemon_paths,
     print_json,
     spare_the_collector,
+    watched,
 )
 from sentineld.config import Config, Duration, check_owner, parse_duration
 from sentineld.errors import AccessError, ConfigError, UsageError
 from sentineld.isolation import sees_real_uids
+from sentineld.places import Places
 from sentineld.service import Service
 from sentineld.statedir import Paths, check_apart, hold_lock, name_holder, prepare
 from sentineld.store import Store
@@ -29,13 +33,17 @@ from sentineld.views import look_at_state, status_document
 
 @click.command(epilog="Example: sentineld run --telemetry /var/log/agents --state-dir ./state")
 @click.option(
-    "--telemetry", "directories", metavar="DIR", multiple=True, help="Telemetry directory; repeatable."
+    "--telemetry",
+    "directories",
+    metavar="DIR",
+    multiple=True,
+    help="Telemetry directory; repeatable. Without any: where the agents of this user write by default.",
 )
 @click.option("--state-file", metavar="FILE", help="Where routers find the state file.")
 @click.option(
     "--mode", type=click.Choice(["enforce", "observe"]), help="observe publishes no tier, only what would be."
 )
-@click.option("--format", "format_name", metavar="NAME", help="Format of the telemetry.")
+@click.option("--format", "format_name", metavar="NAME", help=FORMAT_HELP)
 @click.option(
     "--judge-history",
     is_flag=True,
@@ -62,6 +70,7 @@ def run(
 ) -> None:
     """Watch telemetry, judge agents, publish the state file.
 
+    Without --telemetry and configuration it finds what agents of this user write (sentineld mapping list).
     With --json, logs are JSON on stderr, and the document of `status` is printed when it ends.
     """
     overrides: dict[str, Any] = {
@@ -76,14 +85,20 @@ def run(
     base = os.getcwd()
     config_file = None if config_path is None else os.path.join(base, config_path)
 
-    def load() -> Config:
+    def load() -> tuple[Config, Places | None]:
         check_owner(config_in_use(config_file), os.geteuid())
-        return _settled(configuration(config_file, state_dir, given), base)
+        config, places = watched(configuration(config_file, state_dir, given))
+        return _settled(config, base), places
+
+    def reload() -> Config:
+        config, places = load()
+        _tell(places)
+        return config
 
     lifetime = _lifetime(valid_for, once=once)
     if once and daemonize:
         raise UsageError("--once and --daemonize exclude each other", hint="sentineld run --once")
-    config = load()
+    config, places = load()
     _check_uids(config)
     paths = daemon_paths(config)
     _occupy_standard_descriptors()
@@ -92,9 +107,10 @@ def run(
     prepare(paths)
     log.configure(config.log.level, config.log.format)
     log.catch_strays(clock.monotonic_us)
+    _tell(places)
     with hold_lock(paths) as lock:
         # Faults that an operator must mend show here, on the terminal, and not in a log behind it.
-        service = Service(config, paths, os.environ, load, config_in_use(config_file) or "")
+        service = Service(config, paths, os.environ, reload, config_in_use(config_file) or "")
         with _detached(paths, lock, config) if daemonize else contextlib.nullcontext():
             name_holder(lock)
             spare_the_collector()
@@ -123,10 +139,6 @@ def _occupy_standard_descriptors() -> None:
 
 def _settled(config: Config, base: str) -> Config:
     """Return a configuration that says where telemetry is, by absolute paths, apart from our own places."""
-    if not config.telemetry.directories:
-        raise ConfigError(
-            "no telemetry directory is configured", hint="sentineld run --telemetry DIR, or sentineld init"
-        )
     directories = [os.path.abspath(os.path.join(base, path)) for path in config.telemetry.directories]
     state = msgspec.structs.replace(
         config.state,
@@ -148,7 +160,8 @@ def _settled(config: Config, base: str) -> Config:
         state_dir=_absolute(config.state_dir, base),
     )
     check_apart(daemon_paths(settled), directories)
-    # Users that do not exist show here, and not when the first file of theirs is read.
+    # Formats and users that do not exist show here, and not when the first file of theirs is read.
+    settled.formats()
     settled.trust()
     return settled
 
@@ -159,6 +172,24 @@ def _check_uids(config: Config) -> None:
             "this is a user namespace (/proc/self/uid_map): files of different owners look alike here",
             hint="run it outside (systemd: PrivateUsers=no), or set [identity] allow_user_namespace = true",
         )
+
+
+def _tell(places: Places | None) -> None:
+    """Say what is watched where nobody said it, one record a place."""
+    if places is None:
+        return
+    logger = structlog.get_logger()
+    for place in places.found:
+        logger.info("place_watched", format=place.format, path=place.path)
+    for place in places.foreign:
+        logger.warning(
+            "place_left_out", format=place.format, path=place.path, reason="it belongs to another user"
+        )
+    missing: dict[str, list[str]] = {place.format: [] for place in places.missing}
+    for place in places.missing:
+        missing[place.format].append(place.path)
+    for name, paths in missing.items():
+        logger.info("place_not_found", format=name, paths=paths)
 
 
 def _absolute(path: str, base: str) -> str:

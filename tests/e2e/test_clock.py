@@ -1,5 +1,6 @@
 """The wall clock is set while the daemon runs: nothing is lost, nobody is pardoned, nobody is forgotten."""
 
+import json
 import shutil
 import time
 from pathlib import Path
@@ -48,8 +49,10 @@ class Clock:
         new.replace(self.file)
 
 
-def is_demoted(daemon, agent) -> bool:
-    return any(item["agent_id"] == agent and item["to_tier"] == 3 for item in daemon.logs("agent_demoted"))
+def is_demoted(place, agent) -> bool:
+    told = (place.state_dir / "decisions.jsonl").read_text().splitlines(keepends=True)
+    decisions = [json.loads(line) for line in told if line.endswith("\n")]
+    return any((item["agent_id"], item["to_tier"]) == (agent, 3) for item in decisions)
 
 
 def test_a_clock_that_is_set_pardons_nobody_forgets_nobody_and_loses_nothing(place, wait_for):
@@ -60,7 +63,7 @@ def test_a_clock_that_is_set_pardons_nobody_forgets_nobody_and_loses_nothing(pla
         began = time.monotonic()
         place.telemetry.append(f"{agent}.jsonl", *place.telemetry.flood(agent))
         # It may be over by now, on a slow machine.
-        wait_for(lambda agent=agent: is_demoted(daemon, agent), "demotion")
+        wait_for(lambda agent=agent: is_demoted(place, agent), "demotion")
         for offset in offsets:
             clock.set(offset)
             stepped += 1

@@ -49,7 +49,7 @@ class Writer(threading.Thread):
     def __init__(self, telemetry, batches, database, pace_s):
         super().__init__(daemon=True)
         self.telemetry, self.batches, self.database, self.pace_s = telemetry, batches, database, pace_s
-        self.waiting, self.error = [], None
+        self.waiting, self.deleted, self.error = [], set(), None
 
     def ask(self, query, *values):
         try:
@@ -66,9 +66,13 @@ class Writer(threading.Thread):
 
     def is_consumed(self, path):
         status = path.stat()
-        # With its path: while no daemon looks, the inode may be that of another one, which was deleted.
-        query = "SELECT count(*) FROM source WHERE ino = ? AND last_path = ? AND pos = ? AND is_gone = 0"
-        return not status.st_size or self.ask(query, str(status.st_ino), os.fsencode(path), status.st_size)
+        query = "SELECT max(id) FROM source WHERE ino = ? AND pos = ? AND is_gone = 0"
+        source = self.ask(query, str(status.st_ino), status.st_size) or 0
+        # While no daemon looks, its inode may be known as that of another file, which was deleted.
+        if status.st_size and source in {0, *self.deleted}:
+            return False
+        self.deleted.add(source)
+        return True
 
     def run(self):
         try:
@@ -98,7 +102,7 @@ class Writer(threading.Thread):
             time.sleep(0.02)
 
     def tidy(self):
-        """Delete what is consumed, as who rotates does at last."""
+        """Delete what was consumed, as they do who rotate."""
         for path in [path for path in self.waiting if self.is_consumed(path)]:
             path.unlink()
             self.waiting.remove(path)

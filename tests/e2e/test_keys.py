@@ -14,7 +14,7 @@ CONFIG = """
 [telemetry]
 directories = ["{telemetry}"]
 [state]
-valid_for = "3s"
+valid_for = "30s"
 key_file = "{base}/{signer}.key"
 key_id = "{signer}"
 {keys}

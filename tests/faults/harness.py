@@ -310,7 +310,7 @@ class Place:
                 file.write(data[len(data) * number // pieces : len(data) * (number + 1) // pieces])
 
     def records(self, agent: str, count: int, *, pad: int = 0, is_flood: bool = False) -> list[dict]:
-        """Make records that carry their number in their type; of a flood every fifth does."""
+        """Make records that carry their number, also in their type; of a flood every fifth does that."""
         made = []
         for _ in range(count):
             number = self.numbers[agent]
@@ -320,9 +320,9 @@ class Place:
                 kind = ("file_write", "network_request")[number % 2]
             noise = random.Random(number).randbytes(pad * 3 // 4) if is_flood else b""
             note = base64.b64encode(noise).decode() if is_flood else "x" * pad
-            made.append(
-                {"type": kind, "source": agent, "timestamp": round(time.time(), 3), "data": {"note": note}}
-            )
+            now = round(time.time(), 3)
+            record = {"type": kind, "source": agent, "timestamp": now, "data": {"note": note}, "seq": number}
+            made.append(record)
         return made
 
     def file(self, agent: str) -> Path:

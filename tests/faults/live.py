@@ -31,7 +31,9 @@ class Agents(threading.Thread):
     def __init__(self, place: Place, rng: random.Random, pace_s: float) -> None:
         super().__init__(daemon=True)
         self.place, self.rng, self.pace_s = place, rng, pace_s
-        self.round = self.rotations = self.deleted = 0
+        self.round = self.rotations = 0
+        #: The numbers of the sources whose files were deleted.
+        self.deleted: set[int] = set()
         self.copies: dict[Path, Path] = {}
         self.error: BaseException | None = None
         self._is_done = threading.Event()
@@ -58,9 +60,11 @@ class Agents(threading.Thread):
         if self.round % 3 == 0:
             self.rotate(AGENTS[self.round // 3 % len(AGENTS)])
         for path in sorted(self.place.telemetry.glob("*.jsonl.*")):
-            if self.is_consumed(path):
+            source = self.consumed(path)
+            # While no daemon looks, its inode may be known as that of another file, which was deleted.
+            if source not in {0, *self.deleted}:
                 path.unlink()
-                self.deleted += 1
+                self.deleted.add(source)
 
     def rotate(self, agent: str) -> None:
         path = self.place.file(agent)
@@ -68,18 +72,17 @@ class Agents(threading.Thread):
         if not path.exists() or path.stat().st_size == 0:
             return
         # What is truncated before it was read is lost and told as a gap: here it is read, or renamed.
-        if self.rng.random() < 0.5 and self.is_consumed(self.place.file(agent)):
+        if self.rng.random() < 0.5 and self.consumed(self.place.file(agent)):
             self.place.copytruncate(agent)
         else:
             self.place.rotate(agent)
         self.rotations += 1
 
-    def is_consumed(self, path: Path) -> bool:
+    def consumed(self, path: Path) -> int:
+        """Return the number of the source which says that the file was read to its end; 0 without one."""
         status = path.stat()
-        # With its path: while no daemon looks, the inode may be that of another one, which was deleted.
-        query = "SELECT count(*) FROM source WHERE ino = ? AND last_path = ? AND pos = ? AND is_gone = 0"
-        values = str(status.st_ino), os.fsencode(path), status.st_size
-        return status.st_size > 0 and bool(ask(self.place.database, query, *values))
+        query = "SELECT max(id) FROM source WHERE ino = ? AND pos = ? AND is_gone = 0 AND pos > 0"
+        return ask(self.place.database, query, str(status.st_ino), status.st_size)
 
 
 def ask(database: Path, query: str, *values: object) -> int:

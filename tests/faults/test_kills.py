@@ -54,7 +54,7 @@ def kill_often(directory, seed, kills, package=None):
     assert descriptors < 64, descriptors
     assert threads < 16, threads
     assert agents.rotations >= kills // 3
-    assert agents.deleted > 0
+    assert agents.deleted
     assert (FLOODING, 2, 3) in {decision[:3] for decision in decisions_of(place)}
     return place, agents
 

@@ -60,7 +60,7 @@ def as_another(place, *args: object, limit: str = "") -> list[str]:
         "import os, resource, sys, sentineld.cli.app\n"
         "from importlib import import_module\n"
         "for name in ('run', 'status', 'why', 'log'): import_module('sentineld.cli.' + name)\n"
-        "import watchdog.observers.inotify, json.decoder, encodings.ascii\n"
+        "import watchdog.observers.inotify, json.decoder, encodings.ascii, importlib.resources.readers\n"
         f"os.setgroups([]); os.setgid({NOBODY}); {limit or 0}; os.setuid({NOBODY})\n"
         "from sentineld.cli import main\nsys.exit(main(sys.argv[1:]))"
     )

@@ -4,6 +4,7 @@ What a command does is the same; the third of a second that Python takes to load
 What the start itself decides (encodings, descriptors, limits, other users) needs a start of its own.
 """
 
+import codecs
 import multiprocessing
 import os
 import runpy
@@ -17,18 +18,22 @@ from pathlib import Path
 from typing import Any
 
 from sentineld.cli.app import COMMANDS
+from sentineld.config import Config
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload([f"sentineld.cli.{module}" for module in (*COMMANDS.values(), "tier")])
 
 
 def run(
-    arguments: list[str], env: Mapping[str, str], cwd: Path, timeout_s: float
+    arguments: list[str], env: Mapping[str, str], cwd: Path, timeout_s: float, uid: int | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Do what ``python -m sentineld`` does with these arguments, in a process of its own."""
+    """Do what ``python -m sentineld`` does with these arguments, in a process of its own.
+
+    ``uid`` is whose it is, for root to choose: also of one who may not read the interpreter's files.
+    """
     with tempfile.TemporaryFile("w+") as stdout, tempfile.TemporaryFile("w+") as stderr:
         outputs = [DupFd(file.fileno()) for file in (stdout, stderr)]
-        process = CONTEXT.Process(target=_main, args=(arguments, dict(env), str(cwd), *outputs))
+        process = CONTEXT.Process(target=_main, args=(arguments, dict(env), str(cwd), uid, *outputs))
         process.start()
         process.join(timeout_s)
         if process.exitcode is None:
@@ -42,7 +47,9 @@ def run(
         return subprocess.CompletedProcess(arguments, code, stdout.read(), stderr.read())
 
 
-def _main(arguments: list[str], env: dict[str, str], cwd: str, stdout: Any, stderr: Any) -> None:
+def _main(
+    arguments: list[str], env: dict[str, str], cwd: str, uid: int | None, stdout: Any, stderr: Any
+) -> None:
     os.dup2(stdout.detach(), 1)
     os.dup2(stderr.detach(), 2)
     os.chdir(cwd)
@@ -50,4 +57,11 @@ def _main(arguments: list[str], env: dict[str, str], cwd: str, stdout: Any, stde
     os.environ.update(env)
     time.tzset()
     sys.argv = ["sentineld", *arguments]
+    if uid is not None:
+        # What the program loads late, from where that user may not look.
+        Config().formats()
+        codecs.lookup("ascii")
+        os.setgroups([])
+        os.setresgid(uid, uid, uid)
+        os.setresuid(uid, uid, uid)
     runpy.run_module("sentineld", run_name="__main__", alter_sys=True)

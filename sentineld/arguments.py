@@ -1,0 +1,174 @@
+"""Arguments: what the arguments of a tool name: paths, hosts, recipients, accounts, a command line.
+
+By the names that schemas of tools give them (``file_path``, ``filePath``, ``url``, ``recipients``, ``iban``).
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from typing import Any
+
+from sentineld.entities import Findings
+from sentineld.verbs.options import names
+
+#: Members of the arguments, and values of one, that are looked at.
+_MAX_ITEMS = 64
+_MAX_ARGV = 4096
+
+#: Arguments that hold a command line, then those that hold code.
+_COMMANDS = ("command", "cmd", "script", "commandline", "command_line", "commandLine", "chars", "input")
+_CODES = ("code", "source_code", "python_code")
+
+_PATHS = names(
+    "path file_path filepath filename file notebook_path dir_path dirpath directory absolute_path"
+    " relative_path source source_path paths file_paths files old_path folder attachments include_path"
+)
+_TARGETS = names("destination destination_path target_path new_path target_file")
+_URLS = names("url urls uri endpoint base_url webhook webhook_url href link website")
+_RECIPIENTS = names(
+    "to cc bcc recipient recipients email emails email_address user_email phone_number channel channels"
+    " channel_id channel_name chat_id participants attendees invitees target to_email recipient_email"
+    " mailto"
+)
+_ACCOUNTS = names(
+    "iban account account_id account_number recipient_account to_account from_account payee beneficiary"
+    " wallet wallet_address bic routing_number"
+)
+
+
+def _spellings(snakes: frozenset[str], kind: str) -> dict[object, str]:
+    # file_path is filePath in JavaScript.
+    camels = {head + "".join(map(str.title, rest)) for head, *rest in (name.split("_") for name in snakes)}
+    return dict.fromkeys(snakes | camels, kind)
+
+
+_KIND = (
+    _spellings(_PATHS, "path")
+    | _spellings(_TARGETS, "target")
+    | _spellings(_URLS, "url")
+    | _spellings(_RECIPIENTS, "recipient")
+    | _spellings(_ACCOUNTS, "account")
+)
+_BODIES = names("body data payload json form content upload")
+_IBAN = re.compile(r"[A-Z]{2}\d{2}[A-Z0-9]{10,30}\Z")
+#: Members of an object in a list that say what the object is.
+_NAMING = ("email", "path", "file_path", "address", "id", "url")
+
+#: Classes of tools by which data can leave to somebody.
+_REMOTE = names("network_request api_call tool_call other model_call")
+
+
+def command_of(arguments: object) -> str | tuple[str, ...] | None:
+    """Return the command line in a shell's arguments: text, or the words of one program; None: none is."""
+    if isinstance(arguments, str):
+        return arguments or None
+    if isinstance(arguments, list):
+        return _argv(arguments) or None
+    if not isinstance(arguments, Mapping):
+        return None
+    action = arguments.get("action")
+    if isinstance(action, Mapping):
+        arguments = action
+    for key in _COMMANDS:
+        value = arguments.get(key)
+        if isinstance(value, str) and value:
+            return value
+        if isinstance(value, list):
+            words = _argv(value)
+            if words:
+                return words
+    return None
+
+
+def code_of(arguments: object) -> str | None:
+    """Return the code in the arguments of a tool that runs code; None: there is none."""
+    if isinstance(arguments, str):
+        return arguments or None
+    if isinstance(arguments, Mapping):
+        for key in (*_CODES, *_COMMANDS):
+            value = arguments.get(key)
+            if isinstance(value, str) and value:
+                return value
+    return None
+
+
+def look(event_class: str, arguments: Mapping[Any, Any], found: Findings, *, is_sending: bool) -> None:
+    """Note what the arguments of a tool of a class name; ``is_sending``: by its name, data leaves by it."""
+    is_remote = event_class in _REMOTE
+    is_sending = is_sending and is_remote
+    members = arguments.items() if len(arguments) <= _MAX_ITEMS else islice(arguments.items(), _MAX_ITEMS)
+    for key, value in members:
+        if type(value) is dict:
+            # One level down: clients wrap what they pass on.
+            for inner_key, inner_value in islice(value.items(), _MAX_ITEMS):
+                kind = _KIND.get(inner_key)
+                if kind is not None:
+                    _note(
+                        event_class,
+                        kind,
+                        inner_key,
+                        inner_value,
+                        found,
+                        is_sending=is_sending or _posts(value),
+                    )
+            continue
+        kind = _KIND.get(key)
+        if kind is not None:
+            _note(event_class, kind, key, value, found, is_sending=is_sending or _posts(arguments))
+
+
+def _note(
+    event_class: str, kind: str, key: object, value: object, found: Findings, *, is_sending: bool
+) -> None:
+    for text in (value,) if type(value) is str else _texts(value):
+        if kind == "path" or kind == "target":
+            _touch(event_class, text, found, is_target=kind == "target")
+        elif kind == "url":
+            if text.startswith("file://"):
+                found.reads(text[7:])
+            else:
+                found.reaches(text, "sink" if is_sending else "source")
+        elif kind == "account":
+            role = "source" if str(key).startswith("from") else "sink"
+            found.add("account", role, text[:_MAX_ARGV].replace(" ", "").lower())
+        elif event_class in _REMOTE:
+            is_account = _IBAN.match(text[:64].replace(" ", "")) is not None
+            found.sends_to(text[:_MAX_ARGV], "account" if is_account else "recipient")
+
+
+def _touch(event_class: str, path: str, found: Findings, *, is_target: bool) -> None:
+    if event_class in ("file_write", "file_create"):
+        found.writes(path)
+    elif event_class == "file_delete":
+        found.changes(path)
+    elif event_class in _REMOTE and "/" not in path and "." not in path:
+        # A word, such as the name of a source.
+        pass
+    elif is_target and event_class != "file_read":
+        found.writes(path)
+    else:
+        found.reads(path)
+
+
+def _posts(arguments: Mapping[Any, Any]) -> bool:
+    method = arguments.get("method")
+    if isinstance(method, str):
+        return method.upper() in ("POST", "PUT", "PATCH", "DELETE")
+    return not _BODIES.isdisjoint(arguments)
+
+
+def _argv(words: list[Any]) -> tuple[str, ...]:
+    return tuple(word for word in words[:_MAX_ARGV] if isinstance(word, str))
+
+
+def _texts(value: object) -> Iterator[str]:
+    if isinstance(value, (list, tuple)):
+        for item in value[:_MAX_ITEMS]:
+            if isinstance(item, str):
+                yield item
+            elif isinstance(item, Mapping):
+                for key in _NAMING:
+                    inner = item.get(key)
+                    if isinstance(inner, str):
+                        yield inner
+                        break

@@ -1,0 +1,1 @@
+"""Verbs: what the programs that agents run do, by their names, options and operands."""

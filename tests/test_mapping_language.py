@@ -1,0 +1,1034 @@
+"""The language of mappings: what each selector, condition, field and option does, and what mistakes say."""
+
+import json
+import time
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sentineld.condition import compile_condition, compile_value
+from sentineld.decode import Decoded
+from sentineld.errors import ConfigError
+from sentineld.mapping import FileContext, Mapping, MappingError, agent_id
+from sentineld.mapping_files import built_in, parse_mappings
+from sentineld.memory import MAX_KEYS, MAX_TEXT, dump, grown, load
+from sentineld.path_glob import compile_glob
+from sentineld.rows import Rows
+from sentineld.selector import Scope, SelectorError, paths_of
+from sentineld.values import to_instant, to_number
+
+TIME = "2026-01-02T03:04:05Z"
+TIME_US = 1_767_323_045_000_000
+
+
+def classify(tool: str, arguments: object) -> SimpleNamespace:
+    return SimpleNamespace(event_class="file_read" if tool == "Read" else "tool_call", entities=())
+
+
+def mapping(text: str, head: str = "") -> Mapping:
+    (found,) = parse_mappings(f'[[source]]\nname = "test"\n{head}\n{text}'.encode(), "test.toml", classify)
+    return found
+
+
+def read(form: Mapping, *records: dict[str, Any], path: str = "/logs/a.jsonl", **context: Any) -> Rows:
+    copies = json.loads(json.dumps(records))
+    rows, rejects = form.rows(
+        Decoded(copies, list(range(len(copies))), [], []), FileContext(path, 1000, **context)
+    )
+    assert not rejects
+    assert len(rows) == len(rows.event_types) == len(rows.at_us) == len(rows.entropies) == len(rows.kinds)
+    return rows
+
+
+def select(selector: object, record: object, kept: Any = None, **names: Any) -> Any:
+    items = tuple(name for name in names if name not in ("path", "file"))
+    compiled = compile_value(selector, items, frozenset(kept or ()))
+    return compiled(Scope({"record": record, **names}, kept or {}))
+
+
+# Selectors.
+
+
+@pytest.mark.parametrize(
+    ("selector", "record", "expected"),
+    [
+        ("a", {"a": 1}, 1),
+        ("a.b", {"a": {"b": "x"}}, "x"),
+        ("a.b.c", {"a": {"b": {"c": [1]}}}, [1]),
+        ("record.a", {"a": 1}, 1),
+        ("record", {"a": 1}, {"a": 1}),
+        # Keys with dots: the next name first, then the longest that has dots.
+        ("a.b", {"a.b": 1}, 1),
+        ("a.b.c", {"a": {"b.c": 1}}, 1),
+        ("a.b.c", {"a.b": {"c": 1}}, 1),
+        ("a.b.c", {"a.b.c": 1}, 1),
+        ("a.b", {"a": {"b": 1}, "a.b": 2}, 1),
+        ("a.b.c", {"a.b.c": 1, "a.b": {"c": 2}}, 1),
+        ("a.b.c", {"a": {"b": {"x": 1}}, "a.b.c": 2}, 2),
+        ("a.b.c.d", {"a": {"b.c": {"d": 1}}}, 1),
+        # Places in arrays.
+        ("a.0", {"a": ["x", "y"]}, "x"),
+        ("a.-1", {"a": ["x", "y"]}, "y"),
+        ("a.1.b", {"a": [0, {"b": "x"}]}, "x"),
+        ("a.2", {"a": ["x", "y"]}, None),
+        ("a.-3", {"a": ["x", "y"]}, None),
+        ("a.x", {"a": ["x"]}, None),
+        ("a.0", {"a": {"0": "x"}}, "x"),
+        # What is not there, null and empty text count as nothing; other empty values do not.
+        ("a", {}, None),
+        ("a", {"a": None}, None),
+        ("a", {"a": ""}, None),
+        ("a.b", {"a": ""}, None),
+        ("a.b", {"a": "b"}, None),
+        ("a.b", {"a": {"b": ""}}, None),
+        ("a.b.c", {"a": {"b": {"c": ""}}}, None),
+        ("a", {"a": 0}, 0),
+        ("a", {"a": False}, False),
+        ("a", {"a": []}, []),
+        # Constants.
+        ("=a.b", {"a": 1}, "a.b"),
+        ("=", {}, ""),
+        (7, {}, 7),
+        (True, {}, True),
+        # Templates.
+        ("{a}/{b.c}", {"a": "x", "b": {"c": 7}}, "x/7"),
+        ("v{a}", {"a": True}, "vtrue"),
+        ("{a}/{b}", {"a": "x"}, None),
+        ("{a}/{b}", {"a": "x", "b": ""}, None),
+        ("{a}", {"a": {"b": 1}}, None),
+        # The first of several.
+        (["a", "b"], {"b": 2}, 2),
+        (["a", "b"], {"a": 1, "b": 2}, 1),
+        (["a", "{b}-", "=x"], {}, "x"),
+        (["a", ["b", "c"]], {"c": 3}, 3),
+        ("a | b.c", {"b": {"c": 1}}, 1),
+        ("a | =x", {}, "x"),
+        ("{a | b}!", {"b": "x"}, "x!"),
+        # A part of a text, and what depends on a condition.
+        ({"value": "a", "pattern": "^v([0-9]+)"}, {"a": "v12.3"}, "12"),
+        ({"value": "a", "pattern": "[0-9]+"}, {"a": "v12.3"}, "12"),
+        ({"value": "a", "pattern": "^x"}, {"a": "v12"}, None),
+        ({"value": "a", "pattern": "x*"}, {"a": "v12"}, None),
+        ({"value": "a", "pattern": "2"}, {"a": 12}, "2"),
+        ({"value": "a", "pattern": "2"}, {"a": ["2"]}, None),
+        ({"value": "a", "when": {"b": 1}}, {"a": "x", "b": 1}, "x"),
+        ({"value": "a", "when": {"b": 1}}, {"a": "x", "b": 2}, None),
+        ([{"value": "=x", "when": {"b": 1}}, "a"], {"a": "y"}, "y"),
+        ({"value": ["a", "b"]}, {"b": "y"}, "y"),
+    ],
+)
+def test_a_selector_finds(selector: object, record: object, expected: object) -> None:
+    found = select(selector, record)
+    assert found == expected
+    assert type(found) is type(expected)
+
+
+def test_a_selector_looks_into_its_scope() -> None:
+    names = {"path": {"host": "h"}, "file": {"owner": 7}, "item": {"a": "i"}}
+    record = {"a": "r", "item": {"a": "ri"}, "path": {"host": "no"}}
+    assert select("path.host", record, **names) == "h"
+    assert select("file.owner", record, **names) == 7
+    assert select("item.a", record, **names) == "i"
+    assert select("record.item.a", record, **names) == "ri"
+    assert select("{path.host}/{item.a}/{a}", record, **names) == "h/i/r"
+
+
+def test_a_selector_looks_into_the_memory() -> None:
+    kept = {"session": {"": "s1"}, "tool": {"c1": "Read"}}
+    assert select("kept.session", {}, kept) == "s1"
+    assert select("kept.tool[id]", {"id": "c1"}, kept) == "Read"
+    assert select("kept.tool[id]", {"id": "c2"}, kept) is None
+    assert select("kept.tool[id]", {}, kept) is None
+    assert select("kept.tool[a | id]", {"id": "c1"}, kept) == "Read"
+    assert select("kept.tool[{a}{b}]", {"a": "c", "b": 1}, kept) == "Read"
+    assert select("kept.tool", {}, kept) is None
+
+
+@pytest.mark.parametrize(
+    "selector",
+    [
+        "",
+        "a..b",
+        ".a",
+        "a.",
+        "{a",
+        "a}",
+        "{}",
+        "{a}}",
+        "kept",
+        "kept.nothing",
+        "kept.tool[",
+        ["a", ""],
+        [],
+        {},
+        "a." * 20 + "a",
+        {"a": "b"},
+        {"value": "a", "patern": "x"},
+        {"pattern": "x"},
+        {"value": "a", "pattern": "("},
+        {"value": "a", "pattern": 7},
+        {"value": "a", "when": 7},
+    ],
+)
+def test_a_selector_that_means_nothing_is_refused(selector: object) -> None:
+    with pytest.raises(SelectorError):
+        compile_value(selector, (), frozenset({"tool"}))
+
+
+def test_a_selector_knows_its_paths() -> None:
+    assert paths_of("=a.b") == []
+    assert paths_of("a.b") == ["a.b"]
+    assert paths_of("a | {b}/{c | d}") == ["a", "b", "c", "d"]
+    assert paths_of("kept.x") == ["kept.x"]
+    assert paths_of("kept.x[item.id | a]") == ["kept", "item.id", "a"]
+
+
+keys = st.sampled_from(["a", "b", "c", "a.b", "b.c", "a.b.c", "0", "-1"])
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=3),
+    max_leaves=12,
+)
+
+
+def naive(value: object, names: list[str]) -> object:
+    """Follow names as the documentation says it, without any thought of speed."""
+    if not names:
+        return value
+    if isinstance(value, list):
+        try:
+            return naive(value[int(names[0])], names[1:])
+        except (ValueError, IndexError):
+            return None
+    if not isinstance(value, dict):
+        return None
+    if names[0] in value:
+        found = naive(value[names[0]], names[1:])
+        if found is not None or len(names) == 1:
+            return found
+    for end in range(len(names), 1, -1):
+        if ".".join(names[:end]) in value:
+            return naive(value[".".join(names[:end])], names[end:])
+    return None
+
+
+@given(values, st.lists(st.sampled_from(["a", "b", "c", "0", "-1"]), min_size=1, max_size=4))
+def test_a_path_finds_what_the_documentation_says(value: object, names: list[str]) -> None:
+    expected = naive(value, names)
+    found = select(".".join(names), value)
+    assert repr(found) == repr(None if expected == "" else expected)
+
+
+# Conditions.
+
+
+@pytest.mark.parametrize(
+    ("condition", "record", "expected"),
+    [
+        ({"a": "x"}, {"a": "x"}, True),
+        ({"a": "x"}, {"a": "y"}, False),
+        ({"a": "x"}, {}, False),
+        ({"a": 1}, {"a": 1}, True),
+        ({"a": 1}, {"a": 1.0}, True),
+        ({"a": 1}, {"a": True}, False),
+        ({"a": True}, {"a": 1}, False),
+        ({"a": True}, {"a": True}, True),
+        ({"a": "1"}, {"a": 1}, False),
+        ({"a": ["x", "y"]}, {"a": "y"}, True),
+        ({"a": ["x", 2]}, {"a": 2}, True),
+        ({"a": ["x", "y"]}, {"a": ["x"]}, False),
+        ({"a": {"present": True}}, {"a": 0}, True),
+        ({"a": {"present": True}}, {"a": None}, False),
+        ({"a": {"present": True}}, {"a": ""}, False),
+        ({"a": {"present": False}}, {}, True),
+        ({"a": {"pattern": "^x"}}, {"a": "xy"}, True),
+        ({"a": {"pattern": "^x"}}, {"a": "yx"}, False),
+        ({"a": {"pattern": "1"}}, {"a": 1}, False),
+        ({"a": {"pattern": "end"}}, {"a": "x" * 4093 + "end"}, True),
+        ({"a": {"pattern": "end"}}, {"a": "x" * 4094 + "end"}, False),
+        ({"a": {"not": "x"}}, {"a": "y"}, True),
+        ({"a": {"not": "x"}}, {}, True),
+        ({"a": {"not": ["x", "y"]}}, {"a": "y"}, False),
+        ({"a": {"not": {"pattern": "^x"}}}, {"a": "xy"}, False),
+        ({"a": {"not": {"present": True}}}, {}, True),
+        ({"a": "x", "b": "y", "c.d": 1}, {"a": "x", "b": "y", "c": {"d": 1}}, True),
+        ({"a": "x", "b": "y", "c.d": 1}, {"a": "x", "b": "y", "c": {"d": 2}}, False),
+        ([{"a": "x"}, {"b": "y"}], {"b": "y"}, True),
+        ([{"a": "x"}, {"b": "y"}], {"a": "y", "b": "x"}, False),
+        ({"a | b": "x"}, {"b": "x"}, True),
+        ({"{a}-{b}": "1-2"}, {"a": 1, "b": 2}, True),
+        ({"a.0.b": "x"}, {"a": [{"b": "x"}]}, True),
+        ({}, {}, True),
+    ],
+)
+def test_a_condition_holds(condition: object, record: object, expected: bool) -> None:
+    assert compile_condition(condition).test(Scope({"record": record})) is expected
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        [],
+        7,
+        "a",
+        {"a": {}},
+        {"a": {"is": 1}},
+        {"a": {"present": 1}},
+        {"a": {"present": True, "not": 1}},
+        {"a": []},
+        {"a": [[]]},
+        {"a": {"pattern": "("}},
+        {"a": {"pattern": 1}},
+        {"a": {"not": {}}},
+        {"a..b": 1},
+    ],
+)
+def test_a_condition_that_means_nothing_is_refused(condition: object) -> None:
+    with pytest.raises(SelectorError):
+        compile_condition(condition)
+
+
+@given(values, values)
+def test_a_condition_never_raises(first: object, second: object) -> None:
+    condition = compile_condition(
+        [{"a": ["x", 1], "b.0": {"not": {"pattern": "^a"}}}, {"a.b": True, "c": {"present": False}}]
+    )
+    assert condition.test(Scope({"record": {"a": first, "b": second}})) in (True, False)
+
+
+# Fields of events.
+
+
+def test_a_tool_call_has_its_fields() -> None:
+    form = mapping(
+        """
+[[source.event]]
+agent = "who"
+role = "=builder"
+session = "run"
+time = "at"
+id = "uuid"
+call_id = "call"
+tool = "tool"
+arguments = "args"
+meta = {a = "x.y", b = "gone"}
+outcome = {error = {failed = true}, refused = {denied = true}}
+duration_ms = "took"
+tokens = {input = {sum = ["in", "cached"]}, output = "out"}
+entities = [{kind = "host", role = "sink", value = "hosts"}, {kind = "path", role = "source", value = "p"}]
+seq = "no"
+"""
+    )
+    record = {
+        "who": "a/1",
+        "run": "r",
+        "at": TIME,
+        "uuid": "u",
+        "call": "c",
+        "tool": "Read",
+        "args": {"k": 1},
+        "x": {"y": "z"},
+        "failed": True,
+        "took": "12.5",
+        "in": 3,
+        "cached": "4",
+        "out": 5,
+        "hosts": ["h1", 7, ""],
+        "p": "/p",
+        "no": 9,
+    }
+    rows = read(form, record)
+    assert (rows.agent_ids, rows.at_us, rows.event_types) == (["a/1"], [TIME_US], ["file_read"])
+    assert (rows.sessions, rows.tool_calls, rows.seqs) == ({0: "r"}, [0], {0: 9})
+    facts = rows.facts[0]
+    assert (facts.tool, facts.role, facts.call_id, facts.outcome) == ("Read", "builder", "c", "error")
+    assert (facts.duration_ms, facts.input_tokens, facts.output_tokens) == (12.5, 7, 5)
+    assert facts.entities == (("host", "sink", "h1"), ("host", "sink", "7"), ("path", "source", "/p"))
+    (_, digest) = rows.identities[0]
+    assert read(form, {**record, "x": {"y": 0}, "at": "x"}).identities[0][1] == digest, "not content"
+    assert read(form, {**record, "args": {"k": 2}}).identities[0][1] != digest
+    assert read(form, {**record, "tool": "Write"}).identities[0][1] != digest
+    assert rows.entropies[0] > 0
+    _, trace = form.trace(record, 0, FileContext("/a", 0))
+    assert trace.events[0].payload == {"a": "z", "tool": "Read", "args": {"k": 1}}
+
+
+@pytest.mark.parametrize(
+    ("record", "outcome"),
+    [
+        ({"denied": True, "failed": True}, "refused"),
+        ({"failed": True}, "error"),
+        ({"fine": 1}, "ok"),
+        ({}, ""),
+    ],
+)
+def test_an_outcome_is_the_first_whose_condition_holds(record: dict[str, Any], outcome: str) -> None:
+    form = mapping(
+        """[[source.event]]
+tool = "=x"
+outcome = {ok = {fine = 1}, error = {failed = true}, refused = {denied = true}}"""
+    )
+    assert read(form, record).facts[0].outcome == outcome
+
+
+def test_an_outcome_may_be_told() -> None:
+    form = mapping('[[source.event]]\ntool = "=x"\noutcome = "how"')
+    told = [read(form, {"how": how}).facts[0].outcome for how in ("refused", "error", "ok", "odd", 7)]
+    assert told == ["refused", "error", "ok", "", ""]
+
+
+def test_a_type_makes_an_event_that_is_no_tool_call() -> None:
+    rows = read(mapping('[[source.event]]\ntype = "=error"\ntool = "tool"'), {"tool": "Read"}, {})
+    assert (rows.event_types, rows.tool_calls) == (["error", "error"], [])
+    assert [rows.facts[row].tool for row in (0, 1)] == ["Read", ""]
+    rows = read(mapping('[[source.event]]\ntype = "t"'), {"t": "a\nb"}, {"t": "x" * 200}, {})
+    assert rows.event_types[0] == "a\\nb"
+    assert len(rows.event_types[1]) == 128
+    assert rows.event_types[2] == "other"
+
+
+@pytest.mark.parametrize(
+    ("unit", "value", "expected"),
+    [
+        ("", TIME, TIME_US),
+        ("", "2026-01-02T04:04:05+01:00", TIME_US),
+        ("", TIME_US // 1_000_000, TIME_US),
+        ("", TIME_US // 1000, TIME_US),
+        ("", TIME_US, TIME_US),
+        ("", TIME_US * 1000, TIME_US),
+        ("", str(TIME_US * 1000), TIME_US),
+        ("", [TIME_US // 1_000_000, 1_000_000], TIME_US + 1000),
+        ("ms", 1_500, 1_500_000),
+        ("s", "1.5", 1_500_000),
+        ("ns", 1_500_000, 1_500),
+        ("us", 1_500, 1_500),
+        ("", "yesterday", None),
+        ("", "", None),
+        ("", None, None),
+        ("", {"a": 1}, None),
+        ("", [1], None),
+        ("", [1, "x"], None),
+        ("", True, None),
+        ("", "9" * 40, None),
+    ],
+)
+def test_a_time_is_read(unit: str, value: object, expected: int | None) -> None:
+    head = f'time_unit = "{unit}"' if unit else ""
+    assert read(mapping('[[source.event]]\ntool = "=x"\ntime = "at"', head), {"at": value}).at_us == [
+        expected
+    ]
+
+
+def test_a_duration_may_stand_between_two_times() -> None:
+    form = mapping('[[source.event]]\ntool = "=x"\nduration_ms = {from = "a", to = "b"}')
+    ends = [{"a": TIME, "b": "2026-01-02T03:04:06.5Z"}, {"a": TIME}, {"a": TIME, "b": "2025-01-01T00:00:00Z"}]
+    assert [read(form, end).facts[0].duration_ms for end in ends] == [1500, None, None]
+    form = mapping('[[source.event]]\ntool = "=x"\nduration_ms = "d"')
+    assert read(form, {"d": {"secs": 1, "nanos": 500_000_000}}).facts[0].duration_ms == 1500
+
+
+@given(values)
+def test_numbers_and_times_never_raise(value: object) -> None:
+    number = to_number(value)
+    assert number is None or number == number
+    assert to_instant(value, None) is None or type(to_instant(value, None)) is int
+    assert to_instant(value, 0.001) is None or type(to_instant(value, 0.001)) is int
+
+
+def test_defaults_hold_where_an_event_says_nothing_else() -> None:
+    form = mapping(
+        """
+[source.defaults]
+agent = "who"
+time = "part.at"
+arguments = "part.args"
+[[source.event]]
+when = {type = "a"}
+tool = "=x"
+[[source.event]]
+each = {part = "parts"}
+when = {type = "b"}
+tool = "part.tool"
+agent = "=other"
+"""
+    )
+    rows = read(
+        form,
+        {"type": "a", "who": "w", "part": {"at": TIME}},
+        {"type": "b", "who": "w", "parts": [{"at": TIME, "tool": "Read"}]},
+    )
+    assert rows.agent_ids == ["w", "other"]
+    assert rows.at_us == [None, TIME_US], "a default that speaks of an item is for events that have it"
+
+
+def test_agents_get_ids_that_can_be_ids() -> None:
+    form = mapping('[[source.event]]\ntool = "=x"\nagent = "who"')
+    odd = read(
+        form, {"who": "a b"}, {"who": "a-b"}, {"who": "a b"}, {"who": ""}, {"who": "x" * 500}, {"who": 7}
+    )
+    first, plain, again, nothing, long, number = odd.agent_ids
+    assert first == again == agent_id("a b")
+    assert first.startswith("a-b~")
+    assert (plain, nothing, number) == ("a-b", "test", "7")
+    assert len(long) == 128
+
+
+@given(st.text(max_size=300), st.text(max_size=300))
+def test_different_texts_are_different_agents(first: str, second: str) -> None:
+    assert (agent_id(first or "x") == agent_id(second or "x")) == ((first or "x") == (second or "x"))
+
+
+def test_the_path_gives_named_parts_and_the_file_its_name() -> None:
+    form = mapping(
+        '[[source.event]]\ntool = "=x"\nagent = "{path.host}.{path.user}"\n'
+        'session = "{file.name}-{file.owner}"',
+        'glob = ["**/runs/{host}/{user}/*.jsonl"]',
+    )
+    rows = read(form, {}, path="/data/runs/h1/u1/deep/b.jsonl")
+    assert (rows.agent_ids, rows.sessions) == (["h1.u1"], {0: "b.jsonl-1000"})
+    assert read(form, {}, path="/data/b.jsonl").agent_ids == ["test"]
+
+
+def test_the_role_of_the_configuration_comes_first() -> None:
+    form = mapping('[[source.event]]\ntool = "=x"\nrole = "=builder"')
+    assert read(form, {}).facts[0].role == "builder"
+    assert read(form, {}, role="tester").facts[0].role == "tester"
+
+
+# Which records are which events.
+
+KINDS = 'kind = {record = "type", part = "part.type"}'
+PARTS = """
+[[source.event]]
+each = {part = "message.parts"}
+when = {type = "say", "part.type" = "call"}
+tool = "part.tool"
+session = "run"
+[[source.event]]
+each = {part = "message.parts"}
+when = {type = "say", "part.type" = "text"}
+emit = false
+note = "words"
+[[source.event]]
+when = {type = "end"}
+emit = false
+"""
+
+
+def test_each_item_of_a_record_is_an_event() -> None:
+    form = mapping(PARTS, KINDS)
+    call, text, odd = {"type": "call", "tool": "Read"}, {"type": "text"}, {"type": "odd"}
+    rows = read(
+        form,
+        {"type": "say", "run": "r", "message": {"parts": [call, text, call, odd, 7, None]}},
+        {"type": "say", "run": "r", "message": {"parts": call}},
+        {"type": "say", "message": {"parts": "text"}},
+        {"type": "say"},
+        {"type": "end"},
+        {"type": "new"},
+        {},
+    )
+    assert (rows.offsets, rows.sessions) == ([0, 0, 1], dict.fromkeys(range(3), "r"))
+    assert rows.ignored == [2, 3, 4, 5, 6]
+    assert rows.unknown == [
+        *[(0, "part:odd"), (0, "part:(unnamed)"), (0, "part:(unnamed)")],
+        *[(5, "new"), (6, "(unnamed)")],
+    ]
+
+
+def test_items_may_be_nested_and_see_what_is_around_them() -> None:
+    form = mapping(
+        """
+[[source.event]]
+each = {resource = "resources", scope = "resource.scopes", span = "scope.spans"}
+when = {"scope.name" = "s", "span.kind" = "tool", version = 1}
+tool = "span.tool"
+agent = "{resource.host}/{scope.name}"
+"""
+    )
+    spans = [{"kind": "tool", "tool": "Read"}, {"kind": "else"}]
+    resources = [
+        {"host": "h1", "scopes": [{"name": "s", "spans": spans}, {"name": "t", "spans": spans}]},
+        {"host": "h2", "scopes": {"name": "s", "spans": spans}},
+        {"host": "h3"},
+    ]
+    assert read(form, {"resources": resources, "version": 1}).agent_ids == ["h1/s", "h2/s"]
+    assert len(read(form, {"resources": resources, "version": 2})) == 0
+
+
+def test_one_record_may_be_several_events() -> None:
+    form = mapping(
+        """
+[[source.event]]
+tool = "=Read"
+[[source.event]]
+when = {cost = {present = true}}
+type = "=model_call"
+"""
+    )
+    rows = read(form, {"cost": 1}, {})
+    assert (rows.event_types, rows.offsets) == (["file_read", "model_call", "file_read"], [0, 0, 1])
+
+
+@pytest.mark.parametrize("each", ["", 'each = {part = "parts"}'])
+def test_otherwise_counts_where_the_tables_before_it_do_not(each: str) -> None:
+    name = "part.n" if each else "n"
+    form = mapping(
+        f"""
+[[source.event]]
+{each}
+when = {{"{name}" = {{present = true}}}}
+type = "=seen"
+[[source.event]]
+{each}
+when = {{"{name}" = 1}}
+type = "=one"
+[[source.event]]
+{each}
+otherwise = true
+when = {{"{name}" = [1, 2]}}
+type = "=two"
+[[source.event]]
+{each}
+otherwise = true
+type = "=more"
+"""
+    )
+    numbers = [{"n": number} for number in (1, 2, 3)]
+    rows = read(form, {"parts": numbers}) if each else read(form, *numbers)
+    assert rows.event_types == ["seen", "one", "seen", "two", "seen", "more"]
+
+
+def test_what_is_ignored_says_why() -> None:
+    form = mapping(PARTS, KINDS)
+    record = {"type": "say", "message": {"parts": [{"type": "text"}, {"type": "call", "tool": "Read"}]}}
+    rows, trace = form.trace(record, 3, FileContext("/a", 0))
+    assert trace.ignored == ["words"]
+    assert [event.label for event in trace.events] == ['type = "say", part.type = "call"']
+    assert rows.offsets == [3]
+
+
+def test_a_record_of_too_many_items_ends_somewhere() -> None:
+    form = mapping('[[source.event]]\neach = {a = "l", b = "record.l", c = "record.l"}\ntool = "=x"')
+    rows = read(form, {"l": [{}] * 200}, {"l": [{}]})
+    assert rows.unknown == [(0, "too many items")]
+    assert rows.offsets.count(0) == 20_000
+    assert rows.offsets.count(1) == 1
+
+
+# Embedded values.
+
+
+def test_embedded_values_are_decoded() -> None:
+    form = mapping(
+        """
+[[source.event]]
+when = {"args.kind" = "x"}
+decode = {args = "json", "otel.attributes" = "otel", pairs = "pairs"}
+tool = "otel.attributes.gen_ai.tool.name"
+arguments = "args"
+session = "pairs.run"
+"""
+    )
+    attributes = [
+        {"key": "gen_ai.tool.name", "value": {"stringValue": "Read"}},
+        {"key": "n", "value": {"intValue": "7"}},
+        {"key": "l", "value": {"arrayValue": {"values": [{"boolValue": True}]}}},
+        {"key": "m", "value": {"kvlistValue": {"values": [{"key": "k", "value": {"doubleValue": 0.5}}]}}},
+        {"odd": 1},
+    ]
+    record = {"args": '{"kind": "x"}', "otel": {"attributes": attributes}, "pairs": [["run", "r"], [1, 2], 3]}
+    copy = json.loads(json.dumps(record))
+    rows, trace = form.trace(copy, 0, FileContext("/a", 0))
+    assert trace.events[0].payload == {"tool": "Read", "args": {"kind": "x"}}
+    assert rows.sessions == {0: "r"}
+    decoded = copy["otel"]["attributes"]
+    assert decoded == {"gen_ai.tool.name": "Read", "n": 7, "l": [True], "m": {"k": 0.5}}
+    assert len(read(form, {"args": "{kind", "otel": 7, "pairs": "x"})) == 0
+
+
+def test_items_are_decoded_before_their_conditions() -> None:
+    form = mapping(
+        """
+[source.defaults]
+decode = {"part.args" = "json"}
+[[source.event]]
+each = {part = "parts"}
+when = {"part.args.kind" = "x"}
+tool = "=Read"
+arguments = "part.args"
+"""
+    )
+    rows = read(form, {"parts": [{"args": '{"kind": "x"}'}, {"args": "[]"}, {"args": '{"kind": "y"}'}]})
+    assert len(rows) == 1
+
+
+@given(values)
+def test_decoders_never_raise(value: object) -> None:
+    form = mapping(
+        '[[source.event]]\ndecode = {a = "json", b = "otel", c = "pairs"}\ntool = "=x"\narguments = "record"'
+    )
+    rows = form.rows(
+        Decoded([{"a": value, "b": [value, {"key": "k", "value": value}], "c": value}], [0], [], []),
+        FileContext("/a", 0),
+    )[0]
+    assert len(rows) == 1
+
+
+# Memory.
+
+MEMORY = """
+[source.defaults]
+session = "kept.session"
+[[source.event]]
+when = {type = "start"}
+emit = false
+remember.session = ["kept.session", "id"]
+[[source.event]]
+when = {type = "call"}
+tool = "tool"
+remember.tool = {key = "id", value = "tool"}
+[[source.event]]
+when = {type = "fail"}
+type = "=error"
+tool = "kept.tool[id]"
+[[source.event]]
+when = {type = "late", "kept.tool[id]" = {present = false}}
+tool = "=Read"
+"""
+
+
+def test_what_is_remembered_serves_later_records() -> None:
+    rows = read(
+        mapping(MEMORY),
+        {"type": "call", "tool": "Early", "id": "c0"},
+        {"type": "start", "id": "s1"},
+        {"type": "call", "tool": "Read", "id": "c1"},
+        {"type": "start", "id": "s2"},
+        {"type": "fail", "id": "c1"},
+        {"type": "fail", "id": "c9"},
+        {"type": "late", "id": "c1"},
+        {"type": "late", "id": "c9"},
+    )
+    assert rows.sessions == dict.fromkeys(range(1, 5), "s1"), "the first header counts"
+    assert [rows.facts[row].tool for row in range(5)] == ["Early", "Read", "Read", "", "Read"]
+    assert rows.event_types == ["tool_call", "file_read", "error", "error", "file_read"]
+
+
+def test_memory_outlives_a_restart() -> None:
+    form, context = mapping(MEMORY), FileContext("/a", 0)
+    head = [{"type": "start", "id": "s1"}, {"type": "call", "tool": "Read", "id": "c1"}]
+    rows, _ = form.rows(Decoded(head, [0, 10], [], []), context)
+    stored = grown(b"", rows.remembered)
+    assert stored == dump(context.memory)
+    after, _ = form.rows(
+        Decoded([{"type": "fail", "id": "c1"}], [20], [], []), FileContext("/a", 0, "", load(stored))
+    )
+    assert (after.facts[0].tool, after.sessions[0]) == ("Read", "s1")
+    # Up to an offset: what stood behind it is not known there.
+    assert load(grown(b"", [item for item in rows.remembered if item.offset < 10])) == {"session": {"": "s1"}}
+
+
+def test_what_stays_the_same_is_not_stored_again() -> None:
+    rows = read(mapping(MEMORY), *[{"type": "start", "id": "s1"}] * 5)
+    assert len(rows.remembered) == 1
+
+
+def test_memory_is_bounded() -> None:
+    form = mapping(MEMORY)
+    calls = [{"type": "call", "tool": "T" * 9999, "id": str(number)} for number in range(MAX_KEYS + 10)]
+    context = FileContext("/a", 0)
+    long = {"type": "call", "tool": "Read", "id": "k" * (MAX_TEXT + 1)}
+    form.rows(Decoded([*calls, long], list(range(len(calls) + 1)), [], []), context)
+    tools = context.memory["tool"]
+    assert len(tools) == MAX_KEYS
+    assert next(iter(tools)) == "10"
+    assert max(map(len, tools.values())) == MAX_TEXT
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("abc"), st.sampled_from(["", "k", "l"]), st.text(max_size=3)), max_size=9
+    )
+)
+def test_memory_is_the_same_in_one_piece_and_in_many(additions: list[tuple[str, str, str]]) -> None:
+    form = mapping(
+        """
+[[source.event]]
+when = {type = "r"}
+emit = false
+remember.a = "a"
+remember.b = {key = "key", value = "b"}
+remember.c = {key = "key", value = "c"}
+"""
+    )
+    records = [{"type": "r", name: value, "key": key} for name, key, value in additions]
+    whole = FileContext("/a", 0)
+    form.rows(Decoded([dict(record) for record in records], list(range(len(records))), [], []), whole)
+    stored = b""
+    for record in records:
+        rows, _ = form.rows(Decoded([dict(record)], [0], [], []), FileContext("/a", 0, "", load(stored)))
+        stored = grown(stored, rows.remembered)
+    assert load(stored) == whole.memory
+
+
+# Finding the tables of a record.
+
+
+@given(
+    st.lists(
+        st.fixed_dictionaries(
+            {},
+            optional={
+                "type": st.sampled_from(["a", "b", "c", "zz"]) | values,
+                "sub": st.sampled_from(["x", "y"]) | values,
+                "parts": st.lists(
+                    st.fixed_dictionaries({}, optional={"k": st.sampled_from(["x", "y"]) | values})
+                )
+                | values,
+            },
+        ),
+        max_size=6,
+    )
+)
+def test_dispatch_finds_what_trying_all_tables_finds(records: list[dict[str, Any]]) -> None:
+    text = """
+[[source.event]]
+when = {type = "a", sub = "x"}
+type = "=1"
+[[source.event]]
+when = {type = ["a", "b"]}
+type = "=2"
+[[source.event]]
+otherwise = true
+when = {sub = "y"}
+type = "=3"
+[[source.event]]
+when = [{type = "c", sub = "x"}, {type = "c", "sub" = {not = "y"}}]
+type = "=4"
+[[source.event]]
+each = {part = "parts"}
+when = [{type = "a", "part.k" = "x"}, {type = "b", "part.k" = "y"}]
+type = "=5"
+[[source.event]]
+each = {part = "parts"}
+otherwise = true
+when = {type = "b"}
+type = "=6"
+[[source.event]]
+when = {sub = {present = false}}
+type = "=7"
+"""
+    quick, slow = (
+        mapping(text, 'kind = {record = "type", part = "part.k"}'),
+        mapping(text, 'kind = {record = "type", part = "part.k"}'),
+    )
+    slow._pivots = ()
+    slow._groups[()] = slow._general
+    assert len(quick._pivots) == 2
+    results = []
+    for form in (quick, slow):
+        rows = form.rows(
+            Decoded([dict(r) for r in records], list(range(len(records))), [], []), FileContext("/a", 0)
+        )[0]
+        results.append((rows.event_types, rows.offsets, rows.unknown, rows.ignored))
+    assert results[0] == results[1]
+
+
+# Mistakes.
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "hint"),
+    [
+        ('[[source]]\nnme = "x"', "source[0].nme", "did you mean name?"),
+        ('[[source]]\nname = "X y"', "source[0].name", ""),
+        ('[[source]]\nname = "x"', "source[0].event", "[[source.event]]"),
+        ('[[source]]\nname = "x"\nframing = "json"\n[[source.event]]\ntool = "a"', "source[0].framing", ""),
+        ('[[source]]\nname = "x"\nglob = ["{a}{a}"]\n[[source.event]]\ntool = "a"', "source[0].glob", ""),
+        ('[[source]]\nname = "x"\nmatch = {a = {}}\n[[source.event]]\ntool = "a"', "source[0].match", ""),
+        (
+            '[[source]]\nname = "x"\nkind = {part = "a"}\n[[source.event]]\ntool = "a"',
+            "source[0].kind.part",
+            "",
+        ),
+        (
+            '[[source]]\nname = "x"\n[source.defaults]\nagnt = "a"\n[[source.event]]\ntool = "a"',
+            "source[0].defaults.agnt",
+            "did you mean agent?",
+        ),
+        (
+            '[[source]]\nname = "x"\n[[source.event]]\ntol = "a"',
+            "source[0].event[0].tol",
+            "did you mean tool?",
+        ),
+        ('[[source]]\nname = "x"\n[[source.event]]\nsession = "a"', "source[0].event[0]", "type ="),
+        ('[[source]]\nname = "x"\n[[source.event]]\ntool = "a..b"', "source[0].event[0].tool", ""),
+        ('[[source]]\nname = "x"\n[[source.event]]\ntool = "kept.a"', "source[0].event[0].tool", ""),
+        ('[[source]]\nname = "x"\n[[source.event]]\ntool = "a"\nwhen = 7', "source[0].event[0].when", ""),
+        (
+            '[[source]]\nname = "x"\n[[source.event]]\ntool = "a"\nwhen = {a = {patern = "x"}}',
+            "source[0].event[0].when",
+            "",
+        ),
+        ('[[source]]\nname = "x"\n[[source.event]]\ntool = "a"\nemit = "no"', "source[0].event[0].emit", ""),
+        (
+            '[[source]]\nname = "x"\n[[source.event]]\ntool = "a"\notherwise = true',
+            "source[0].event[0].otherwise",
+            "",
+        ),
+        (
+            '[[source]]\nname = "x"\n[[source.event]]\ntool = "a"\ndecode = {a = "yaml"}',
+            "source[0].event[0].decode.a",
+            "",
+        ),
+        (
+            '[[source]]\nname = "x"\n[[source.event]]\ntool = "a"\neach = {record = "b"}',
+            "source[0].event[0].each",
+            "",
+        ),
+        (
+            '[[source]]\nname = "x"\n[[source.event]]\ntool = "a"\noutcome = {failed = {a = 1}}',
+            "source[0].event[0].outcome",
+            "",
+        ),
+        (
+            '[[source]]\nname = "x"\n[[source.event]]\ntool = "a"\ntokens = {inputs = "a"}',
+            "source[0].event[0].tokens",
+            "",
+        ),
+        (
+            '[[source]]\nname = "x"\n[[source.event]]\ntool = "a"\nentities = {kind = "url", role = "sink"}',
+            "source[0].event[0].entities",
+            "",
+        ),
+        (
+            '[[source]]\nname = "x"\n[[source.event]]\ntool = "a"\nremember.s = {key = "a"}',
+            "source[0].event[0].remember.s",
+            "",
+        ),
+        (
+            '[[source]]\nname = "x"\ntime_unit = "min"\n[[source.event]]\ntool = "a"',
+            "source[0].time_unit",
+            "",
+        ),
+        ('[[sources]]\nname = "x"', "sources", "[[source]]"),
+        ('[source]\nname = "x"', "source", ""),
+        ("source = 7", "source", ""),
+        ("[[source", "TOML", ""),
+        ('[[source]]\nname = "wordpress"\n[[source.event]]\ntool = "a"', "source[0].name", ""),
+    ],
+)
+def test_a_mistake_names_file_key_and_what_is_right(text: str, key: str, hint: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_mappings(text.encode(), "my.toml", classify)
+    assert str(caught.value).startswith("my.toml: ")
+    assert key in str(caught.value)
+    assert hint in str(caught.value.hint)
+
+
+def test_a_mapping_alone_names_the_key() -> None:
+    with pytest.raises(MappingError) as caught:
+        Mapping({"name": "x", "event": [{"tool": "a", "when": {"b": {"pattern": "("}}}]}, classify, "source")
+    assert caught.value.key == "source.event[0].when"
+
+
+# Paths.
+
+
+@pytest.mark.parametrize(
+    ("glob", "path", "expected"),
+    [
+        ("**/a/{x}/*.jsonl", "/r/a/b/c.jsonl", {"x": "b"}),
+        ("**/a/{x}/*.jsonl", "/a/b/c/d.jsonl", {"x": "b"}),
+        ("a/{x}.jsonl", "/r/s/a/c.jsonl", {"x": "c"}),
+        ("a/{x}.jsonl", "/r/sa/c.jsonl", None),
+        ("/a/?.json", "/a/b.json", {}),
+        ("/a/?.json", "/x/a/b.json", None),
+        ("*.json", "/x/a/b.json", {}),
+        ("*.json", "/x/a/b.jsonl", None),
+        ("**/{x}-{y}.log", "/r/a-b-c.log", {"x": "a", "y": "b-c"}),
+        ("a.c", "/r/abc", None),
+    ],
+)
+def test_a_glob_matches(glob: str, path: str, expected: dict[str, str] | None) -> None:
+    found = compile_glob(glob).fullmatch(path)
+    assert (None if found is None else found.groupdict()) == expected
+
+
+# Whatever agents write.
+
+
+def _elapsed(run: Callable[[], object]) -> float:
+    start = time.process_time()
+    run()
+    return time.process_time() - start
+
+
+@pytest.mark.parametrize("glob", ["**/a/{x}/*.jsonl", "*a*b*c*.json", "**/{a}/{b}/{c}/*.jsonl"])
+@pytest.mark.parametrize("part", ["/a", "a/", "/a/b", "ab", "/"])
+def test_a_path_cannot_make_a_glob_slow(glob: str, part: str) -> None:
+    compiled = compile_glob(glob)
+    assert _elapsed(lambda: compiled.fullmatch(part * (4000 // len(part)))) < 0.5
+
+
+@pytest.fixture(scope="module")
+def formats() -> list[Mapping]:
+    return built_in(classify)
+
+
+HOSTILE = [
+    "aborted by user " * 4000,
+    "failed " * 8000,
+    "Error: " * 8000,
+    "x" * 50_000,
+    "[" * 50_000,
+    '{"a":' * 10_000,
+    "Permission to " + "a " * 20_000 + "denied",
+    "PreToolUse:" + "a" * 50_000,
+    "\n" * 50_000,
+    "Wall time: " * 5000,
+    "<cwd>" * 10_000,
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=lambda text: text[:12].replace("\n", "N"))
+def test_no_text_makes_a_format_slow(formats: list[Mapping], text: str) -> None:
+    """Patterns look at a bounded part of a text, and none of them tries every way to split it."""
+    records = [
+        {
+            "type": "user",
+            "message": {"content": [{"type": "tool_result", "is_error": True, "content": text}]},
+        },
+        {
+            "type": "response_item",
+            "payload": {"type": "function_call_output", "output": text, "call_id": text},
+        },
+        {"type": "message", "role": "user", "content": [{"text": text}]},
+        {"type": "message", "message": {"role": "toolResult", "isError": True, "content": text}},
+        {
+            "type": "tool.execution_complete",
+            "data": {"success": False, "error": {"message": text, "code": text}},
+        },
+        {"hook_event_name": "PostToolUseFailure", "session_id": text, "error": text},
+        {"type": text, "timestamp": text, "id": text},
+    ]
+    for form in formats:
+        copies = json.loads(json.dumps(records))
+        decoded = Decoded(copies, list(range(len(copies))), [], [])
+        assert _elapsed(lambda d=decoded, f=form: f.rows(d, FileContext("/a", 0))) < 0.5, form.name
+
+
+@given(st.dictionaries(st.sampled_from(["type", "message", "payload", "data", "id", "timestamp"]), values))
+def test_no_record_makes_a_format_raise(record: dict[str, Any]) -> None:
+    for form in _FORMATS:
+        form.matches(record)
+        rows, _ = form.rows(Decoded([json.loads(json.dumps(record))], [7], [], []), FileContext("/a", 0))
+        assert len(rows) or rows.ignored == [7]
+
+
+_FORMATS = built_in(classify)
