@@ -1,7 +1,7 @@
 # Everything here calls dev.py, which sets up .venv when it is missing.
 PYTHON ?= python3
 
-.PHONY: test lint bench soak test-root
+.PHONY: test lint bench soak soak-long test-root
 
 test:
 	$(PYTHON) dev.py test
@@ -17,6 +17,11 @@ bench:
 soak:
 	$(PYTHON) dev.py test -m soak --durations=0 --no-header -q
 	$(PYTHON) dev.py test -m hypothesis --hypothesis-profile=soak --timeout=7200 --durations=0 --no-header -q
+
+# A random mix of everything, for so many minutes: make soak-long MINUTES=60 SEED=7. More of it as root.
+soak-long:
+	SENTINELD_SOAK_MINUTES=$(or $(MINUTES),10) SENTINELD_SOAK_SEED=$(or $(SEED),1) \
+	$(PYTHON) dev.py test -m soak -n 0 --no-header -q tests/faults/test_long.py
 
 # As root, on a machine with systemd-nspawn and debootstrap: the units under a real systemd, two users,
 # full and read-only file systems. SENTINELD_TEST_CACHE says where the container is kept.

@@ -13,7 +13,7 @@ from types import TracebackType
 from sentineld.batch import Part
 from sentineld.content import element_hash
 from sentineld.decode import Decoded, Record, Reject, decode_document
-from sentineld.framing import DOCUMENT, decode_framed
+from sentineld.framing import COMPRESSED_LINES, DOCUMENT, decode_framed
 from sentineld.identity import Source, matches, open_regular
 from sentineld.intake import Batch, fill, learned
 from sentineld.lines import SKIP_BEGINS, SKIP_HOLE
@@ -21,6 +21,7 @@ from sentineld.recognition import Formats
 from sentineld.store import Store
 from sentineld.tree import kind_of, walk
 from sentineld.trust import Trust
+from sentineld.zstd import NoZstdError, RefusedError, UnfinishedError, unpack
 
 _HASH_BYTES = 16
 
@@ -147,7 +148,7 @@ class Archive:
         if source.id not in self._fds:
             self._fds[source.id] = None
             for name in self._candidates(source):
-                fd = open_regular(name)
+                fd = _open_text(name)
                 if matches(fd, source):
                     self._fds[source.id] = fd
                     break
@@ -196,6 +197,19 @@ def _files(path: str) -> Iterator[str]:
     for entry in walk(path, lambda _: None):
         if entry.is_file(follow_symlinks=False):
             yield entry.path
+
+
+def _open_text(name: str) -> int:
+    """Open a file, or what a compressed one holds; nothing where that cannot be unpacked."""
+    fd = open_regular(name)
+    if kind_of(name) != COMPRESSED_LINES:
+        return fd
+    try:
+        return unpack(fd)
+    except (NoZstdError, RefusedError, UnfinishedError):
+        return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    finally:
+        os.close(fd)
 
 
 def _unread(source: Source) -> Source:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any
 
+from sentineld.credentials import may_hold_secrets
 from sentineld.entities import Findings
 from sentineld.verbs.options import names
 
@@ -16,7 +17,19 @@ _MAX_ITEMS = 64
 _MAX_ARGV = 4096
 
 #: Arguments that hold a command line, then those that hold code.
-_COMMANDS = ("command", "cmd", "script", "commandline", "command_line", "commandLine", "chars", "input")
+_COMMANDS = (
+    "command",
+    "full_command",
+    "cmd",
+    "script",
+    "commandline",
+    "command_line",
+    "commandLine",
+    "chars",
+    "input",
+)
+_DIRECTORIES = ("workdir", "cwd", "working_directory", "dir_path", "directory")
+_MAX_DIRECTORY = 1024
 _CODES = ("code", "source_code", "python_code")
 
 _PATHS = names(
@@ -51,6 +64,7 @@ _KIND = (
 )
 _BODIES = names("body data payload json form content upload")
 _IBAN = re.compile(r"[A-Z]{2}\d{2}[A-Z0-9]{10,30}\Z")
+_WORD = re.compile(r"[^/\\.~]*\Z")
 #: Members of an object in a list that say what the object is.
 _NAMING = ("email", "path", "file_path", "address", "id", "url")
 
@@ -80,6 +94,16 @@ def command_of(arguments: object) -> str | tuple[str, ...] | None:
     return None
 
 
+def directory_of(arguments: object) -> str:
+    """Return the directory that a command line runs in; empty where it cannot matter for credentials."""
+    if isinstance(arguments, Mapping):
+        for key in _DIRECTORIES:
+            value = arguments.get(key)
+            if isinstance(value, str):
+                return value if len(value) <= _MAX_DIRECTORY and may_hold_secrets(value) else ""
+    return ""
+
+
 def code_of(arguments: object) -> str | None:
     """Return the code in the arguments of a tool that runs code; None: there is none."""
     if isinstance(arguments, str):
@@ -94,58 +118,64 @@ def code_of(arguments: object) -> str | None:
 
 def look(event_class: str, arguments: Mapping[Any, Any], found: Findings, *, is_sending: bool) -> None:
     """Note what the arguments of a tool of a class name; ``is_sending``: by its name, data leaves by it."""
-    is_remote = event_class in _REMOTE
-    is_sending = is_sending and is_remote
     members = arguments.items() if len(arguments) <= _MAX_ITEMS else islice(arguments.items(), _MAX_ITEMS)
     for key, value in members:
-        if type(value) is dict:
+        kind = _KIND.get(key)
+        if kind == "path" and type(value) is str:
+            _touch(event_class, value, found)
+        elif type(value) is dict:
             # One level down: clients wrap what they pass on.
             for inner_key, inner_value in islice(value.items(), _MAX_ITEMS):
                 kind = _KIND.get(inner_key)
                 if kind is not None:
-                    _note(
-                        event_class,
-                        kind,
-                        inner_key,
-                        inner_value,
-                        found,
-                        is_sending=is_sending or _posts(value),
-                    )
-            continue
-        kind = _KIND.get(key)
-        if kind is not None:
-            _note(event_class, kind, key, value, found, is_sending=is_sending or _posts(arguments))
+                    _note(event_class, kind, inner_key, inner_value, value, found, is_sending=is_sending)
+        elif kind is not None:
+            _note(event_class, kind, key, value, arguments, found, is_sending=is_sending)
 
 
 def _note(
-    event_class: str, kind: str, key: object, value: object, found: Findings, *, is_sending: bool
+    event_class: str,
+    kind: str,
+    key: object,
+    value: object,
+    arguments: Mapping[Any, Any],
+    found: Findings,
+    *,
+    is_sending: bool,
 ) -> None:
+    is_remote = event_class in _REMOTE
     for text in (value,) if type(value) is str else _texts(value):
-        if kind == "path" or kind == "target":
-            _touch(event_class, text, found, is_target=kind == "target")
+        if kind == "path":
+            _touch(event_class, text, found)
+        elif kind == "target":
+            _touch("file_write" if event_class != "file_read" else event_class, text, found)
         elif kind == "url":
             if text.startswith("file://"):
                 found.reads(text[7:])
             else:
-                found.reaches(text, "sink" if is_sending else "source")
+                is_sink = (is_sending and is_remote) or _posts(arguments)
+                found.reaches(text, "sink" if is_sink else "source")
         elif kind == "account":
             role = "source" if str(key).startswith("from") else "sink"
             found.add("account", role, text[:_MAX_ARGV].replace(" ", "").lower())
-        elif event_class in _REMOTE:
-            is_account = _IBAN.match(text[:64].replace(" ", "")) is not None
-            found.sends_to(text[:_MAX_ARGV], "account" if is_account else "recipient")
+        elif is_remote:
+            compact = text[:_MAX_ARGV].replace(" ", "")
+            if _IBAN.match(compact):
+                found.add("account", "sink", compact.lower())
+            else:
+                found.sends_to(text[:_MAX_ARGV])
 
 
-def _touch(event_class: str, path: str, found: Findings, *, is_target: bool) -> None:
-    if event_class in ("file_write", "file_create"):
+def _touch(event_class: str, path: str, found: Findings) -> None:
+    if event_class == "file_read":
+        found.reads(path)
+    elif event_class in ("file_write", "file_create"):
         found.writes(path)
     elif event_class == "file_delete":
         found.changes(path)
-    elif event_class in _REMOTE and "/" not in path and "." not in path:
-        # A word, such as the name of a source.
+    elif event_class in _REMOTE and _WORD.match(path):
+        # Such as the name of a search's source.
         pass
-    elif is_target and event_class != "file_read":
-        found.writes(path)
     else:
         found.reads(path)
 

@@ -59,10 +59,11 @@ class Claims:
         return self._framing(path, next((item for item in claiming if item.framing), claiming[0]))
 
     def _framing(self, path: str, mapping: Mapping | None) -> str | None:
+        if uncompressed_name(path):
+            # What is inside of it is framed, not the file.
+            return None
         framing = _FRAMINGS.get(mapping.framing) if mapping is not None else None
-        if kind_of(path) is not None or uncompressed_name(path):
-            return framing
-        return framing or LINES
+        return framing if kind_of(path) is not None else framing or LINES
 
     def _lies_in_place(self, path: str) -> bool:
         return path.startswith(self._above) or any(inside in path for inside in self._inside)

@@ -198,7 +198,7 @@ class CompressedFiles:
     def read(self, state: Source, limit: int, line_bytes: int) -> Chunk | None:
         """Read the next whole lines of an unpacked file; None where there are none."""
         file = self._of(state)
-        if file is None or not file.has_news:
+        if file is None or not file.has_news or state.signature == file.signature:
             return None
         if file.refusal is not None:
             stretch = Stretch(state.pos, skip=SKIP_HOLE, reject=file.refusal)
@@ -228,7 +228,11 @@ class CompressedFiles:
         if path in self._unpacked:
             self._unpacked.move_to_end(path)
             return self._unpacked[path]
-        fd = self.files.open_path(path)
+        try:
+            fd = self.files.open_path(path)
+        except FileNotFoundError:
+            # The next scans tell what became of it.
+            return None
         try:
             if signature_of(os.fstat(fd)) != file.signature:
                 return None
@@ -287,9 +291,11 @@ class CompressedFiles:
     def _meet(self, path: str, file: _Followed, last_scan_us: int, *, is_final: bool) -> None:
         plain = uncompressed_name(path)
         standing = self.files.at(plain)
-        if standing is not None and standing.fd is not None and not standing.is_read:
-            # What is left of it is read first.
-            return
+        if standing is not None and standing.fd is not None:
+            self.files.measure(standing)
+            if not standing.is_read:
+                # What is left of it is read first.
+                return
         fd = self.files.open_path(path)
         try:
             status = os.fstat(fd)

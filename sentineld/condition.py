@@ -38,6 +38,7 @@ Test: TypeAlias = Callable[[Scope], bool]
 
 #: Characters of a text that a pattern looks at.
 _MAX_SUBJECT = 4096
+_VALUE_KEYS = ("value", "when", "pattern", "decode")
 _WORDS = ("present", "pattern", "has", "not")
 _SCALARS = (str, int, float, bool)
 
@@ -103,10 +104,12 @@ def compile_value(
         return first_of([compile_value(item, items, remembered) for item in value])
     if not isinstance(value, dict):
         return compile_selector(value, items, remembered)
-    unknown = value.keys() - {"value", "when", "pattern", "decode"}
+    unknown = value.keys() - set(_VALUE_KEYS)
     if unknown or "value" not in value:
         raise SelectorError(
-            f"there is no {min(unknown)!r} here: value, when, pattern, decode" if unknown else "`value` is missing"
+            f"there is no {min(unknown)!r} here: {', '.join(_VALUE_KEYS)}"
+            if unknown
+            else "`value` is missing"
         )
     select = compile_value(value["value"], items, remembered)
     if "pattern" in value:

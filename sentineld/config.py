@@ -5,6 +5,7 @@ keys are refused with the nearest name. Order: defaults, TOML file, ``SENTINELD_
 """
 
 import difflib
+import json
 import os
 import pwd
 import re
@@ -12,6 +13,7 @@ import stat
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -479,7 +481,7 @@ class Config(Struct, forbid_unknown_fields=True, frozen=True):
 
     def classes(self) -> Taxonomy:
         """Build the taxonomy. Raises ``ConfigError`` for classes and patterns that there are not."""
-        return Taxonomy(self.taxonomy.to_plain())
+        return _taxonomy(json.dumps(self.taxonomy.to_plain()))
 
     def decision_settings(self) -> dict[str, Any]:
         """Return the options that decisions depend on, as plain data."""
@@ -491,6 +493,12 @@ class Config(Struct, forbid_unknown_fields=True, frozen=True):
             "agents_per_owner": self.limits.agents_per_owner,
             "trust": self.trust().to_plain(),
         }
+
+
+@lru_cache(4)
+def _taxonomy(extra: str) -> Taxonomy:
+    # The same one each time: mappings are compiled for it.
+    return Taxonomy(json.loads(extra))
 
 
 def rule(source: SourceRule, owner: int | None) -> Rule:

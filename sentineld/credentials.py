@@ -18,7 +18,7 @@ _MAX_KEPT = 256
 
 _DOTENV = re.compile(
     r"\.env(?!\.(?:example|sample|template|tmpl|dist|defaults?|schema)$)"
-    r"(?!.*\.(?:md|rst|html?|[jt]sx?|py|go|rs|rb)$)(?:\.[a-z0-9_-]+)*",
+    r"(?!.*\.(?:md|rst|html?|[jt]sx?|py|go|rs|rb)$)(?:\.[a-z0-9_*-]+)*\*?",
     re.IGNORECASE,
 )
 
@@ -223,6 +223,11 @@ def seeks_secrets(pattern: str) -> bool:
     return _SECRET_PATTERN.search(pattern) is not None
 
 
+def may_hold_secrets(directory: str) -> bool:
+    """Say whether it can matter for credentials that a relative path is meant in a directory."""
+    return _SECRET_PLACE.search(directory) is not None or "etc" in directory or "proc" in directory
+
+
 def reveals(verb: str, operands: Iterable[str]) -> bool:
     """Say whether a command prints a secret: ``operands`` are its words without options."""
     heads = REVEALING.get(verb)
@@ -234,7 +239,15 @@ def reveals(verb: str, operands: Iterable[str]) -> bool:
 
 def normal_path(path: str) -> str:
     """Return a path without dots, doubled and trailing slashes, blanks around it, or backslashes."""
-    if _UNTIDY.search(path) is None:
+    if (
+        "/." not in path
+        and "//" not in path
+        and "\\" not in path
+        and path[-1:] != "/"
+        and path[:1] != "."
+        and not path[:1].isspace()
+        and not path[-1:].isspace()
+    ) or _UNTIDY.search(path) is None:
         return path
     path = path.strip().replace("\\", "/")
     parts: list[str] = []

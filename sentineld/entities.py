@@ -20,6 +20,7 @@ MAX_ENTITIES = 16
 MAX_VALUE = 256
 #: PATH_MAX of Linux, and one more: nothing longer can be opened, and nothing of it is looked at.
 _MAX_PATH = 4097
+_MAX_DIRECTORY = 1024
 #: Entities of one kind and role that are kept until the end.
 _MAX_KEPT = 16
 
@@ -57,12 +58,19 @@ SecretPath: TypeAlias = Callable[[str], bool]
 class Findings:
     """What is found in one call: entities by kind and role, and the credentials that it touches."""
 
-    __slots__ = ("_kept", "has_credentials", "is_secret_path")
+    __slots__ = ("_directory", "_kept", "has_credentials", "is_secret_path")
 
     def __init__(self, is_secret_path: SecretPath = is_secret) -> None:
         self._kept: dict[tuple[str, str], dict[str, None]] = {}
+        self._directory = ""
         self.has_credentials = False
         self.is_secret_path = is_secret_path
+
+    def enter(self, directory: str) -> None:
+        """Note the directory that relative paths are meant in; it tells secrets: ``cd ~/.aws; cat credentials``."""
+        if directory[:1] not in ("/", "~", "$") and self._directory:
+            directory = f"{self._directory}/{directory}"
+        self._directory = normal_path(directory) if len(directory) <= _MAX_DIRECTORY else ""
 
     def add(self, kind: str, role: str, value: str) -> None:
         """Keep an entity."""
@@ -74,7 +82,13 @@ class Findings:
 
     def is_secret(self, path: str) -> bool:
         """Say whether a path leads to a file of credentials."""
-        return self.is_secret_path(normal_path(path))
+        return self._is_secret(normal_path(path[:_MAX_PATH]))
+
+    def _is_secret(self, normal: str) -> bool:
+        if self.is_secret_path(normal):
+            return True
+        is_relative = self._directory and normal[:1] not in ("/", "~", "$")
+        return bool(is_relative) and self.is_secret_path(normal_path(f"{self._directory}/{normal}"))
 
     def reads(self, path: str, *, is_secret_shown: bool = True) -> bool:
         """Note that a file is read; say whether it is a file at all. ``is_secret_shown``: its content is."""
@@ -82,7 +96,7 @@ class Findings:
             return False
         normal = normal_path(path[:_MAX_PATH])
         self.add("path", "source", normal)
-        if is_secret_shown and self.is_secret_path(normal):
+        if is_secret_shown and self._is_secret(normal):
             self.has_credentials = True
         return True
 
@@ -97,7 +111,7 @@ class Findings:
             return False
         normal = normal_path(path[:_MAX_PATH])
         self.add("path", "sink", normal)
-        if self.is_secret_path(normal) and not is_dotenv(normal):
+        if self._is_secret(normal) and not is_dotenv(normal):
             self.has_credentials = True
         return True
 
@@ -135,14 +149,14 @@ class Findings:
         self.add("host", role, f"{scheme}://{host}" if scheme in _BUCKETS else host)
         return True
 
-    def sends_to(self, text: str, kind: str = "recipient", role: str = "sink") -> None:
+    def sends_to(self, text: str) -> None:
         """Note recipients: the addresses in a text, or the text itself where it has none."""
         text = text.strip()
         if not text:
             return
         addresses = _EMAIL.findall(text[:4096]) if "@" in text else ()
         for address in addresses or (text,):
-            self.add(kind, role, address.lower())
+            self.add("recipient", "sink", address.lower())
 
     def entities(self) -> tuple[Entity, ...]:
         """Return what was found: no more than ``MAX_ENTITIES``, where data could leave first."""

@@ -18,10 +18,11 @@ from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
-from sentineld.condition import Condition, Test, all_of, compile_condition, compile_value
+from sentineld.condition import Condition, Test, compile_condition, compile_value
 from sentineld.decode import Decoded, Record, Reject, encode_element
 from sentineld.entropy import batch_entropy_units, encode_canonical
 from sentineld.event import OPERATION_KIND, OTHER, Entity
+from sentineld.expression import Expressions
 from sentineld.instant import parse_iso
 from sentineld.memory import Memory, remember
 from sentineld.path_glob import GlobError, compile_glob
@@ -97,6 +98,8 @@ _CACHE_SIZE = 16_384
 _MAX_PIVOTS = 3
 _MAX_GROUPS = 1024
 _UNKNOWN = "(unnamed)"
+#: Name of a tool that has none that can be read: the call counts.
+_UNNAMED = "unnamed"
 #: Type of an event whose mapping gives it none that can be used.
 _OTHER_TYPE = "other"
 
@@ -179,8 +182,14 @@ class _Event:
     emits: bool
     #: Tables of one chain follow each other; of these the first counts whose conditions hold.
     chain: int
-    remember: tuple[tuple[str, Selector | None, Selector], ...]
+    #: What is remembered: name, key and value as they are written.
+    remember: tuple[tuple[str, object, object], ...]
+    #: Fields, compiled and as they are written.
     fields: dict[str, Any]
+    values: dict[str, Any]
+    #: What reads the fields, and what is to be remembered; made when first used.
+    read: Callable[[Scope], tuple[Any, ...]] | None = None
+    note_down: Callable[[Scope], tuple[Any, ...]] | None = None
 
 
 @dataclass(slots=True)
@@ -245,6 +254,7 @@ class Mapping:
                 self._kinds[name] = compile_value(value, aliases, self._remembered)
         self._numbers = len(self._events)
         self._pivots = self._choose_pivots()
+        self._key = self._compile_key()
         self._groups: dict[tuple[str | None, ...], tuple[_Group, ...]] = {}
         self._general = self._group(self._events)
         self._plans: dict[tuple[int, ...], _Plan] = {}
@@ -389,16 +399,29 @@ class Mapping:
             self._emit(event, offset, scope, context, rows, payloads, trace)
         elif trace is not None:
             trace.ignored.append(event.note or event.label)
-        for name, key, value in event.remember:
-            text = to_text(value(scope))
-            at = "" if key is None else to_text(key(scope))
-            if not text or (key is not None and not at):
+        if event.remember:
+            self._remember(event, offset, scope, context, rows)
+
+    def _remember(self, event: _Event, offset: int, scope: Scope, context: FileContext, rows: Rows) -> None:
+        note_down = event.note_down
+        if note_down is None:
+            expressions = Expressions(event.items, self._remembered)
+            texts = [
+                expressions.text(text) if text is not None else "None"
+                for _, key, value in event.remember
+                for text in (key, value)
+            ]
+            note_down = event.note_down = expressions.function(texts)
+        found = iter(note_down(scope))
+        for name, _, _ in event.remember:
+            key, text = next(found), next(found)
+            if not text or key == "":
                 continue
             known = context.memory.get(name)
             # Of values by key the latest ones are kept, so it matters that this one was seen again.
-            if key is not None or known is None or known.get("") != text:
-                remember(context.memory, name, at, text)
-                rows.remembered.append(Remembered(offset, name, at, text))
+            if key or known is None or known.get("") != text:
+                remember(context.memory, name, key or "", text)
+                rows.remembered.append(Remembered(offset, name, key or "", text))
 
     def _emit(
         self,
@@ -410,68 +433,106 @@ class Mapping:
         payloads: list[bytes],
         trace: Trace | None,
     ) -> None:
-        fields = event.fields
-        get = fields.get
+        read = event.read or self._compile_read(event)
+        (
+            tool,
+            event_type,
+            arguments,
+            identity,
+            call_id,
+            session,
+            role,
+            agent,
+            at,
+            outcome,
+            duration_ms,
+            input_tokens,
+            output_tokens,
+            seq,
+            *values,
+        ) = read(scope)
         number = len(rows.offsets)
-
-        def text(name: str) -> str:
-            select = get(name)
-            return "" if select is None else to_text(select(scope))
-
-        tool = text("tool")
-        arguments = fields["arguments"](scope) if "arguments" in fields else None
-        meta = {}
-        for name, select in get("meta", ()):
-            value = select(scope)
-            if value is not None:
-                meta[name] = value
+        fields = event.fields
+        metadata: dict[str, Any] = {}
+        if values:
+            for (name, _), value in zip(fields["meta"], values, strict=True):
+                if value is not None:
+                    metadata[name] = value
         entities: tuple[Entity, ...] = ()
-        event_type = _clean(text("type"))
+        is_call = "type" not in fields
+        if is_call and not tool:
+            tool = _UNNAMED
+        event_type = _clean(event_type)
         if tool:
-            call = self._classify(tool, meta if arguments is None else arguments)
+            call = self._classify(tool, metadata.copy() if arguments is None else arguments)
             entities = call.entities
-            if "type" not in fields:
+            if is_call:
                 rows.tool_calls.append(number)
             event_type = event_type or call.event_class
-        event_type = event_type or _OTHER_TYPE
-        metadata = dict(meta)
-        if tool:
             metadata["tool"] = tool
+        event_type = event_type or _OTHER_TYPE
         if arguments is not None:
             metadata["args"] = arguments
         if "entities" in fields:
             entities = (*entities, *_entities(fields["entities"], scope))[:_MAX_ENTITIES]
-        identity = text("id")
         if identity:
             content = encode_element([tool or event_type, arguments])
             key = f"{self.name}\0{identity}".encode("utf-8", "surrogatepass")
             rows.identities[number] = (_digest(key), _digest(content))
-        session = _clean(text("session"))
         if session:
-            rows.sessions[number] = session
-        tokens = fields.get("tokens", {})
+            rows.sessions[number] = _clean(session)
         rows.facts[number] = Facts(
-            tool=_clean(tool),
-            role=context.role or _clean(text("role")),
-            call_id=_clean(text("call_id") or (identity if tool else "")),
-            outcome=fields["outcome"](scope) if "outcome" in fields else "",
-            entities=entities,
-            duration_ms=fields["duration_ms"](scope) if "duration_ms" in fields else None,
-            input_tokens=to_count(tokens["input"](scope)) if "input" in tokens else None,
-            output_tokens=to_count(tokens["output"](scope)) if "output" in tokens else None,
+            _clean(tool) if tool else "",
+            context.role or _clean(role),
+            _clean(call_id or (identity if tool else "")),
+            outcome,
+            entities,
+            duration_ms,
+            None if input_tokens is None else to_count(input_tokens),
+            None if output_tokens is None else to_count(output_tokens),
         )
-        if "seq" in fields:
-            seq = to_count(to_number(fields["seq"](scope)))
-            if seq is not None:
-                rows.seqs[number] = seq
-        rows.at_us.append(self._time(fields["time"](scope)) if "time" in fields else None)
-        rows.agent_ids.append(self._agent(text("agent")))
+        if seq is not None:
+            count = to_count(seq)
+            if count is not None:
+                rows.seqs[number] = count
+        rows.at_us.append(None if at is None else self._time(at))
+        rows.agent_ids.append(self._agents.get(agent) or self._agent(agent))
         rows.kinds.append(OPERATION_KIND.get(event_type, OTHER))
         rows.event_types.append(event_type)
         rows.offsets.append(offset)
         payloads.append(encode_canonical(metadata) if metadata else b"")
         if trace is not None:
             trace.events.append(TracedEvent(event.label, identity, metadata))
+
+    def _compile_read(self, event: _Event) -> Callable[[Scope], tuple[Any, ...]]:
+        """Return what reads all fields of an event at once, in the order in which ``_emit`` takes them."""
+        expressions = Expressions(event.items, self._remembered)
+        values, fields = event.values, event.fields
+
+        def text(name: str) -> str:
+            return expressions.text(values[name]) if name in values else "''"
+
+        def number(value: object) -> str:
+            return "None" if value is None else expressions.number(value)
+
+        duration = values.get("duration_ms")
+        is_between = isinstance(duration, dict) and "from" in duration
+        tokens = values.get("tokens", {})
+        parts = [
+            text("tool"),
+            text("type"),
+            expressions.value(values["arguments"]) if "arguments" in values else "None",
+            *(text(name) for name in ("id", "call_id", "session", "role", "agent")),
+            expressions.value(values["time"]) if "time" in values else "None",
+            expressions.call(fields["outcome"]) if "outcome" in values else "''",
+            expressions.call(fields["duration_ms"]) if is_between else number(duration),
+            number(tokens.get("input")),
+            number(tokens.get("output")),
+            number(values.get("seq")),
+            *(expressions.value(value) for value in values.get("meta", {}).values()),
+        ]
+        event.read = expressions.function(parts)
+        return event.read
 
     def _agent(self, claim: str) -> str:
         known = self._agents.get(claim)
@@ -503,10 +564,12 @@ class Mapping:
         with _at(f"{key}.when"):
             early, late, of_items, equals = self._compile_when(table.get("when", {}), items, decoded)
         fields = {}
+        values = {}
         for name in _FIELDS:
             value = table[name] if name in table else self._in_reach(defaults.get(name), items)
             if value is None:
                 continue
+            values[name] = value
             with _at(f"{key}.{name}"):
                 fields[name] = self._compile_field(name, value, items)
         emits = _truth(table, "emit", key, True)
@@ -540,6 +603,7 @@ class Mapping:
             chain=chain,
             remember=self._compile_remember(table.get("remember", {}), items, f"{key}.remember"),
             fields=fields,
+            values=values,
         )
 
     def _compile_each(
@@ -563,7 +627,7 @@ class Mapping:
         return tuple(each), items
 
     def _compile_when(
-        self, value: object, items: tuple[str, ...], decoded: Iterable[str]
+        self, value: object, items: tuple[str, ...], decoded: Iterable[str], *, is_used: bool = False
     ) -> tuple[Test | None, Test | None, Test | None, dict[str, frozenset[str]]]:
         changed = [path for path in decoded if scope_of(path, items) == RECORD]
 
@@ -575,31 +639,49 @@ class Mapping:
         def is_changed(paths: Iterable[str]) -> bool:
             return any(path == d or path.startswith(d + ".") for d in changed for path in paths)
 
-        stages: tuple[list[Test], list[Test], list[Test]] = ([], [], [])
+        stages: tuple[list[object], list[object], list[object]] = ([], [], [])
         equals: dict[str, frozenset[str]] = {}
         if isinstance(value, list):
             condition = compile_condition(value, items, self._remembered)
-            stages[stage(condition)].append(condition.test)
+            chosen = stage(condition)
+            stages[chosen].append(value)
             # What all alternatives ask of the record can be asked before anything else.
             equals = {
                 name: texts for name, texts in condition.equals.items() if not is_changed(paths_of(name))
             }
-            stages[0].extend(
-                compile_condition({name: sorted(texts)}).test
-                for name, texts in equals.items()
-                if condition.test not in stages[0]
-            )
+            if equals and chosen:
+                stages[0].append({name: sorted(texts) for name, texts in equals.items()})
         elif isinstance(value, dict):
             for path, expected in value.items():
                 condition = compile_condition({path: expected}, items, self._remembered)
                 chosen = stage(condition)
-                stages[chosen].append(condition.test)
+                stages[chosen].append({path: expected})
                 if chosen == 0:
                     equals.update(condition.equals)
         else:
             raise SelectorError("a table of paths, or a list of these, was expected")
-        early, late, of_items = (all_of(tests) if tests else None for tests in stages)
+        early, late, of_items = (self._compile_test(conditions, items, is_used) for conditions in stages)
         return early, late, of_items, equals
+
+    def _compile_test(self, conditions: list[object], items: tuple[str, ...], is_used: bool) -> Test | None:
+        """Return what tells whether all of some conditions hold; compiled at its first use, if not now."""
+        if not conditions:
+            return None
+
+        def made() -> Test:
+            expressions = Expressions(items, self._remembered)
+            return expressions.test(" and ".join(map(expressions.condition, conditions)))
+
+        if is_used:
+            return made()
+        kept: list[Test] = []
+
+        def test(scope: Scope) -> bool:
+            if not kept:
+                kept.append(made())
+            return kept[0](scope)
+
+        return test
 
     def _in_reach(self, value: object, items: tuple[str, ...]) -> object:
         """Return what an event can use of a default, which may speak of items that only others have."""
@@ -670,35 +752,38 @@ class Mapping:
 
     def _compile_remember(
         self, value: object, items: tuple[str, ...], key: str
-    ) -> tuple[tuple[str, Selector | None, Selector], ...]:
-        result = []
+    ) -> tuple[tuple[str, object, object], ...]:
+        result: list[tuple[str, object, object]] = []
         for name, item in _table(value, key).items():
             with _at(f"{key}.{name}"):
                 table = dict(item) if isinstance(item, dict) else {"value": item}
-                at = compile_value(table.pop("key"), items, self._remembered) if "key" in table else None
-                result.append((name, at, compile_value(table, items, self._remembered)))
+                at = table.pop("key", None)
+                if at is not None:
+                    compile_value(at, items, self._remembered)
+                compile_value(table, items, self._remembered)
+                result.append((name, at, table))
         return tuple(result)
 
     # Finding the tables of a record without trying all of them.
 
-    def _choose_pivots(self) -> tuple[tuple[str, Selector, frozenset[str]], ...]:
+    def _choose_pivots(self) -> tuple[tuple[str, frozenset[str]], ...]:
         """Return the selectors that most tables ask for one of some texts, with all of these texts."""
         values: dict[str, list[frozenset[str]]] = {}
         for event in self._events:
             for path, texts in event.equals.items():
                 values.setdefault(path, []).append(texts)
         paths = sorted(values, key=lambda path: -len(values[path]))[:_MAX_PIVOTS]
-        return tuple(
-            (path, compile_selector(path, (), self._remembered), frozenset[str]().union(*values[path]))
-            for path in paths
-            if len(values[path]) > 1 or path == paths[0]
-        )
+        # One that few tables ask for costs every record more than it saves.
+        paths = [path for path in paths if len(values[path]) > 3 or path == paths[0]]
+        return tuple((path, frozenset[str]().union(*values[path])) for path in paths)
+
+    def _compile_key(self) -> Callable[[Scope], tuple[str | None, ...]]:
+        """Return what gives the values of a record's pivots; None for what no table asks for."""
+        expressions = Expressions((), self._remembered)
+        return expressions.function([expressions.one_of(path, texts) for path, texts in self._pivots])
 
     def _groups_of(self, scope: Scope) -> tuple[_Group, ...]:
-        key: tuple[str | None, ...] = ()
-        for _, select, texts in self._pivots:
-            found = select(scope)
-            key = (*key, found if type(found) is str and found in texts else None)
+        key = self._key(scope)
         groups = self._groups.get(key)
         if groups is None:
             if len(self._groups) >= _MAX_GROUPS:
@@ -709,7 +794,7 @@ class Mapping:
 
     def _possible(self, key: tuple[str | None, ...]) -> list[_Event]:
         """Return the tables that records can meet whose pivots have these values, less what that answers."""
-        pivots = [path for path, _, _ in self._pivots]
+        pivots = [path for path, _ in self._pivots]
         known = {path: value for path, value in zip(pivots, key, strict=True) if value is not None}
         events = []
         for event in self._events:
@@ -721,10 +806,10 @@ class Mapping:
             when = _reduced(event.when, known)
             if when is None:
                 continue
-            if when != event.when:
+            if known or when != event.when:
                 self._numbers += 1
                 decoded = [decode.path for decode in event.decode]
-                early, late, of_items, _ = self._compile_when(when, event.items, decoded)
+                early, late, of_items, _ = self._compile_when(when, event.items, decoded, is_used=True)
                 event = replace(
                     event,
                     early=early,
@@ -736,7 +821,7 @@ class Mapping:
             events.append(event)
         return events
 
-    def _plan(self, each: tuple[tuple[str, Selector], ...], chosen: list[_Event]) -> "_Plan":
+    def _plan(self, each: tuple[tuple[str, Selector], ...], chosen: Sequence[_Event]) -> "_Plan":
         """Return how the items of a record are read by these tables, which go through the same ones."""
         key = tuple([event.number for event in chosen])
         plan = self._plans.get(key)
@@ -765,7 +850,7 @@ class Mapping:
 class _Plan:
     """How the items of a record are read: what is decoded first, and which tables may be met by an item."""
 
-    def __init__(self, events: list[_Event], items: tuple[str, ...], remembered: frozenset[str]) -> None:
+    def __init__(self, events: Sequence[_Event], items: tuple[str, ...], remembered: frozenset[str]) -> None:
         found: dict[str, _Decode] = {}
         for event in events:
             for decode in event.decode:
@@ -905,8 +990,12 @@ def _defined(table: Table[str, Any], key: str) -> Table[str, Any]:
 
     def expand(value: Any) -> Any:  # noqa: ANN401 (TOML)
         if isinstance(value, str):
-            # Twice, so that one may use another.
-            return _DEFINED.sub(put, _DEFINED.sub(put, value))
+            # One may use others, which use others.
+            for _ in range(_MAX_DEEP):
+                before, value = value, _DEFINED.sub(put, value)
+                if value == before:
+                    break
+            return value
         if isinstance(value, list):
             return [expand(item) for item in value]
         if isinstance(value, dict):
@@ -1017,12 +1106,12 @@ def _answer(expected: object, text: str) -> bool | None:
         if "not" in expected:
             answer = _answer(expected["not"], text)
             return None if answer is None else not answer
-        return expected["present"] if "present" in expected else None
+        return expected.get("present")
     return text in expected if isinstance(expected, list) else text == expected
 
 
 def _options(when: object, items: tuple[str, ...]) -> dict[str, frozenset[str | None]]:
-    """Return which values of selectors of items can meet a condition; those that it does not narrow are left out."""
+    """Return which values of selectors of items can meet a condition, where it narrows them down."""
     if isinstance(when, list):
         found = [_options(item, items) for item in when]
         shared = set.intersection(*(set(item) for item in found)) if found else set()

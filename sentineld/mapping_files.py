@@ -6,6 +6,7 @@ theirs matches a file of another one, so the order decides only between records 
 
 import tomllib
 from collections.abc import Iterable
+from functools import lru_cache
 from importlib import resources
 
 from sentineld.errors import ConfigError
@@ -53,14 +54,15 @@ def parse_mappings(data: bytes, name: str, classify: Classify) -> list[Mapping]:
     return mappings
 
 
-def built_in(classify: Classify) -> list[Mapping]:
-    """Return the built-in mappings, compiled."""
+@lru_cache(4)
+def built_in(classify: Classify) -> tuple[Mapping, ...]:
+    """Return the built-in mappings; compiled once, for that takes longer than all else at a start."""
     found: list[Mapping] = []
     folder = resources.files("sentineld") / "formats"
     for entry in sorted(folder.iterdir(), key=lambda item: item.name):
         if entry.name.endswith(".toml"):
             found += parse_mappings(entry.read_bytes(), f"formats/{entry.name}", classify)
-    return found
+    return tuple(found)
 
 
 def all_mappings(paths: Iterable[str], classify: Classify) -> list[Mapping]:

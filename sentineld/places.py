@@ -69,7 +69,7 @@ def find_places(formats: Formats, env: Mapping[str, str], uid: int) -> Places:
 def expand(place: str, env: Mapping[str, str], home: str) -> str | None:
     """Return a place's absolute path; None where a variable of it is not set and has no default.
 
-    A variable that is not an absolute path counts as unset, as everywhere.
+    A variable that is not an absolute path counts as unset, as everywhere. Wildcards end it: see ``_fixed``.
     """
     is_known = True
 
@@ -84,13 +84,20 @@ def expand(place: str, env: Mapping[str, str], home: str) -> str | None:
     text = _VARIABLE.sub(value, place)
     if text.startswith(_HOME):
         text = os.path.join(home, text.removeprefix(_HOME))
-    return os.path.normpath(text) if is_known and text.startswith("/") else None
+    return _fixed(text) if is_known and text.startswith("/") else None
 
 
 def inner_path(place: str) -> str | None:
     """Return what a place is called below any user's home; None for one that does not lie in a home."""
     text = _VARIABLE.sub(lambda found: found[2] or "", place)
-    return os.path.normpath(text.removeprefix(_HOME)) if text.startswith(_HOME) else None
+    return _fixed(text.removeprefix(_HOME)) if text.startswith(_HOME) else None
+
+
+def _fixed(path: str) -> str:
+    """Return a path up to its first wildcard: what comes to match it later is watched too."""
+    parts = os.path.normpath(path).split("/")
+    wild = next((number for number, part in enumerate(parts) if "*" in part or "?" in part), len(parts))
+    return "/".join(parts[:wild])
 
 
 def _places(formats: Formats, env: Mapping[str, str], uid: int) -> Iterator[Place]:

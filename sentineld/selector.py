@@ -33,7 +33,7 @@ _INDEX = re.compile(r"-?[0-9]{1,8}")
 _OR = re.compile(r" \| (?![^\[{]*[\]}])")
 _MAX_NAMES = 16
 #: Longest text that a template makes of one of its parts.
-_MAX_TEXT = 4096
+MAX_TEXT = 4096
 
 _MISSING: Any = object()
 
@@ -100,6 +100,23 @@ def paths_of(value: str) -> list[str]:
     return [path for part in several for path in paths_of(part)] if several else [value]
 
 
+def split(value: str) -> list[str]:
+    """Return the selectors of which the first counts that is not null."""
+    return _OR.split(value)
+
+
+def kept_of(value: str) -> tuple[str, str | None] | None:
+    """Return the name and the key of what was remembered; None for other selectors."""
+    match = _KEPT.fullmatch(value)
+    return None if match is None else (match["name"], match["key"])
+
+
+def template_of(value: str) -> tuple[list[str], list[str]]:
+    """Return the fixed texts of a template, and the selectors between them."""
+    pieces = _PART.split(value)
+    return pieces[::2], pieces[1::2]
+
+
 def _constant(value: object) -> Selector:
     return lambda _: value
 
@@ -134,7 +151,7 @@ def _template(value: str, items: tuple[str, ...], remembered: frozenset[str]) ->
             found = to_text(select(scope))
             if not found:
                 return None
-            result += found[:_MAX_TEXT] + text
+            result += found[:MAX_TEXT] + text
         return result
 
     return fill

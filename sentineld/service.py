@@ -25,6 +25,7 @@ from sentineld.decode import Reject
 from sentineld.errors import AccessError, ConfigError, SentineldError, StorageError, StoreError
 from sentineld.evidence import Trouble
 from sentineld.explain import printable_path
+from sentineld.glance import Glance
 from sentineld.instant import SECOND_US
 from sentineld.intake import Batch, Intake
 from sentineld.monitor import NEVER_US
@@ -96,6 +97,7 @@ class Service:
         self._store: Store
         self._pipeline: Pipeline
         self._tail: Tail
+        self._glance: Glance
         self._intake: Intake
         self._trust: Trust
         self._is_first_run = self._is_caught_up = False
@@ -184,7 +186,7 @@ class Service:
             if not is_busy and self._store.retention.is_behind:
                 self._store.prune()
             is_alive = self._beat()
-            if is_alive and not is_busy and not self._tail.is_scanning:
+            if is_alive and not (is_busy or self._tail.is_scanning or self._glance.is_busy):
                 self._signals.wait(self._wait_s())
 
     def _follow_clock(self, step_us: int) -> None:
@@ -207,6 +209,8 @@ class Service:
         is_renewed = self._is_watch_renewed()
         for path in hints.paths:
             self._tail.notice(path)
+        self._glance.is_wanted |= hints.needs_scan or is_renewed
+        self._glance.step(_SCAN_SLICE_US)
         if hints.needs_scan or is_renewed or self._tail.wants_scan:
             self._next_scan = min(self._next_scan, self._earliest_scan)
         if self._tail.is_scanning or clock.monotonic_us() >= self._next_scan:
@@ -286,6 +290,8 @@ class Service:
             due.append(self._next_tick)
         if self._outlet.notifier.watchdog_us:
             due.append(self._next_ping)
+        if self._glance.is_wanted:
+            due.append(self._glance.earliest_us)
         if self._store.retention.is_behind:
             return _PRUNE_PAUSE_S
         sleep_us = min(min(due) - clock.monotonic_us(), self._next_deadline + 1 - clock.now_us())
@@ -349,6 +355,9 @@ class Service:
             sources = store.sources(with_gone=False)
             tail.restore(sources, meta.last_scan)
             self._roots.restore(self._directories(), (source.last_path for source in sources))
+            self._glance = Glance(
+                lambda: [source.last_path for source in tail.sources()], tail.notice, clock.monotonic_us
+            )
             self._intake = Intake(tail, self._formats, self._trust)
             self._is_first_run, self._is_caught_up = meta.has_history, False
             self._next_tick = self._next_scan = 0

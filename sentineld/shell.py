@@ -24,7 +24,7 @@ _MAX_EXPANDED = 65_536
 _MAX_VALUE = 512
 
 _CMD = re.compile(
-    r"([^ \t\r\n;&|<>()$`\"'\\#][^ \t\r\n;&|<>()$`\"'\\]*)[ \t]+"  # 1 plain text that ends a word
+    r"((?:[^ \t\r\n;&|<>()$`\"'\\#][^ \t\r\n;&|<>()$`\"'\\]*+[ \t]+)++)"  # 1 plain texts that end words
     r"|([^ \t\r\n;&|<>()$`\"'\\#][^ \t\r\n;&|<>()$`\"'\\]*)"  # 2 plain text
     r"|([ \t\r]+)"  # 3 blank
     r"|'([^']*)(?:'|\Z)"  # 4 single quotes
@@ -215,13 +215,14 @@ class _Parser:
             kind = found.lastindex
             if kind == 1:
                 position = found.end()
-                word = found[1]
-                if frame.parts or frame.redirect or not frame.words:
-                    frame.parts.append(word)
-                    self._end_word()
-                else:
-                    frame.words.append(word)
-                    if word == "in" and len(frame.words) == 3 and frame.words[0] == "case":
+                for word in found[1].replace("\t", " ").split(" "):
+                    if not word:
+                        continue
+                    words = frame.words
+                    if words and not frame.parts and not frame.redirect and words[0] != "case":
+                        words.append(word)
+                    else:
+                        frame.parts.append(word)
                         self._end_word()
             elif kind == 2:
                 position = found.end()

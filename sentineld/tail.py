@@ -284,9 +284,9 @@ class Tail:
         ``raw`` are the bytes of the chunk that ends there, if it was read whole. Nothing changes until the
         caller has committed it and calls ``accept``.
         """
-        after = None
+        after = replace(source) if end == source.pos else None
         try:
-            fd = self._descriptor(source)
+            fd = self._descriptor(source) if after is None else None
             if fd is not None:
                 after = identity.proven(source, fd, end, raw)
         except OSError as error:

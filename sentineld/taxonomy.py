@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from sentineld.arguments import code_of, command_of, look
+from sentineld.arguments import code_of, command_of, directory_of, look
 from sentineld.commands import Commands
 from sentineld.credentials import holds_credentials, is_secret
 from sentineld.entities import Findings, SecretPath
@@ -126,7 +126,7 @@ class Taxonomy:
                 return self._judge_code(arguments)
             command = command_of(arguments)
             if command is not None:
-                return self._judge(command, is_windows=traits.is_windows)
+                return self._judge(command, directory_of(arguments), is_windows=traits.is_windows)
         found = Findings(self._is_secret)
         event_class = traits.event_class
         if type(arguments) is dict or isinstance(arguments, Mapping):
@@ -164,12 +164,14 @@ class Taxonomy:
                 return event_class
         return class_of_tool(tool)
 
-    def _judge(self, command: str | tuple[str, ...], *, is_windows: bool) -> Call:
+    def _judge(self, command: str | tuple[str, ...], directory: str, *, is_windows: bool) -> Call:
         is_short = len(command) <= _MAX_KEPT if isinstance(command, str) else _is_short(command)
-        return (self._judge_kept if is_short else self._judge_any)(command, is_windows)
+        return (self._judge_kept if is_short else self._judge_any)(command, directory, is_windows)
 
-    def _judge_any(self, command: str | tuple[str, ...], is_windows: bool) -> Call:
+    def _judge_any(self, command: str | tuple[str, ...], directory: str, is_windows: bool) -> Call:
         found = Findings(self._is_secret)
+        if directory:
+            found.enter(directory)
         event_class, verbs = self._commands.judge(command, found, is_windows=is_windows)
         return Call(event_class, found.entities(), verbs)
 
@@ -183,7 +185,7 @@ class Taxonomy:
         command = command_of({"command": arguments.get("command") or arguments.get("cmd")})
         if command is None or traits.event_class == "other":
             return None
-        call = self._judge(command, is_windows=False)
+        call = self._judge(command, directory_of(arguments), is_windows=False)
         is_told = traits.event_class == "tool_call" or call.event_class == "credential_access"
         return call if is_told else call._replace(event_class=traits.event_class)
 

@@ -20,7 +20,7 @@ TOOLS: dict[str, tuple[str, ...]] = {
             " read_notebook readfile listdir list_code_usages list_code_definition_names"
             " get_errors get_changed_files read_lints diagnostics image pdf memory_get"
             " memory_search get_memory read_memory get_internal_docs"
-            " fetch_copilot_cli_documentation search_code_subagent codebase_investigator"
+            " fetch_copilot_cli_documentation cli_help search_code_subagent codebase_investigator"
             " copilot_getnotebooksummary read_notebook_cell_output get_search_view_results"
             " read_project_structure"
         ),
@@ -61,7 +61,7 @@ TOOLS: dict[str, tuple[str, ...]] = {
             " runsubagent sendmessage teamcreate teamdelete workflow subagent subagents"
             " sessions_spawn sessions_send sessions_list sessions_history sessions_yield"
             " session_status agents_list delegate_to_agent delegate dispatch_agent new_task"
-            " multi_agents complete_task"
+            " multi_agents complete_task generalist"
         ),
         "plan": (
             "todowrite todoread update_plan skill slashcommand taskcreate taskupdate tasklist"

@@ -97,8 +97,8 @@ class Trial:
         self.limit = limit
         self.summary = Summary()
         #: The format in use and why; ``recognised`` is what the daemon would use.
-        self.format, self.why = own, "it is the one that --mapping declares" if own else ""
         self.recognised, self.recognised_why = "", "it holds no record yet"
+        self.format, self.why = own, "it is the one that --mapping declares" if own else self.recognised_why
         self.framing = ""
         self.unread_bytes = 0
         self.troubles: list[Trouble] = []

@@ -22,6 +22,7 @@ from sentineld.config import (
     starter,
     tables,
 )
+from sentineld.decode import Decoded
 from sentineld.errors import AccessError, ConfigError
 
 ROOT = Path(__file__).parent.parent
@@ -379,3 +380,56 @@ def test_a_mapping_that_means_nothing_is_refused_with_file_and_key(tmp_path):
         config.formats()
     assert str(caught.value).startswith(f"{path}: source[0].event[0].toll: ")
     assert caught.value.hint == "did you mean tool?"
+
+
+def test_mappings_are_found_from_where_the_file_stands(write, tmp_path, monkeypatch):
+    (tmp_path / "own.toml").write_text('[[source]]\nname = "own"\n[[source.event]]\ntype = "=plan"\n')
+    monkeypatch.chdir("/")
+
+    config = load_config(write('[telemetry]\nmappings = ["own.toml"]\n'), {})
+
+    assert config.telemetry.mappings == [str(tmp_path / "own.toml")]
+    assert "own" in config.formats().names
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "near"),
+    [
+        ('[taxonomy.tools]\nacme = "file_raed"', "taxonomy.tools.acme", "did you mean file_read?"),
+        ('[taxonomy.verbs]\nacme = "shel_exec"', "taxonomy.verbs.acme", "did you mean shell_exec?"),
+        ('[taxonomy]\ncredential_paths = ["*"]', "taxonomy.credential_paths", ""),
+        ('[taxonomy]\ntool = {a = "plan"}', "taxonomy.tool", "did you mean taxonomy.tools?"),
+    ],
+)
+def test_a_taxonomy_that_means_nothing_names_file_key_and_nearest_class(write, text, key, near):
+    path = write(text)
+
+    with pytest.raises(ConfigError) as caught:
+        load_config(path, {})
+
+    assert str(caught.value).startswith(f"{path}: ")
+    assert key in str(caught.value)
+    assert near in caught.value.hint
+
+
+def test_the_taxonomy_is_extended_for_every_format_and_a_replay_can_tell(write):
+    plain = load_config(None, {}).formats()
+    config = load_config(
+        write(
+            '[taxonomy]\ncredential_paths = ["*/vault/*"]\n'
+            '[taxonomy.tools]\nacme = "agent_spawn"\n[taxonomy.verbs]\nacmectl = "network_request"\n'
+        ),
+        {},
+    )
+    formats = config.formats()
+
+    def kinds(known, *calls):
+        records = [{"type": "tool_call", "source": "a", "data": {"tool": t, "args": a}} for t, a in calls]
+        return known.native.rows(Decoded(records, list(range(len(records))), [], []))[0].event_types
+
+    calls = [("acme", {}), ("Bash", {"command": "acmectl x"}), ("Read", {"file_path": "/x/vault/y"})]
+    assert kinds(formats, *calls) == ["agent_spawn", "network_request", "credential_access"]
+    assert not {"agent_spawn", "network_request", "credential_access"} & set(kinds(plain, *calls))
+    assert config.classes().classify("acme", {}).event_class == "agent_spawn"
+    assert formats.to_plain()["digest"] != plain.to_plain()["digest"]
+    assert formats.force("codex").to_plain()["digest"] == formats.to_plain()["digest"]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -127,6 +128,55 @@ def test_a_file_is_compressed_and_made_again_over_and_over(line, a):
     one.check_accounts()
 
 
+def test_what_was_appended_after_a_file_was_compressed_is_read_before_it_is_gone(line, a):
+    one = line()
+    append(a, lines("one"))
+    one.poll()
+    pack(a)
+    append(a, lines("two"))
+    a.unlink()
+    for _ in range(3):
+        one.poll()
+    one.poll(after_s=100)
+
+    assert one.counted == {"one": 1, "two": 1}
+    assert not one.incidents
+
+
+def test_a_file_is_not_missing_as_long_as_its_compressed_form_is_being_written(line, a):
+    one = line()
+    append(a, lines("one"))
+    one.poll()
+    one.close()
+    packed = pack(a, a.read_bytes() + lines("two"))
+    data = packed.read_bytes()
+    packed.write_bytes(data[:-5])
+    a.unlink()
+    one.open()
+    one.poll()
+    packed.write_bytes(data)
+    one.poll()
+
+    assert one.counted == {"one": 1, "two": 1}
+    assert not one.incidents
+
+
+def test_a_copy_of_a_file_that_is_compressed_counts_once(line, a):
+    one = line()
+    append(a, lines("one", "two", pad=700))
+    one.poll()
+    append(a, lines("three"))
+    shutil.copyfile(a, a.with_name("rollout.jsonl.1"))
+    one.poll()
+    pack(a)
+    a.unlink()
+    one.poll()
+    one.poll(after_s=100)
+
+    assert one.counted == {"one": 1, "two": 1, "three": 1}
+    assert not one.incidents
+
+
 def test_as_long_as_both_are_there_the_plain_one_is_read(line, a):
     one = line()
     append(a, lines("one"))
@@ -225,7 +275,22 @@ def test_a_bomb_and_a_broken_file_are_refused_once_told_and_hide_nothing(line, a
     assert one.counted == {"one": 1, "two": 1}
 
 
-def test_an_unread_compressed_file_that_is_removed_is_told(line, a):
+def test_an_unread_compressed_file_that_is_removed_is_told(line, a, monkeypatch):
+    monkeypatch.setattr("sentineld.compressed._MAX_UNPACKED", 1)
+    one = line()
+    target = pack(a, lines("one"))
+    pack(a.with_name("z.jsonl"), lines("two"))
+    one.tail.scan()
+    target.unlink()
+    one.poll()
+    one.poll(after_s=100)
+
+    assert one.counted == {"two": 1}
+    assert kinds(one) == ["gap"]
+    assert one.source(target).is_gone
+
+
+def test_a_compressed_file_that_is_removed_once_it_was_unpacked_is_read(line, a):
     one = line()
     target = pack(a, lines("one"))
     one.tail.scan()
@@ -233,7 +298,8 @@ def test_an_unread_compressed_file_that_is_removed_is_told(line, a):
     one.poll()
     one.poll(after_s=100)
 
-    assert kinds(one) == ["gap"]
+    assert one.counted == {"one": 1}
+    assert not one.incidents
 
 
 def test_without_the_library_a_compressed_file_is_told_and_left(tmp_path):

@@ -111,6 +111,22 @@ def test_a_restart_at_any_moment_changes_nothing_of_that(line, j, write, is_down
 
 
 @pytest.mark.parametrize("write", [compact, pretty])
+def test_a_restart_between_the_first_object_and_the_second_repeats_nothing(line, j, write):
+    one = line()
+    append(j, write("one"))
+    one.poll()
+    append(j, write("two")[:20])
+    one.poll()
+    assert one.source(j).kind == (LINES if write is compact else STREAM)
+    one.restart()
+    append(j, write("two")[20:])
+    one.poll()
+
+    assert one.counted == {"one": 1, "two": 1}
+    assert not one.incidents
+
+
+@pytest.mark.parametrize("write", [compact, pretty])
 def test_history_in_such_a_file_is_history(line, j, write):
     append(j, write(*(f"e{n}" for n in range(500))))
     one = line()
@@ -167,6 +183,20 @@ def test_a_document_that_is_written_anew_as_lines_is_read_from_its_start(line, j
 
     assert one.counted == {"one": 1, "two": 1, "three": 1}
     assert not one.incidents
+
+
+def test_whether_it_is_one_is_known_before_it_is_read_however_late_that_is(line, j):
+    one = line()
+    append(j, compact("one"))
+    one.poll()
+    j.write_bytes(compact("two", "three"))
+    one.poll()
+    # Nobody looks at the path; what changed may be settled by now.
+    one.poll(after_s=3, scan=False)
+    one.poll()
+
+    assert one.counted == {"one": 1, "two": 1, "three": 1}
+    assert not one.rejects
 
 
 def test_an_array_that_is_replaced_by_lines_is_rewritten(line, j):
@@ -365,6 +395,21 @@ def test_a_stream_that_is_rotated_copied_and_cut_counts_once(line, log):
     assert one.counted == dict.fromkeys(("one", "two", "three", "four", "five"), 1)
     assert not one.incidents
     one.check_accounts()
+
+
+def test_what_was_unread_when_a_stream_was_cut_is_read_from_its_copy_whatever_its_name(line, log):
+    one = line(claims=streams)
+    append(log, pretty(*(f"e{number}" for number in range(20))))
+    one.poll()
+    append(log, pretty("last"))
+    shutil.copyfile(log, log.with_name("z.jsonl"))
+    os.truncate(log, 0)
+    one.poll()
+    one.poll(after_s=3)
+
+    assert one.counted == {f"e{number}": 1 for number in range(20)} | {"last": 1}
+    assert not one.incidents
+    assert not one.rejects
 
 
 def test_a_stream_that_was_rotated_while_nobody_looked_is_read_to_its_end(line, log):

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import baselines, experiments, tables
+from . import baselines, experiments, peers, simulate, tables
 from .protocol import Factory
 from .sessions import AgentDojo, agent_weeks, agentdojo_truth, cache_directory, real_path, real_sessions
 
@@ -40,6 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             everything[experiment][name] = figures
             print(f"  {name}: {experiment} {figures['cpu_s']:.1f} s", file=sys.stderr, flush=True)
     _print(everything)
+    if options.peers and sessions:
+        everything["peers"] = _peers(sessions, methods, options.variants)
+    if options.bounds:
+        everything["bounds"] = _bounds(options)
     if options.json:
         print(json.dumps(everything, indent=1, default=str))
     RESULTS.mkdir(exist_ok=True)
@@ -54,6 +58,10 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--method", action="append", default=[], metavar="MODULE:CLASS", help="a method to score")
     parser.add_argument("--no-baselines", action="store_true", help="leave out the activity score and stide")
     parser.add_argument("--heavy", action="store_true", help="add Half-Space Trees and Isolation Forest")
+    parser.add_argument("--peers", action="store_true", help="head to head with other tools ($SENTINELD_BENCH_PEERS)")
+    parser.add_argument("--bounds", action="store_true", help="simulate the false-alarm bounds")
+    parser.add_argument("--calibration", metavar="MODULE:CLASS", help="ranks to simulate instead of the bench's own")
+    parser.add_argument("--e-detector", metavar="MODULE:CLASS", help="e-detector to simulate")
     parser.add_argument("--chance", action="store_true", help="add a method that guesses")
     parser.add_argument("--quick", action="store_true", help="a third of the hijacks, two folds, fewer forms")
     parser.add_argument("--only", action="append", choices=EXPERIMENTS, help="run this experiment; repeatable")
@@ -69,11 +77,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _methods(options: argparse.Namespace) -> list[tuple[str, Factory]]:
-    sys.path.insert(0, os.getcwd())
-    chosen: list[Callable[[], Any]] = []
-    for spelled in options.method:
-        module, _, name = spelled.partition(":")
-        chosen.append(getattr(importlib.import_module(module), name))
+    chosen: list[Callable[[], Any]] = [_named(spelled) for spelled in options.method]
     if not options.no_baselines:
         chosen += baselines.LIGHT
     if options.heavy:
@@ -81,6 +85,53 @@ def _methods(options: argparse.Namespace) -> list[tuple[str, Factory]]:
     if options.chance:
         chosen.append(baselines.Random)
     return [(getattr(factory, "name", factory.__name__), factory) for factory in chosen]
+
+
+def _named(spelled: str) -> Any:
+    sys.path.insert(0, os.getcwd())
+    module, _, name = spelled.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def _peers(sessions: list[Any], methods: list[tuple[str, Factory]], variants: int) -> dict[str, Any]:
+    told = peers.head_to_head(sessions, variants)
+    for name, factory in methods:
+        if hasattr(factory, "judge") or hasattr(factory, "tiers"):
+            results = experiments.real(sessions, factory, variants)
+            for tier in (2, 3):
+                told[f"{name}, tier {tier}"] = peers.of_outcomes(results, tier)
+    print("\n== head to head, each by its own default alarms; intervals: exact, 95 %")
+    keys = ("benign", "alarmed", "alarmed_interval", "kinds", "kinds_hit", "attacks", "attacks_hit")
+    print(
+        tables.text(
+            ["tool", "version", *keys],
+            [
+                [name, "not installed" if "missing" in row else row.get("version"), *(row.get(key) for key in keys)]
+                for name, row in told.items()
+            ],
+        )
+    )
+    return told
+
+
+def _bounds(options: argparse.Namespace) -> dict[str, Any]:
+    ranks = _named(options.calibration) if options.calibration else simulate.Conformal
+    detector = _named(options.e_detector) if options.e_detector else simulate.ShiryaevRoberts
+    told = {"calibration": simulate.calibration(ranks), "weeks": simulate.weeks(detector, ranks)}
+    print(f"\n== bounds: {simulate.SESSIONS:,} simulated sessions, realised against nominal false-alarm rate")
+    print(
+        tables.text(
+            ["scores", "at 1 %", "ratio", "95%", "at 5 %", "ratio", "95%"],
+            [
+                [shape, *(value for nominal in ("1%", "5%") for value in by_rate[nominal].values())]
+                for shape, by_rate in told["calibration"].items()
+            ],
+        )
+    )
+    print(f"\n{simulate.WEEKS:,} weeks of {simulate.SESSIONS_A_WEEK} sessions, bound {simulate.BOUND}")
+    rows = [[f"{size} to begin with", *row.values()] for size, row in told["weeks"].items() if isinstance(row, dict)]
+    print(tables.text(["calibration", "false weeks", "95%", "seen after 1", "after 3", "after 5"], rows))
+    return told
 
 
 def _run(

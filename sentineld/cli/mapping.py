@@ -3,6 +3,7 @@
 import difflib
 import json
 import os
+import stat
 import textwrap
 from collections import Counter
 from collections.abc import Iterator
@@ -31,6 +32,7 @@ _FRAMINGS = {
     "lines": "one record a line",
     "stream": "values one behind the other",
     "document": "one document, read whole",
+    "compressed": "one record a line, compressed",
 }
 
 
@@ -94,7 +96,7 @@ def try_(
         click.echo(line)
 
 
-@mapping.command("list", epilog="Example: sentineld mapping list")
+@mapping.command("list", epilog="Example: sentineld mapping list --json")
 @common
 def list_(config_path: str | None, state_dir: str | None, as_json: bool) -> None:
     """List the formats that are known, and where their agents write by default."""
@@ -119,6 +121,8 @@ def _readable(file: str) -> str:
             f"{file} is a directory", hint=f"one of its files, or for all of them: sentineld replay {file}"
         )
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise UsageError(f"{file} is no regular file", hint="sentineld mapping try FILE")
         with open(path, "rb"):
             return path
     except FileNotFoundError as error:
@@ -255,8 +259,7 @@ def _record_lines(told: dict[str, Any]) -> Iterator[str]:
     if fate == UNKNOWN:
         yield from _wrapped(f"{where}: unknown: {', '.join(told['unknown'])}")
         return
-    count = len(told["events"])
-    yield from _wrapped(f"{where}: {count} event{'s' if count > 1 else ''}")
+    yield from _wrapped(f"{where}: {_plural(len(told['events']), 'event')}")
     for event in told["events"]:
         yield from _event_lines(event)
     for name in told["unknown"]:
@@ -303,7 +306,7 @@ def _summary_lines(trial: Trial, mapping_path: str | None) -> Iterator[str]:
     fates = [
         f"{summary.fates[fate]} {text}"
         for fate, text in (
-            (EVENTS, f"became {summary.events} events"),
+            (EVENTS, f"became {_plural(summary.events, 'event')}"),
             (IGNORED, "ignored"),
             (UNKNOWN, "unknown"),
             (REJECTED, "rejected"),
@@ -312,8 +315,12 @@ def _summary_lines(trial: Trial, mapping_path: str | None) -> Iterator[str]:
         if summary.fates[fate]
     ]
     if trial.limit and summary.records > trial.limit:
-        yield from _wrapped(f"The first {trial.limit} records are shown (--limit 0: all). All are counted:")
-    yield from _wrapped(f"{summary.records} records: {', '.join(fates) or 'there is nothing in it'}")
+        yield from _wrapped(
+            f"Shown above: {trial.limit} of {summary.records} (--limit 0: all). In the whole file:"
+        )
+    yield from _wrapped(
+        f"{_plural(summary.records, 'record')}: {', '.join(fates) or 'there is nothing in it'}"
+    )
     yield from _wrapped(f"tool calls: {summary.tool_calls}; events by class: {_names(summary.by_class)}")
     for title, counts in (
         ("agents", summary.agents),
@@ -323,7 +330,7 @@ def _summary_lines(trial: Trial, mapping_path: str | None) -> Iterator[str]:
         ("rejected", summary.rejected),
     ):
         if counts:
-            yield from _wrapped(f"{title}: {_names(counts)}")
+            yield from _wrapped(f"{title}: {_names(counts, '; ' if counts is summary.ignored else ', ')}")
     for count, text in (
         (summary.duplicates, "events are duplicates within the file, by their id"),
         (
@@ -338,7 +345,8 @@ def _summary_lines(trial: Trial, mapping_path: str | None) -> Iterator[str]:
     for trouble in trial.troubles:
         yield from _wrapped(f"{trouble.kind}: {trouble.detail}")
     for step in _next_steps(trial, mapping_path):
-        yield from _wrapped(f"next: {step}")
+        # Commands are to be copied: what is long in them is a path.
+        yield from _wrapped(f"next: {step}", breaks=False)
 
 
 def _next_steps(trial: Trial, mapping_path: str | None) -> Iterator[str]:
@@ -363,10 +371,14 @@ def _next_steps(trial: Trial, mapping_path: str | None) -> Iterator[str]:
         yield f"sentineld replay {printable_path(trial.path)}"
 
 
-def _names(counts: Counter[str]) -> str:
+def _names(counts: Counter[str], separator: str = ", ") -> str:
     shown = [f"{count} {mask(name)}" for name, count in counts.most_common(_SHOWN_NAMES)]
     more = len(counts) - _SHOWN_NAMES
-    return ", ".join([*shown, *([f"and {more} more kinds"] if more > 0 else [])]) or "none"
+    return separator.join([*shown, *([f"and {more} more kinds"] if more > 0 else [])]) or "none"
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _say(text: str, indent: str = "") -> None:
@@ -374,11 +386,12 @@ def _say(text: str, indent: str = "") -> None:
         click.echo(line)
 
 
-def _wrapped(text: str, indent: str = "") -> list[str]:
+def _wrapped(text: str, indent: str = "", *, breaks: bool = True) -> list[str]:
     return textwrap.wrap(
         visible(text, 4000),
         _WIDTH,
         initial_indent=indent,
         subsequent_indent=indent + "  ",
         break_on_hyphens=False,
+        break_long_words=breaks,
     )

@@ -30,6 +30,8 @@ from sentineld.statedir import Paths, check_apart, hold_lock, name_holder, prepa
 from sentineld.store import Store
 from sentineld.views import look_at_state, status_document
 
+_log = structlog.get_logger()
+
 
 @click.command(epilog="Example: sentineld run --telemetry /var/log/agents --state-dir ./state")
 @click.option(
@@ -178,18 +180,15 @@ def _tell(places: Places | None) -> None:
     """Say what is watched where nobody said it, one record a place."""
     if places is None:
         return
-    logger = structlog.get_logger()
     for place in places.found:
-        logger.info("place_watched", format=place.format, path=place.path)
+        _log.info("place_watched", format=place.format, path=place.path)
     for place in places.foreign:
-        logger.warning(
-            "place_left_out", format=place.format, path=place.path, reason="it belongs to another user"
-        )
+        _log.info("place_left_out", format=place.format, path=place.path, reason="it belongs to another user")
     missing: dict[str, list[str]] = {place.format: [] for place in places.missing}
     for place in places.missing:
         missing[place.format].append(place.path)
     for name, paths in missing.items():
-        logger.info("place_not_found", format=name, paths=paths)
+        _log.info("place_not_found", format=name, paths=paths)
 
 
 def _absolute(path: str, base: str) -> str:

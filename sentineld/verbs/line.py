@@ -153,6 +153,8 @@ class Line:
         run = Invocation(self, verb, words, command)
         if verb in SAYING_NOTHING:
             run.saw()
+            if verb in _ENTERING:
+                self.found.enter(next((word for word in words[1:] if word[:1] != "-"), "~"))
             return _print(run) if verb in _PRINTING else NEUTRAL
         if len(words) == 2 and words[1] in _ASKING:
             run.saw()
@@ -210,6 +212,7 @@ _WINDOWS = re.compile(
 )
 _DEV_TCP = re.compile(r"/dev/(?:tcp|udp)/([^/\s]+)")
 _ASKING = frozenset({"--help", "-h", "-help", "--version", "-V", "-version", "version", "help", "/?"})
+_ENTERING = frozenset({"cd", "pushd", "set-location"})
 _PRINTING = frozenset({"echo", "printf", "write-host", "write-output", "export", "set", "declare"})
 _VARIABLE = re.compile(r"\$(?:env:)?([A-Za-z_]\w*)")
 #: Words of commands that take a secret from a pipe to log in with it.

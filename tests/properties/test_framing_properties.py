@@ -7,13 +7,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sentineld.framing import DOCUMENT, LINES, STREAM, decode_framed, sniff, values
 from sentineld.stream import next_values
 
 LINE_BYTES = 300
+#: For tests that read through files.
+half = settings(max_examples=settings.default.max_examples // 2)
 
 TEXT = st.text(st.sampled_from('a{}[],:"\\ \n\t\x1eé😀\0'), max_size=12)
 SCALARS = st.one_of(
@@ -82,6 +84,7 @@ def read_all(fd: int, start: int = 0, *, is_skipping: bool = False, limit: int =
     return sorted(found, key=lambda item: item[0]), start
 
 
+@half
 @given(st.lists(st.tuples(WRITTEN, BETWEEN), max_size=8), st.sampled_from([1, 16, 64, 4096]))
 def test_any_values_one_behind_the_other_are_found_with_their_offsets(pieces, limit):
     data, expected = b"", []
@@ -96,6 +99,7 @@ def test_any_values_one_behind_the_other_are_found_with_their_offsets(pieces, li
     assert end == len(data)
 
 
+@half
 @given(st.lists(WRITTEN, max_size=5), st.lists(st.integers(0, 600), max_size=6), st.sampled_from([16, 4096]))
 def test_however_it_is_appended_every_value_is_found_once(written, cuts, limit):
     data = b"\n".join(written) + b"\n"
@@ -123,6 +127,7 @@ def test_the_elements_of_an_array_are_records(elements, indent):
     assert all(data[at : at + len(value)] == value for at, value in found)
 
 
+@half
 @given(st.lists(NOISE, max_size=10), st.sampled_from([16, 64, 4096]))
 @example([b'{"a": [1}', b"\n", b'{"b": 1}'], 64)
 def test_whatever_stands_there_reading_goes_on_and_ends_in_bounds(pieces, limit):
@@ -136,6 +141,7 @@ def test_whatever_stands_there_reading_goes_on_and_ends_in_bounds(pieces, limit)
     assert all(0 <= offset < end for offset, _ in found)
 
 
+@half
 @given(st.lists(NOISE, max_size=6), WRITTEN.filter(lambda value: b"\n{" not in value and b"\n[" not in value))
 def test_whatever_stood_before_a_value_that_begins_a_line_it_is_found(pieces, value):
     # The second one shows that the first is no part of what was there.
@@ -147,6 +153,7 @@ def test_whatever_stood_before_a_value_that_begins_a_line_it_is_found(pieces, va
     assert [record for _, record in found][-2:] == [json.loads(value)] * 2
 
 
+@half
 @given(st.lists(NOISE, max_size=8), st.sampled_from([16, 64]))
 def test_a_stretch_is_cut_into_the_same_values_again_and_a_restart_changes_nothing(pieces, limit):
     data = b"".join(pieces)

@@ -163,5 +163,5 @@ class Files(RuleBasedStateMachine):
 @pytest.mark.hypothesis
 def test_every_value_counts_once_however_its_file_is_framed(make_line):
     machine = type("Machine", (Files,), {"make_line": staticmethod(make_line)})
-    few = settings(max_examples=settings.default.max_examples // 2, stateful_step_count=25)
+    few = settings(max_examples=settings.default.max_examples // 6, stateful_step_count=25)
     run_state_machine_as_test(machine, settings=few)

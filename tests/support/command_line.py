@@ -13,15 +13,32 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
+from functools import cache
+from multiprocessing import forkserver
 from multiprocessing.reduction import DupFd
 from pathlib import Path
 from typing import Any
 
 from sentineld.cli.app import COMMANDS
-from sentineld.config import Config
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload([f"sentineld.cli.{module}" for module in (*COMMANDS.values(), "tier")])
+CONTEXT.set_forkserver_preload(
+    [*(f"sentineld.cli.{module}" for module in (*COMMANDS.values(), "tier")), "compiled_formats"]
+)
+
+
+@cache
+def _start_server() -> None:
+    # It would not find what is preloaded from here: it does not take over our search path.
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(Path(__file__).parent), before)))
+    try:
+        forkserver.ensure_running()
+    finally:
+        if before is None:
+            del os.environ["PYTHONPATH"]
+        else:
+            os.environ["PYTHONPATH"] = before
 
 
 def run(
@@ -31,6 +48,7 @@ def run(
 
     ``uid`` is whose it is, for root to choose: also of one who may not read the interpreter's files.
     """
+    _start_server()
     with tempfile.TemporaryFile("w+") as stdout, tempfile.TemporaryFile("w+") as stderr:
         outputs = [DupFd(file.fileno()) for file in (stdout, stderr)]
         process = CONTEXT.Process(target=_main, args=(arguments, dict(env), str(cwd), uid, *outputs))
@@ -59,9 +77,20 @@ def _main(
     sys.argv = ["sentineld", *arguments]
     if uid is not None:
         # What the program loads late, from where that user may not look.
-        Config().formats()
+        import resource  # noqa: F401
+
         codecs.lookup("ascii")
         os.setgroups([])
         os.setresgid(uid, uid, uid)
         os.setresuid(uid, uid, uid)
     runpy.run_module("sentineld", run_name="__main__", alter_sys=True)
+
+
+def error_of(done: subprocess.CompletedProcess[str], code: int) -> str:
+    """Return how an error begins that was shown as errors are, with an exit code."""
+    assert done.returncode == code, done
+    lines = done.stderr.splitlines()
+    assert lines[0].startswith("error: "), done.stderr
+    assert lines[-1].startswith("try: "), done.stderr
+    assert "Traceback" not in done.stderr
+    return lines[0]
