@@ -37,7 +37,7 @@ from sentineld.values import DECODERS
 Test: TypeAlias = Callable[[Scope], bool]
 
 #: Characters of a text that a pattern looks at.
-_MAX_SUBJECT = 4096
+MAX_SUBJECT = 4096
 _VALUE_KEYS = ("value", "when", "pattern", "decode")
 _WORDS = ("present", "pattern", "has", "not")
 _SCALARS = (str, int, float, bool)
@@ -130,11 +130,11 @@ def _decoded(select: Selector, name: object) -> Selector:
 
 
 def _found(select: Selector, pattern: object) -> Selector:
-    search = _search(pattern)
+    search = search_of(pattern)
     group = 1 if re.compile(str(pattern)).groups else 0
 
     def found(scope: Scope) -> str | None:
-        match = search(to_text(select(scope)), 0, _MAX_SUBJECT)
+        match = search(to_text(select(scope)), 0, MAX_SUBJECT)
         # Empty text counts as nothing.
         return (match[group] or None) if match else None
 
@@ -214,18 +214,19 @@ def _compile_has(path: str, select: Selector, value: object) -> Test:
 
 def _compile_pattern(path: str, select: Selector, value: object) -> Test:
     try:
-        search = _search(value)
+        search = search_of(value)
     except SelectorError as error:
         raise SelectorError(f"{path}: {error}") from error
 
     def matches(scope: Scope) -> bool:
         found: Any = select(scope)
-        return type(found) is str and search(found, 0, _MAX_SUBJECT) is not None
+        return type(found) is str and search(found, 0, MAX_SUBJECT) is not None
 
     return matches
 
 
-def _search(pattern: object) -> Callable[[str, int, int], re.Match[str] | None]:
+def search_of(pattern: object) -> Callable[[str, int, int], re.Match[str] | None]:
+    """Return what searches for a pattern. Raises ``SelectorError`` for what is none."""
     if not isinstance(pattern, str):
         raise SelectorError("a pattern is a text")
     try:

@@ -155,7 +155,6 @@ REVEALING: dict[str, tuple[tuple[str, ...], ...]] = {
     "doppler": (("secrets",),),
     "heroku": (("auth:token",), ("config:get",), ("config",)),
     "npm": (("token",),),
-    "git": (("credential", "fill"), ("credential-osxkeychain", "get"), ("credential-store", "get")),
     "git-credential-osxkeychain": (("get",),),
     "git-credential-store": (("get",),),
     "git-credential-manager": (("get",),),

@@ -67,7 +67,7 @@ class Findings:
         self.is_secret_path = is_secret_path
 
     def enter(self, directory: str) -> None:
-        """Note the directory that relative paths are meant in; it tells secrets: ``cd ~/.aws; cat credentials``."""
+        """Note where relative paths are meant: ``cd ~/.aws; cat credentials`` reads a secret."""
         if directory[:1] not in ("/", "~", "$") and self._directory:
             directory = f"{self._directory}/{directory}"
         self._directory = normal_path(directory) if len(directory) <= _MAX_DIRECTORY else ""

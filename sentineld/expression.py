@@ -8,7 +8,7 @@ gets into the source but as a literal (``repr``) or by the name of an object tha
 from collections.abc import Callable
 from typing import Any
 
-from sentineld.condition import compile_condition, compile_value
+from sentineld.condition import MAX_SUBJECT, compile_condition, compile_value, search_of
 from sentineld.selector import KEPT, MAX_TEXT, Scope, kept_of, paths_of, scope_of, split, template_of, to_text
 from sentineld.values import to_number
 
@@ -123,6 +123,12 @@ class Expressions:
                 return f"{self.value(name)} is {'not ' if expected['present'] else ''}None"
             if "not" in expected:
                 return f"(not {self._test(name, expected['not'])})"
+            if "pattern" in expected:
+                found, search = self._name("found"), self.bind(search_of(expected["pattern"]))
+                return (
+                    f"(type({found} := {self.value(name)}) is str"
+                    f" and {search}({found}, 0, {MAX_SUBJECT}) is not None)"
+                )
         if isinstance(expected, str):
             return f"{self.value(name)} == {expected!r}"
         if isinstance(expected, bool):

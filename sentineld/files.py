@@ -31,6 +31,8 @@ class File:
     source: Source
     fd: int | None = None
     size: int = 0
+    #: The size when the file was last found to be what was read: behind that, it may have been cut meanwhile.
+    held: int = 0
     #: The size at which nothing but an unfinished line was left; -1 for never.
     examined: int = -1
     #: The file's stamp when its head and the bytes before the position were last found unchanged.
@@ -155,7 +157,7 @@ class Files:
         key = file.key
         if file.fd is not None and file.fd != fd:
             os.close(file.fd)
-        file.fd, file.size, file.gone_us = fd, status.st_size, None
+        file.fd, file.size, file.held, file.gone_us = fd, status.st_size, status.st_size, None
         file.seen = self.scan
         if key not in self.by_inode:
             self.quota.add(file.source.owner)

@@ -25,7 +25,9 @@ COMPRESSED_LINES = "compressed"
 CUT, FAULT = 0, -1
 
 _STRING = rb'"(?:[^"\\\n\x1e]++|\\[^\n\x1e])*+'
-_TOKEN = re.compile(rb"[{}\[\]\x1e]|" + _STRING + rb'("?)')
+#: What decides where an object ends: a bracket, a record separator, or a string that does not.
+_MARK = re.compile(rb'(?:[^"{}\[\]\x1e]++|' + _STRING + rb'")*+(["{}\[\]\x1e])')
+_UNENDED = re.compile(_STRING)
 _SCALAR = re.compile(
     _STRING + rb'"|(?:-?[0-9][0-9.eE+-]*+|true|false|null)(?=[ \t\r\n,\[\]{}"\x1e])',
 )
@@ -135,22 +137,31 @@ def resumption(data: bytes, at: int) -> int:
 
 def _object_end(data: bytes, start: int) -> int:
     closing = bytearray()
-    for token in _TOKEN.finditer(data, start):
-        mark = data[token.start()]
-        if mark == _QUOTE:
-            if not token[1]:
-                end = token.end()
-                is_cut = end == len(data) or (data[end] == _BACKSLASH and end + 1 == len(data))
-                return CUT if is_cut else FAULT
-        elif mark in (_OBJECT, _ARRAY):
-            if closing and not _may_open(data, token.start(), closing[-1]):
+    next_mark = _MARK.match
+    found = next_mark(data, start)
+    while found is not None:
+        end = found.end()
+        mark = data[end - 1]
+        if mark in (_OBJECT, _ARRAY):
+            if closing and not _may_open(data, end - 1, closing[-1]):
                 return FAULT
             closing.append(mark + _CLOSING)
+        elif mark == _QUOTE:
+            return _string_fault(data, end - 1)
         elif not closing or closing.pop() != mark:
             return FAULT
         elif not closing:
-            return token.end()
+            return end
+        found = next_mark(data, end)
     return CUT
+
+
+def _string_fault(data: bytes, start: int) -> int:
+    """Say whether a string that does not end may still do so."""
+    found = _UNENDED.match(data, start)
+    end = start if found is None else found.end()
+    is_cut = end == len(data) or (data[end] == _BACKSLASH and end + 1 == len(data))
+    return CUT if is_cut else FAULT
 
 
 def _may_open(data: bytes, at: int, closing: int) -> bool:

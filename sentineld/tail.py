@@ -245,6 +245,7 @@ class Tail:
             if not self._is_still_ours(file, fd, status):
                 return None
             self._files.resize(file, status.st_size)
+            file.held = status.st_size
             file.checked = identity.stamp(status)
             read_on = next_values if state.kind == STREAM else next_lines
             stretch = read_on(
@@ -511,6 +512,9 @@ class Tail:
             return
         if file is None or file.source.owner != status.st_uid or status.st_size < file.source.pos:
             file = self._meet(path, status)
+        elif file.fd is None and self._files.inode_of.get(path) != key:
+            # Nobody held the inode: before it takes the place of what stood here, it must be the same file.
+            file = self._meet(path, status)
         else:
             self._files.place(file, path)
             is_as_long = status.st_size in (file.source.pos, file.examined)
@@ -660,7 +664,10 @@ class Tail:
                 source, followed = self._successors.move(known, key, fd, generation), None
                 is_successor = True
             else:
-                size = followed.size if followed is not None else known.pos
+                size = known.pos
+                if followed is not None:
+                    # Of one that was rewritten, what came since may be the new content.
+                    size = followed.size if verdict in ("truncated", "replaced") else followed.held
                 self._end_by(known, verdict or ("rewritten" if is_rewritten else "replaced"), path, size)
         if source is None or source.owner != status.st_uid:
             return None, source

@@ -10,6 +10,7 @@ from sentineld import shell
 from sentineld.commands import Commands
 from sentineld.entities import MAX_ENTITIES, MAX_VALUE, Findings
 from sentineld.event import EVENT_CLASSES
+from sentineld.verbs import line
 
 COMMANDS = Commands()
 
@@ -469,6 +470,7 @@ def test_prose_patterns_names_and_use_of_keys_are_no_credential_access(command):
         "while read l; do echo $l; done < ~/.netrc",
         "cp ~/.ssh/id_rsa x; mv .env y; dd if=.env of=z",
         "git show HEAD:config/.env; git add .env",
+        "echo host=github.com | git -C x credential fill",
         "kubectl get -n x secret/db -o json",
         "aws --profile p --region r secretsmanager get-secret-value --secret-id x",
         "sed 's/a/b/' .env",
@@ -514,6 +516,21 @@ def test_verbs_of_the_configuration_come_first():
     assert class_of("rm x > y") == "file_write"
     assert class_of("cat x; bot y") == "api_call"
     assert class_of("bot cat; cat /etc/shadow") == "credential_access"
+
+
+@pytest.mark.parametrize("wrapper", ["eval ", "sudo ", "bash -c ", "env -S ", "find -exec ", "xargs "])
+def test_however_deep_a_secret_is_wrapped_it_is_seen(wrapper):
+    assert judge(wrapper * 2000 + "cat /etc/shadow")[0] == "credential_access"
+
+
+def test_what_is_parsed_again_and_again_is_bounded(monkeypatch):
+    parsed = []
+    monkeypatch.setattr(line, "parse", lambda text: parsed.append(len(text)) or shell.parse(text))
+    monkeypatch.setattr(line, "_MAX_PARSED", 10_000)
+
+    judge("eval " * 1000)
+
+    assert 5_000 < sum(parsed) <= 10_000
 
 
 @given(SHELL_TEXTS)

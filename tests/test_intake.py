@@ -14,6 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sentineld import intake as intake_module
+from sentineld.framing import LINES
 from sentineld.intake import new_elements
 from sentineld.tail import CHUNK_BYTES
 
@@ -116,7 +117,7 @@ def test_positions_never_run_ahead_of_what_was_taken(line, telemetry, small_read
         one.commit(batch)
         for source in one.store.sources():
             assert source.lines == source.accepted
-            if source.kind == "jsonl":
+            if source.kind == LINES:
                 data = Path(source.path).read_bytes()[: source.pos]
                 assert data.count(b"\n") == source.lines
             else:

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable
+from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,12 +14,13 @@ from hypothesis import strategies as st
 from sentineld.condition import compile_condition, compile_value
 from sentineld.decode import Decoded
 from sentineld.errors import ConfigError
+from sentineld.expression import Expressions
 from sentineld.mapping import FileContext, Mapping, MappingError, agent_id
 from sentineld.mapping_files import built_in, parse_mappings
 from sentineld.memory import MAX_KEYS, MAX_TEXT, dump, grown, load
 from sentineld.path_glob import compile_glob
 from sentineld.rows import Rows
-from sentineld.selector import Scope, SelectorError, paths_of
+from sentineld.selector import Scope, SelectorError, paths_of, to_text
 from sentineld.values import to_instant, to_number
 
 TIME = "2026-01-02T03:04:05Z"
@@ -298,6 +300,69 @@ def test_a_condition_never_raises(first: object, second: object) -> None:
         [{"a": ["x", 1], "b.0": {"not": {"pattern": "^a"}}}, {"a.b": True, "c": {"present": False}}]
     )
     assert condition.test(Scope({"record": {"a": first, "b": second}})) in (True, False)
+
+
+# What is spelled out as source says the same.
+
+SPELLED_VALUES = [
+    "a",
+    "a.b",
+    "a.b.c",
+    "a.0",
+    "record.a.b",
+    "item.a",
+    "item.b.c",
+    "item",
+    "=x'\\",
+    7,
+    True,
+    "{a}-{item.b}",
+    "{a.b}",
+    "a | b.c | =x",
+    ["a.b", ["b", "c"], "=y"],
+    "kept.s",
+    "kept.t[a.b]",
+    "kept.t[{a}{b}]",
+    "{kept.s}/{a | b}",
+    {"value": "a", "when": {"b": "x", "c": {"present": True}}},
+    {"value": ["a", {"value": "b", "when": [{"a": ["x", "y"]}, {"a.b": True}]}]},
+    {"value": "a", "pattern": "([a-z])"},
+    {"value": "{a}{b}", "when": {"item.a": {"not": {"pattern": "x"}}, "c": {"not": [1, "x"]}}},
+    [[[[[[[[["a"], "b"], "c"], "a.b"], "b.c"], "item.a"], "item.b"], "kept.s"], "=z"],
+]
+
+
+@given(values, values)
+def test_an_expression_gives_what_the_selector_gives(record: object, item: object) -> None:
+    kept = {"s": {"": "s1"}, "t": {"x": "tx", "1": "t1", "true": "tt"}}
+    scope = Scope({"record": record, "item": item}, kept)
+    for value in SPELLED_VALUES:
+        compiled, read = _compiled(json.dumps(value))
+        expected = compiled(scope)
+        assert repr(read(scope)) == repr((expected, to_text(expected), to_number(expected))), value
+
+
+@cache
+def _compiled(value: str) -> tuple[Any, Any]:
+    remembered = frozenset({"s", "t"})
+    expressions = Expressions(("item",), remembered)
+    spelled = [make(json.loads(value)) for make in (expressions.value, expressions.text, expressions.number)]
+    return compile_value(json.loads(value), ("item",), remembered), expressions.function(spelled)
+
+
+@given(values, st.sampled_from(["x", "a'b\\n", "{", "1"]))
+def test_a_condition_spelled_out_holds_where_it_does(record: object, text: str) -> None:
+    conditions: list[Any] = [
+        {"a": text, "b": [text, "y"], "c": True},
+        {"a": {"present": True}, "b": {"not": {"present": False}}},
+        [{"a.b": 1}, {"a": {"pattern": "^[a-z]"}}, {"b": {"not": text}, "c": {"has": [text]}}],
+        {},
+    ]
+    scope = Scope({"record": record})
+    for condition in conditions:
+        expressions = Expressions((), frozenset())
+        spelled = expressions.test(expressions.condition(condition))(scope)
+        assert bool(spelled) is compile_condition(condition).test(scope)
 
 
 # Fields of events.

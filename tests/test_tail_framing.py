@@ -157,6 +157,21 @@ def test_lines_that_are_rotated_by_renaming_are_read_to_their_end(line, j):
     one.check_accounts()
 
 
+def test_a_document_that_grew_and_was_rotated_goes_on_under_its_new_name(line, j):
+    one = line()
+    append(j, compact("one"))
+    one.poll()
+    append(j, compact("two"))
+    j.rename(j.with_name("a.json.1"))
+    append(j, compact("three", "four"))
+    for _ in range(3):
+        one.poll()
+
+    assert one.counted == dict.fromkeys(("one", "two", "three", "four"), 1)
+    assert not one.incidents
+    assert not one.rejects
+
+
 def test_lines_that_are_copied_and_cut_count_once(line, j):
     one = line()
     append(j, compact("one", "two"))

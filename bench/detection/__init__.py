@@ -1,1 +1,1 @@
-"""Detection quality: which sessions a method alarms on, how early, and at what cost. See docs/detection-bench.md."""
+"""Detection quality: which sessions a method alarms on, how early, and at what cost."""

@@ -26,7 +26,7 @@ def plain(value: Any) -> Any:
 
 
 def run(suite: Any, calls: list[Any], environment: Any) -> list[dict[str, Any]]:
-    """Execute calls; tell of each its tool, arguments, whether it failed, and whether it read an injection."""
+    """Execute calls; tell of each tool, arguments, whether it failed and whether it read an injection."""
     from agentdojo.functions_runtime import FunctionsRuntime
 
     runtime = FunctionsRuntime(suite.tools)

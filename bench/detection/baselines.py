@@ -60,7 +60,14 @@ def _observation(event: Event) -> tuple[int, int, int, str, int, int]:
     data = event["data"]
     event_class = _class_of(event)
     kind = OPERATION_KIND.get(event_class, OTHER)
-    return round(unix(event["timestamp"]) * 1e6), kind, entropy_units(metadata_entropy(data)), event_class, 0, 0
+    return (
+        round(unix(event["timestamp"]) * 1e6),
+        kind,
+        entropy_units(metadata_entropy(data)),
+        event_class,
+        0,
+        0,
+    )
 
 
 def _class_of(event: Event) -> str:

@@ -24,7 +24,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = _options(arguments)
     methods = _methods(options)
     only = options.only or list(EXPERIMENTS)
-    dojo_truth = agentdojo_truth(Path(options.cache)) if set(only) - {"real", "day-one", "campaigns"} else None
+    dojo_truth = (
+        agentdojo_truth(Path(options.cache)) if set(only) - {"real", "day-one", "campaigns"} else None
+    )
     path = real_path(options.data)
     sessions = real_sessions(path) if path else []
     if not sessions:
@@ -47,7 +49,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.json:
         print(json.dumps(everything, indent=1, default=str))
     RESULTS.mkdir(exist_ok=True)
-    machine = {"machine": platform.machine(), "cores": os.cpu_count(), "python": sys.version, "quick": options.quick}
+    machine = {
+        "machine": platform.machine(),
+        "cores": os.cpu_count(),
+        "python": sys.version,
+        "quick": options.quick,
+    }
     (RESULTS / "detection.json").write_text(json.dumps(everything | {"run": machine}, indent=1, default=str))
 
 
@@ -55,16 +62,24 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="bench/detection.py", description="Detection quality of methods, side by side."
     )
-    parser.add_argument("--method", action="append", default=[], metavar="MODULE:CLASS", help="a method to score")
+    parser.add_argument(
+        "--method", action="append", default=[], metavar="MODULE:CLASS", help="a method to score"
+    )
     parser.add_argument("--no-baselines", action="store_true", help="leave out the activity score and stide")
     parser.add_argument("--heavy", action="store_true", help="add Half-Space Trees and Isolation Forest")
-    parser.add_argument("--peers", action="store_true", help="head to head with other tools ($SENTINELD_BENCH_PEERS)")
+    parser.add_argument(
+        "--peers", action="store_true", help="head to head with other tools ($SENTINELD_BENCH_PEERS)"
+    )
     parser.add_argument("--bounds", action="store_true", help="simulate the false-alarm bounds")
-    parser.add_argument("--calibration", metavar="MODULE:CLASS", help="ranks to simulate instead of the bench's own")
+    parser.add_argument(
+        "--calibration", metavar="MODULE:CLASS", help="ranks to simulate instead of the bench's own"
+    )
     parser.add_argument("--e-detector", metavar="MODULE:CLASS", help="e-detector to simulate")
     parser.add_argument("--chance", action="store_true", help="add a method that guesses")
     parser.add_argument("--quick", action="store_true", help="a third of the hijacks, two folds, fewer forms")
-    parser.add_argument("--only", action="append", choices=EXPERIMENTS, help="run this experiment; repeatable")
+    parser.add_argument(
+        "--only", action="append", choices=EXPERIMENTS, help="run this experiment; repeatable"
+    )
     parser.add_argument("--variants", type=int, help="cases per kind of attack (8; 3 with --quick)")
     parser.add_argument("--rounds", type=int, help="bootstrap rounds (300; 60 with --quick)")
     parser.add_argument("--data", metavar="PATH", help="real sessions (default: $SENTINELD_BENCH_DATA)")
@@ -106,7 +121,11 @@ def _peers(sessions: list[Any], methods: list[tuple[str, Factory]], variants: in
         tables.text(
             ["tool", "version", *keys],
             [
-                [name, "not installed" if "missing" in row else row.get("version"), *(row.get(key) for key in keys)]
+                [
+                    name,
+                    "not installed" if "missing" in row else row.get("version"),
+                    *(row.get(key) for key in keys),
+                ]
                 for name, row in told.items()
             ],
         )
@@ -129,7 +148,11 @@ def _bounds(options: argparse.Namespace) -> dict[str, Any]:
         )
     )
     print(f"\n{simulate.WEEKS:,} weeks of {simulate.SESSIONS_A_WEEK} sessions, bound {simulate.BOUND}")
-    rows = [[f"{size} to begin with", *row.values()] for size, row in told["weeks"].items() if isinstance(row, dict)]
+    rows = [
+        [f"{size} to begin with", *row.values()]
+        for size, row in told["weeks"].items()
+        if isinstance(row, dict)
+    ]
     print(tables.text(["calibration", "false weeks", "95%", "seen after 1", "after 3", "after 5"], rows))
     return told
 
@@ -214,7 +237,9 @@ def _print(everything: dict[str, Any]) -> None:
 
 def _quality_table(by_method: dict[str, Any]) -> None:
     one = next(iter(by_method.values()))
-    print(f"{one['benign']} benign, {one['attacks']} hijacked sessions; intervals: 95 %, bootstrap over tasks")
+    print(
+        f"{one['benign']} benign, {one['attacks']} hijacked sessions; intervals: 95 %, bootstrap over tasks"
+    )
     rows = [[name, *(figures[key] for key in _QUALITY)] for name, figures in by_method.items()]
     print(tables.text(["method", *(key.replace("_interval", " 95%") for key in _QUALITY)], rows))
     rows = [
@@ -268,10 +293,12 @@ def _volume_table(by_method: dict[str, Any]) -> None:
     rates = list(next(iter(by_method.values()))["rates"])
     for key in ("auc", "auc_against_busiest", "false_1", "false_tier_2", "hit_tier_2"):
         rows = [
-            [name, *(figures["rates"][rate].get(key) for rate in rates)] for name, figures in by_method.items()
+            [name, *(figures["rates"][rate].get(key) for rate in rates)]
+            for name, figures in by_method.items()
         ]
-        print(tables.text([f"{key} at sessions per 5 min", *rates], rows))
-        print()
+        rows = [row for row in rows if any(value is not None for value in row[1:])]
+        if rows:
+            print(tables.text([f"{key} at sessions per 5 min", *rates], rows), end="\n\n")
     print("ten times its own rate, ten sessions: share of runs with an alarm, and in which session")
     rows = [
         [name, kind, told["p_1"], told["p_5"], told["p_5_session"], told["tier_2"], told["tier_3"]]
@@ -283,9 +310,20 @@ def _volume_table(by_method: dict[str, Any]) -> None:
 
 def _campaign_table(by_method: dict[str, Any]) -> None:
     rows = [
-        [name, kind, told["campaigns"], told["p_1"], told["p_5"], told["p_5_session"], told["tier_2"], told["tier_3"]]
+        [
+            name,
+            kind,
+            told["campaigns"],
+            told["p_1"],
+            told["p_5"],
+            told["p_5_session"],
+            told["tier_2"],
+            told["tier_3"],
+        ]
         for name, figures in by_method.items()
         for kind, told in figures.items()
         if kind != "cpu_s"
     ]
-    print(tables.text(["method", "kind", "campaigns", "p<=1 %", "p<=5 %", "session", "tier 2", "tier 3"], rows))
+    print(
+        tables.text(["method", "kind", "campaigns", "p<=1 %", "p<=5 %", "session", "tier 2", "tier 3"], rows)
+    )

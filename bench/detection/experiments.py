@@ -1,4 +1,4 @@
-"""The experiments: who learns from what, what is scored when. Each returns outcomes; tables are made later."""
+"""The experiments: who learns from what, what is scored when. Each returns outcomes for tables."""
 
 import copy
 import random
@@ -15,7 +15,7 @@ from .sessions import AgentDojo, end_of
 LEARNING, SCORED = tuple(range(6)), (6, 7, 8)
 FOLDS = 5
 #: Sessions that an agent has finished before it counts as known.
-WARM_SESSIONS = 5
+WARM_SESSIONS = 3
 DAY_ONE_SESSIONS = 20
 BUSY_RATES = (1, 2, 5, 10, 20, 40)
 #: Pipelines whose sessions make the long history of the volume tests: enough of them to calibrate 1 %.
@@ -59,8 +59,8 @@ class Judge:
         first = case.malicious[0] if case.malicious else -1
         p = self.calibration.p(max(scores))
         return Outcome(
-            case.suite, case.task, case.kind, case.rule, session.agent, session.start, first, scores, tiers, p,
-            session.id,
+            case.suite, case.task, case.kind, case.rule, session.agent, session.start, first, scores, tiers,
+            p, session.id,
         )  # fmt: skip
 
     def learn(self, session: Session) -> None:
@@ -117,8 +117,8 @@ def replay(judge: Judge, sessions: Sequence[Session], results: Results, attacks:
         beside.setdefault(case.session.id, []).append(case)
     steps = [(session.start, 1, number) for number, session in enumerate(sessions)]
     steps += [(session.end, 0, number) for number, session in enumerate(sessions)]
-    # A session of one instant ends after it begins.
-    steps.sort(key=lambda step: (step[0], step[1] if sessions[step[2]].end > sessions[step[2]].start else 1 - step[1]))
+    # What ends at an instant may be known to what begins then, but a session of one instant begins first.
+    steps.sort(key=lambda step: (step[0], step[1] != (sessions[step[2]].end == sessions[step[2]].start)))
     peaks: dict[int, float] = {}
     for _at, begins, number in steps:
         session = sessions[number]
@@ -133,13 +133,14 @@ def replay(judge: Judge, sessions: Sequence[Session], results: Results, attacks:
 
 
 def warm_sessions(sessions: Sequence[Session]) -> list[Session]:
-    """Return the later half of the sessions, without those of agents that had few finished ones by then."""
-    half = sessions[len(sessions) // 2].start
+    """Return the later two thirds of the sessions, as far as their agents had finished some by then."""
+    begin = sessions[len(sessions) // 3].start
     return [
         session
         for session in sessions
-        if session.start >= half
-        and sum(other.agent == session.agent and other.end < session.start for other in sessions) >= WARM_SESSIONS
+        if session.start >= begin
+        and sum(other.agent == session.agent and other.end < session.start for other in sessions)
+        >= WARM_SESSIONS
     ]
 
 
@@ -169,7 +170,8 @@ def day_one(sessions: Sequence[Session], factory: Factory, variants: int, *, war
         judge = Judge(factory(), results.cost)
         if warm:
             others = sorted(
-                (session for session in sessions if owner(session.agent) != name), key=lambda session: session.end
+                (session for session in sessions if owner(session.agent) != name),
+                key=lambda session: session.end,
             )
             if hasattr(judge.method, "starter"):
                 judge.method.starter(others)
@@ -192,7 +194,9 @@ class Campaign:
     outcomes: tuple[Outcome, ...]
 
 
-def campaigns(sessions: Sequence[Session], factory: Factory, per_kind: int, length: int = 4) -> list[Campaign]:
+def campaigns(
+    sessions: Sequence[Session], factory: Factory, per_kind: int, length: int = 4
+) -> list[Campaign]:
     """Attack an agent a little in each of several sessions, with what it did before learned."""
     told: list[Campaign] = []
     by_agent: dict[str, list[Session]] = {}

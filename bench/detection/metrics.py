@@ -115,7 +115,9 @@ def _binomial_cdf(count: int, trials: int, p: float) -> float:
 def _poisson_cdf(count: int, mean: float) -> float:
     if mean <= 0.0:
         return 1.0
-    return min(1.0, math.fsum(math.exp(k * math.log(mean) - mean - math.lgamma(k + 1)) for k in range(count + 1)))
+    return min(
+        1.0, math.fsum(math.exp(k * math.log(mean) - mean - math.lgamma(k + 1)) for k in range(count + 1))
+    )
 
 
 class Conformal:

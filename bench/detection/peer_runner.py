@@ -38,10 +38,13 @@ def transcript(case: Case) -> str:
         use = {"type": "tool_use", "id": call, "name": data["tool"], "input": data["args"]}
         usage = {"input_tokens": 10, "output_tokens": 20, "cache_creation_input_tokens": 0,
                  "cache_read_input_tokens": 0}  # fmt: skip
-        message = {"id": f"msg_{number:06d}", "type": "message", "role": "assistant", "model": "claude-sonnet-4-5",
-                   "content": [use], "stop_reason": "tool_use", "usage": usage}  # fmt: skip
+        message = {"id": f"msg_{number:06d}", "type": "message", "role": "assistant",
+                   "model": "claude-sonnet-4-5", "content": [use], "stop_reason": "tool_use",
+                   "usage": usage}  # fmt: skip
         first, second = f"{case['id']}-{number}a", f"{case['id']}-{number}b"
-        lines.append({**common, "type": "assistant", "uuid": first, "requestId": f"req_{number}", "message": message})
+        lines.append(
+            {**common, "type": "assistant", "uuid": first, "requestId": f"req_{number}", "message": message}
+        )
         result = {"type": "tool_result", "tool_use_id": call, "content": "Error" if data["error"] else "ok",
                   "is_error": bool(data["error"])}  # fmt: skip
         lines.append({**common, "type": "user", "uuid": second, "parentUuid": first,
@@ -74,7 +77,17 @@ def ranwhat(cases: list[Case]) -> dict[str, int]:
             folder = Path(directory) / ("p-" + re.sub(r"\W", "-", case["agent"]))
             folder.mkdir(exist_ok=True)
             (folder / f"{case['id']}.jsonl").write_text(transcript(case))
-        command = [sys.executable, "-m", "ranwhat", "check", "--json", "--source", "claude-code", "--root", directory]
+        command = [
+            sys.executable,
+            "-m",
+            "ranwhat",
+            "check",
+            "--json",
+            "--source",
+            "claude-code",
+            "--root",
+            directory,
+        ]
         done = subprocess.run([*command, "--days", "36500"], capture_output=True, text=True, check=False)
         report = json.loads(done.stdout)
     told = dict.fromkeys((case["id"] for case in cases), 0)
@@ -100,7 +113,8 @@ def aktov(cases: list[Case]) -> dict[str, int]:
 def agentomaly(cases: list[Case]) -> dict[str, int]:
     """Count the anomalies for which it would quarantine or block, by a profile trained on the history.
 
-    Its default sensitivity is used; lesser anomalies, which it only tells, are not counted. Its minimum of 100 traces is lowered to the history's length.
+    Its default sensitivity is used; lesser anomalies, which it only tells, are not counted. Its minimum
+    of 100 traces is lowered to the history's length.
     """
     import asyncio
     import logging
@@ -140,7 +154,10 @@ def _trace(spectra: Any, case: Case) -> Any:
         for event in case["events"]
     ]
     return spectra.AgentTrace(
-        agent_type="coding-agent", tool_calls=calls, started_at=calls[0].timestamp, ended_at=calls[-1].timestamp
+        agent_type="coding-agent",
+        tool_calls=calls,
+        started_at=calls[0].timestamp,
+        ended_at=calls[-1].timestamp,
     )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from .attacks import cases
 from .experiments import Results, warm_sessions
 from .metrics import binomial_interval
-from .protocol import Outcome, Session
+from .protocol import Session
 
 #: Interpreters in which peers are installed, separated by the system's path separator.
 VARIABLE = "SENTINELD_BENCH_PEERS"
@@ -56,12 +56,8 @@ def head_to_head(sessions: Sequence[Session], variants: int) -> dict[str, Any]:
 def of_outcomes(results: Results, tier: int) -> dict[str, Any]:
     """Return the same figures for a method that gives tiers."""
     base = {outcome.session: outcome.tier >= tier for outcome in results.benign}
-    hits = [(outcome.kind, _reaches(outcome, tier) and not base[outcome.session]) for outcome in results.attacks]
+    hits = [(outcome.kind, outcome.tier >= tier and not base[outcome.session]) for outcome in results.attacks]
     return _figures(list(base.values()), hits)
-
-
-def _reaches(outcome: Outcome, tier: int) -> bool:
-    return outcome.tier >= tier
 
 
 def _case(name: str, session: Session, *, history: bool) -> dict[str, Any]:
@@ -77,7 +73,9 @@ def _case(name: str, session: Session, *, history: bool) -> dict[str, Any]:
 def _run(peer: str, interpreters: Sequence[str], path: Path, output: Path) -> dict[str, Any] | None:
     script = str(Path(__file__).with_name("peer_runner.py"))
     for python in interpreters:
-        done = subprocess.run([python, script, peer, str(path), str(output)], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [python, script, peer, str(path), str(output)], capture_output=True, text=True, check=False
+        )
         if done.returncode == 0:
             return json.loads(output.read_text())
         if done.returncode != 3:

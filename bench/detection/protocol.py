@@ -142,7 +142,9 @@ def stamp(at: float) -> str:
     return f"{datetime.fromtimestamp(whole, UTC):%Y-%m-%dT%H:%M:%S}.{part:03d}Z"
 
 
-def tool_call(agent: str, session: str, at: float, tool: str, args: Mapping[str, Any], *, error: bool) -> Event:
+def tool_call(
+    agent: str, session: str, at: float, tool: str, args: Mapping[str, Any], *, error: bool
+) -> Event:
     """Make a native record of one tool call."""
     return {
         "type": "tool_call",

@@ -28,6 +28,16 @@ _EPOCH = 1_704_067_200.0
 _READS = ("get_", "search_", "list_", "read_", "check_")
 #: Arguments whose text is the model's own wording.
 _WORDING = frozenset({"body", "content", "subject", "title", "description", "query"})
+#: What models put in when they say the same in their own words.
+_PHRASES = (
+    "please find", "as discussed", "just a reminder", "let me know", "best regards", "thank you", "quick note",
+    "here is", "for your information", "looking forward", "kind regards", "details below", "as requested",
+    "in summary", "the following", "to confirm", "I hope", "this week", "additional information", "overview of",
+    "hello everyone", "many thanks", "see attached", "key points", "next steps", "important update",
+    "brief summary", "main topics", "happy to help", "follow up",
+)  # fmt: skip
+#: Arguments that a model chooses freely, with usual choices.
+_CHOICES = {"n": (5, 10, 20, 50, 100), "limit": (5, 10, 20, 50)}
 _FILLERS = ("the", "a", "please", "of", "for", "and", "about", "regarding")
 
 
@@ -64,6 +74,8 @@ class Pipeline:
         self._fails = rng.uniform(0.0, 0.08)
         self._rewords = rng.uniform(0.2, 0.9)
         self._defaults = rng.random() < 0.4
+        self._choice = {key: rng.choice(values) for key, values in _CHOICES.items()}
+        self._joins = rng.choice(("-", "_", " ", "-"))
         self._pace_s = rng.uniform(2.0, 12.0)
 
     def pace(self, rng: random.Random) -> float:
@@ -90,16 +102,21 @@ class Pipeline:
         return told
 
     def _words(self, args: Mapping[str, Any], rng: random.Random) -> dict[str, Any]:
-        return {
-            key: reword(value, rng)
-            if key in _WORDING and isinstance(value, str) and rng.random() < self._rewords
-            else value
-            for key, value in args.items()
-        }
+        told = {}
+        for key, value in args.items():
+            if key in _CHOICES and isinstance(value, int):
+                told[key] = self._choice[key]
+            elif key == "filename" and isinstance(value, str):
+                told[key] = value.replace("-", self._joins)
+            elif key in _WORDING and isinstance(value, str) and rng.random() < self._rewords:
+                told[key] = reword(value, rng)
+            else:
+                told[key] = value
+        return told
 
 
 def reword(text: str, rng: random.Random) -> str:
-    """Say a text otherwise: words dropped, filled in or written small; whatever looks like an entity stays."""
+    """Say a text otherwise: words dropped, filled in or written small; what looks like an entity stays."""
     words = []
     for word in text.split(" "):
         plain = word.strip(".,!?:;").isalpha()
@@ -108,6 +125,11 @@ def reword(text: str, rng: random.Random) -> str:
         words.append(word.lower() if plain and rng.random() < 0.2 else word)
         if plain and rng.random() < 0.08:
             words.append(rng.choice(_FILLERS))
+    # A search is a few words; a message may open and close with some more.
+    if len(words) > 3 and rng.random() < 0.5:
+        words.insert(0, rng.choice(_PHRASES))
+    if len(words) > 3 and rng.random() < 0.4:
+        words.append(rng.choice(_PHRASES))
     return " ".join(words) or text
 
 
@@ -140,7 +162,7 @@ class AgentDojo:
         return [f"{suite}/{task}" for suite, data in self._suites.items() for task in data["users"]]
 
     def benign(self, pipelines: Iterable[int], since: float = _EPOCH) -> list[Case]:
-        """Return one session per task and pipeline, in time order; an agent does one every half hour or so."""
+        """Return one session per task and pipeline, in time order; an agent does about two an hour."""
         cases = []
         for number in pipelines:
             pipeline = Pipeline(number)
@@ -152,9 +174,7 @@ class AgentDojo:
                 for task in tasks:
                     calls = pipeline.solve(data["users"][task], data["tools"], rng, own=True)
                     parts = [(False, call) for call in calls]
-                    cases.append(
-                        _case(suite, task, pipeline, at, parts, rng, "", self._agent(suite, number))
-                    )
+                    cases.append(_case(suite, task, pipeline, at, parts, rng, "", self._agent(suite, number)))
                     at += rng.uniform(900, 2700)
         return sorted(cases, key=lambda case: case.session.start)
 
@@ -201,14 +221,15 @@ def real_path(given: str | None) -> Path | None:
     for candidate in (path, path / REAL_FILE, path / "agent_sessions" / REAL_FILE):
         if candidate.is_file():
             return candidate
-    raise SystemExit(f"{path}: no {REAL_FILE} there; --data or {DATA_VARIABLE} names the file or its directory")
+    raise SystemExit(
+        f"{path}: no {REAL_FILE} there; --data or {DATA_VARIABLE} names the file or its directory"
+    )
 
 
 def real_sessions(path: Path) -> list[Session]:
     """Read native records (JSONL, gzip or plain) as sessions, ordered by their first event."""
-    opened = gzip.open(path, "rt") if path.suffix == ".gz" else path.open()
     by_session: dict[tuple[str, str], list[Event]] = {}
-    with opened as file:
+    with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as file:
         for line in file:
             event = json.loads(line)
             by_session.setdefault((event["source"], event["data"]["session"]), []).append(event)

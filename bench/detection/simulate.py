@@ -1,6 +1,6 @@
-"""Do stated bounds hold? Simulated sessions against sliding calibration, simulated weeks against an e-detector.
+"""Do stated bounds hold? Simulated sessions for sliding calibration, simulated weeks for an e-detector.
 
-python bench/detection.py --only bounds [--calibration MODULE:CLASS] [--e-detector MODULE:CLASS]
+python bench/detection.py --bounds [--calibration MODULE:CLASS] [--e-detector MODULE:CLASS]
 """
 
 import math
@@ -103,7 +103,7 @@ def calibration(make: Callable[[], Calibration]) -> dict[str, Any]:
 
 
 def weeks(make: Callable[..., EDetector], ranks: Callable[[], Calibration] = Conformal) -> dict[str, Any]:
-    """Return the share of honest weeks with a false alarm, and of hijacked ones seen after 1, 3, 5 sessions."""
+    """Return the share of honest weeks alarmed, and of hijacked ones seen after 1, 3, 5 sessions."""
     told: dict[str, Any] = {"bound": BOUND, "weeks": WEEKS}
     for calibrated in (60, 400):
         rng = random.Random(f"weeks {calibrated}")
@@ -112,7 +112,7 @@ def weeks(make: Callable[..., EDetector], ranks: Callable[[], Calibration] = Con
         for _ in range(WEEKS):
             week = _week(ranks, calibrated, rng)
             detector = make(sessions=SESSIONS_A_WEEK, bound=BOUND)
-            false += any([detector.update(next(week)(1.0)) for _ in range(SESSIONS_A_WEEK)])
+            false += any(detector.update(next(week)(1.0)) for _ in range(SESSIONS_A_WEEK))
             detector = make(sessions=SESSIONS_A_WEEK, bound=BOUND)
             for _ in range(SESSIONS_A_WEEK):
                 detector.update(next(week)(1.0))
@@ -130,8 +130,10 @@ def weeks(make: Callable[..., EDetector], ranks: Callable[[], Calibration] = Con
     return told
 
 
-def _week(ranks: Callable[[], Calibration], calibrated: int, rng: random.Random) -> Iterator[Callable[[float], float]]:
-    """Give, session by session, a function from strength (1: honest) to the p-value; sessions join the ranks."""
+def _week(
+    ranks: Callable[[], Calibration], calibrated: int, rng: random.Random
+) -> Iterator[Callable[[float], float]]:
+    """Give per session a function from strength (1: honest) to the p-value; sessions join the ranks."""
     kept = ranks()
     for _ in range(calibrated):
         kept.add(rng.lognormvariate(0, 1))

@@ -136,7 +136,8 @@ def campaign_figures(told: Sequence[Campaign]) -> Figures:
             "tier_3": lambda outcome: outcome.tier >= 3,
         }.items():
             at = [
-                next((number for number, outcome in enumerate(c.outcomes, 1) if is_seen(outcome)), None) for c in own
+                next((number for number, outcome in enumerate(c.outcomes, 1) if is_seen(outcome)), None)
+                for c in own
             ]
             seen = [number for number in at if number is not None]
             figures[kind][name] = len(seen) / len(own)
@@ -207,4 +208,6 @@ def _shown(value: object) -> str:
 def summary(outcomes: Sequence[Outcome]) -> str:
     """Name the highest scores, for a look by eye."""
     best = sorted(outcomes, key=lambda outcome: -outcome.peak)[:10]
-    return "\n".join(f"{o.peak:10.3f}  p={o.p:.3f}  tier {o.tier}  {o.agent}  {o.session}  {o.kind}" for o in best)
+    return "\n".join(
+        f"{o.peak:10.3f}  p={o.p:.3f}  tier {o.tier}  {o.agent}  {o.session}  {o.kind}" for o in best
+    )

@@ -113,17 +113,15 @@ class Line:
     def text(self, text: str, *, is_windows: bool = False) -> int:
         """Judge the text of a script."""
         self._parsed += min(len(text), MAX_TEXT)
-        if self._nested >= _MAX_NESTED or self._parsed > _MAX_PARSED:
+        if self._parsed > _MAX_PARSED:
             words = text[:MAX_TEXT].split()
             return _run_unknown(Invocation(self, "", ["", *words], Command(words)))
         if is_windows or _WINDOWS.match(text):
             # There a backslash only separates, and a backtick escapes.
             text = text.replace("\\", "/").replace("`", "")
-        self._nested += 1
         rank = NEUTRAL
         for command in parse(text):
             rank = max(rank, self.command(command))
-        self._nested -= 1
         return rank
 
     def command(self, command: Command) -> int:
@@ -166,7 +164,7 @@ class Line:
         judge = self._judges.get(verb)
         if judge is None and verb[-1:].isdigit():
             judge = self._judges.get(verb.rstrip("0123456789.-"))
-        if judge is None or self._nested >= _MAX_NESTED:
+        if judge is None :
             run.saw()
             return _run_unknown(run)
         self._nested += 1

@@ -31,6 +31,9 @@ def git(run: Invocation) -> int:
     operands, options = split("git", run.words[start + 1 :])
     given = {option for option, _ in options}
     first = operands[0] if operands else ""
+    if name.startswith("credential"):
+        run.found.has_credentials |= first in ("fill", "get")
+        return RUN
     if name in _GIT_READS:
         for operand in operands:
             _, is_path, path = operand.partition(":")

@@ -141,6 +141,7 @@ def memory_group():
         group.rmdir()
 
 
+@pytest.mark.soak
 def test_inside_a_control_group_bounds_of_our_own_come_before_the_killer(place, wait_for, memory_group):
     enter, read = memory_group
     daemon = place.start("--config", place.config(SHORT), preexec_fn=enter)

@@ -349,6 +349,8 @@ def test_what_is_newer_shows_by_its_name() -> None:
         "log:claude_code.dream2",
     ]
     assert read_all({"resourceDreams": []}).unknown == ["(unnamed)"]
+    told = log("copilot_chat.tool.call", {"gen_ai.tool.name": "x"})
+    assert read_all(request(told, log("gen_ai.choice", {}))).unknown == []
     assert read_all({"resourceMetrics": []}, {"resource_metrics": [{}]}).unknown == []
 
 

@@ -378,3 +378,37 @@ def test_every_line_counts_once_and_every_misdeed_is_told(make_line):
     machine = type("Machine", (Files,), {"make_line": staticmethod(make_line)})
     few = settings(max_examples=settings.default.max_examples // 2, stateful_step_count=25)
     run_state_machine_as_test(machine, settings=few)
+
+
+def grown_beyond_its_copy(files: Files) -> None:
+    files.begin(max_open=2)
+    files.write_garbage(name="a.jsonl", data=b"\n")
+    files.copytruncate(name="a.jsonl", is_down=False, is_seen=True, sizes=[0], then="")
+
+
+def rewritten_beside_its_copy(files: Files) -> None:
+    grown_beyond_its_copy(files)
+    files.rewrite(name="a.jsonl", share=0.0, is_down=False, is_growing=False)
+
+
+def replaced_on_the_inode_of_a_deleted_one(files: Files) -> None:
+    files.begin(max_open=1)
+    files.append(name="a.jsonl", sizes=[0])
+    files.delete_what_was_read(name="a.jsonl", is_recreated=False)
+    files.append(name="a.jsonl", sizes=[0, 900])
+    files.replace_by_a_longer_one(name="a.jsonl", sizes=[0], is_down=False, count=1)
+
+
+@pytest.mark.parametrize(
+    "sequence",
+    [grown_beyond_its_copy, rewritten_beside_its_copy, replaced_on_the_inode_of_a_deleted_one],
+    ids=lambda sequence: sequence.__name__,
+)
+def test_sequences_that_once_went_wrong(make_line, sequence):
+    # File systems give inodes as they like: more than once.
+    for _ in range(3):
+        files = type("Machine", (Files,), {"make_line": staticmethod(make_line)})()
+        try:
+            sequence(files)
+        finally:
+            files.teardown()
