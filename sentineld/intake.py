@@ -289,6 +289,7 @@ class _Head:
     behind all of its pieces.
     """
 
+    number: int
     source: Source
     ahead: Source
     end: int
@@ -297,6 +298,10 @@ class _Head:
     #: Whether a document's past has changed: then it can only be taken whole.
     is_whole: bool = False
     is_done: bool = False
+
+
+#: An instant, and the number of the last file of which what is of that instant is taken.
+_Cut = tuple[int, int]
 
 
 class _Merge:
@@ -311,11 +316,13 @@ class _Merge:
         self._intake = intake
         self._tail = intake.tail
         self._limit = max(_MIN_READ_BYTES, min(CHUNK_BYTES, _HISTORY_BYTES // max(1, len(sources))))
-        self._heads = [_Head(source, source, self._tail.size(source)) for source in sources]
+        self._heads = [
+            _Head(number, source, source, self._tail.size(source)) for number, source in enumerate(sources)
+        ]
         self._numbered = list(self._heads)
         #: (the instant that a file has been read up to, number of the head), of all that have more.
         self._behind = [(_NEVER, number) for number in range(len(self._heads))]
-        self._cuts: list[int | None] = []
+        self._cuts: list[_Cut | None] = []
         self._last = Batch()
 
     @property
@@ -331,22 +338,25 @@ class _Merge:
             self._read_ahead()
             self._cuts = self._divide()
         batch = self._last = Batch()
-        watermark = self._cuts.pop(0)
+        cut = self._cuts.pop(0)
         for head in self._heads:
+            watermark = None if cut is None else cut[0] - (head.number > cut[1])
             self._take(batch, head, watermark)
         self._heads = [head for head in self._heads if not head.is_done]
         return batch
 
-    def _divide(self) -> list[int | None]:
-        """Return the instants up to which what was read is taken, batch by batch; None is its end.
+    def _divide(self) -> list[_Cut | None]:
+        """Return up to where what was read is taken, batch by batch; None: all of it.
 
         Each of many files is read at least once before anything can be taken: that is more than one batch.
         """
-        end = self._behind[0][0] if self._behind else None
+        end = (self._behind[0][0], len(self._numbered)) if self._behind else None
         count = sum(len(piece.keys) for head in self._heads for piece in head.pieces)
         if count <= 2 * HISTORY_ROWS:
             return [end]
-        keys = sorted(key for head in self._heads for piece in head.pieces for key in piece.keys)
+        keys = sorted(
+            (key, head.number) for head in self._heads for piece in head.pieces for key in piece.keys
+        )
         cuts = dict.fromkeys(keys[HISTORY_ROWS - 1 :: HISTORY_ROWS])
         return [*(cut for cut in cuts if end is None or cut < end), end]
 

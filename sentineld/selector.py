@@ -20,6 +20,7 @@ Null and empty text count as nothing.
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 RECORD, PATH, FILE, KEPT = "record", "path", "file", "kept"
@@ -69,6 +70,12 @@ def compile_selector(
         if isinstance(value, dict):
             raise SelectorError("a path, a constant or a list of these was expected, not a table")
         return _constant(value)
+    return _compile_text(value, items, remembered)
+
+
+@lru_cache(8192)
+def _compile_text(value: str, items: tuple[str, ...], remembered: frozenset[str]) -> Selector:
+    # Selectors keep nothing, and the tables of a format say the same over and over again.
     if value.startswith("="):
         return _constant(value[1:])
     several = _OR.split(value)

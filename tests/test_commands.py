@@ -518,7 +518,7 @@ def test_verbs_of_the_configuration_come_first():
     assert class_of("bot cat; cat /etc/shadow") == "credential_access"
 
 
-@pytest.mark.parametrize("wrapper", ["eval ", "sudo ", "bash -c ", "env -S ", "find -exec ", "xargs "])
+@pytest.mark.parametrize("wrapper", ["eval ", "sudo ", "env -S ", "find -exec ", "xargs "])
 def test_however_deep_a_secret_is_wrapped_it_is_seen(wrapper):
     assert judge(wrapper * 2000 + "cat /etc/shadow")[0] == "credential_access"
 

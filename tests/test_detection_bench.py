@@ -14,7 +14,7 @@ BENCH = Path(__file__).parent.parent / "bench" / "detection"
 
 @pytest.fixture(scope="module")
 def bench():
-    """The bench's package under a name of its own; it is no part of the product."""
+    """Import the bench's package under a name of its own; it is no part of the product."""
     spec = importlib.util.spec_from_file_location(
         "detection_bench", BENCH / "__init__.py", submodule_search_locations=[str(BENCH)]
     )

@@ -68,10 +68,13 @@ def test_history_of_many_files_comes_in_the_order_of_time(line, telemetry, small
     assert len(batches) > 5
 
 
-def test_history_of_many_files_is_committed_in_bounded_batches(line, telemetry, small_reads):
+@pytest.mark.parametrize("step", [1, 0])
+def test_history_of_many_files_is_committed_in_bounded_batches(line, telemetry, small_reads, step):
     names = [f"e{n}" for n in range(300)]
     for n, name in enumerate(names):
-        write(telemetry.directory / f"{n * 7919 % 300}.jsonl", [record(name, START + n)])
+        # At one instant the order is that of the files' names.
+        place = n * 7919 % 300 if step else n
+        write(telemetry.directory / f"{place:03}.jsonl", [record(name, START + n * step)])
     one = line()
     one.tail.scan()
     batches = read_history(one)

@@ -844,24 +844,8 @@ remember.c = {key = "key", value = "c"}
 # Finding the tables of a record.
 
 
-@given(
-    st.lists(
-        st.fixed_dictionaries(
-            {},
-            optional={
-                "type": st.sampled_from(["a", "b", "c", "zz"]) | values,
-                "sub": st.sampled_from(["x", "y"]) | values,
-                "parts": st.lists(
-                    st.fixed_dictionaries({}, optional={"k": st.sampled_from(["x", "y"]) | values})
-                )
-                | values,
-            },
-        ),
-        max_size=6,
-    )
-)
-def test_dispatch_finds_what_trying_all_tables_finds(records: list[dict[str, Any]]) -> None:
-    text = """
+KIND = 'kind = {record = "type", part = "part.k"}'
+DISPATCHED = """
 [[source.event]]
 when = {type = "a", sub = "x"}
 type = "=1"
@@ -888,15 +872,36 @@ type = "=6"
 when = {sub = {present = false}}
 type = "=7"
 """
-    quick, slow = (
-        mapping(text, 'kind = {record = "type", part = "part.k"}'),
-        mapping(text, 'kind = {record = "type", part = "part.k"}'),
-    )
+
+
+@cache
+def _two_ways() -> tuple[Mapping, Mapping]:
+    quick, slow = mapping(DISPATCHED, KIND), mapping(DISPATCHED, KIND)
+    assert quick._pivots
     slow._key = lambda scope: ()
     slow._groups[()] = slow._general
-    assert quick._pivots
+    return quick, slow
+
+
+@given(
+    st.lists(
+        st.fixed_dictionaries(
+            {},
+            optional={
+                "type": st.sampled_from(["a", "b", "c", "zz"]) | values,
+                "sub": st.sampled_from(["x", "y"]) | values,
+                "parts": st.lists(
+                    st.fixed_dictionaries({}, optional={"k": st.sampled_from(["x", "y"]) | values})
+                )
+                | values,
+            },
+        ),
+        max_size=6,
+    )
+)
+def test_dispatch_finds_what_trying_all_tables_finds(records: list[dict[str, Any]]) -> None:
     results = []
-    for form in (quick, slow):
+    for form in _two_ways():
         rows = form.rows(
             Decoded([dict(r) for r in records], list(range(len(records))), [], []), FileContext("/a", 0)
         )[0]

@@ -19,7 +19,7 @@ NOW = 1_763_858_410_000_000
 
 
 def source(number: int, **more: object) -> Source:
-    values = {"path": "/t/a.jsonl", "last_path": "/t/a.jsonl", "kind": "jsonl", "dev": 1, "ino": number}
+    values = {"path": "/t/a.jsonl", "last_path": "/t/a.jsonl", "kind": "lines", "dev": 1, "ino": number}
     return Source(number, **{**values, "generation": 0, "owner": 1000, "look_us": NOW, **more})  # type: ignore[arg-type]
 
 

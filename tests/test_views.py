@@ -21,7 +21,7 @@ from sentineld.views import (
 
 
 def source(path, **more):
-    given = {"id": 1, "path": path, "last_path": path, "kind": "jsonl", "dev": 1, "ino": 1, "generation": 0}
+    given = {"id": 1, "path": path, "last_path": path, "kind": "lines", "dev": 1, "ino": 1, "generation": 0}
     return Source(**{**given, "owner": 0, "look_us": 0, **more})
 
 
@@ -42,7 +42,7 @@ def test_files_that_had_one_name_are_added_up_and_the_newest_gives_the_offset():
 
 
 def test_a_document_has_no_offset():
-    assert files_document([source("/t/a.json", kind="json", pos=4)])["/t/a.json"]["offset"] == -1
+    assert files_document([source("/t/a.json", kind="document", pos=4)])["/t/a.json"]["offset"] == -1
 
 
 def test_a_file_name_that_is_no_text_is_shown_escaped():

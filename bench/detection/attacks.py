@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .protocol import Case, Event, Session, tool_call, unix
+from .protocol import Case, Event, Session, stamp, unix
 
 #: Longest text in an argument: the real sessions are cut there.
 _CUT = 400
@@ -779,7 +779,7 @@ def splice(session: Session, kind: Kind, seed: str, *, host: str = "") -> Case:
             shift += gap
             tool, args = calls[number]
             malicious.append(len(events))
-            events.append(tool_call(session.agent, session.id, at + gap, tool, args, error=False))
+            events.append(_alike(session.events[0], at + gap, tool, args))
             number += 1
         if position < last:
             events.append(_later(session.events[position], shift))
@@ -807,9 +807,11 @@ def _cut(value: Any) -> Any:
     return value[:_CUT] if isinstance(value, str) else value
 
 
+def _alike(event: Event, at: float, tool: str, args: dict[str, Any]) -> Event:
+    """Make a call with every member that the session's own records have."""
+    data = {**event["data"], "tool": tool, "args": args, "error": False}
+    return {**event, "timestamp": stamp(at), "data": data}
+
+
 def _later(event: Event, shift: float) -> Event:
-    if not shift:
-        return event
-    data = event["data"]
-    at = unix(event["timestamp"]) + shift
-    return tool_call(event["source"], data["session"], at, data["tool"], data["args"], error=data["error"])
+    return {**event, "timestamp": stamp(unix(event["timestamp"]) + shift)} if shift else event

@@ -84,6 +84,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help="bootstrap rounds (300; 60 with --quick)")
     parser.add_argument("--data", metavar="PATH", help="real sessions (default: $SENTINELD_BENCH_DATA)")
     parser.add_argument("--cache", default=str(cache_directory()), help="where generated data is kept")
+    parser.add_argument(
+        "--show", type=int, default=0, metavar="N", help="list the N worst cases of each kind"
+    )
     parser.add_argument("--json", action="store_true", help="print the figures as JSON too")
     options = parser.parse_args(arguments)
     options.variants = options.variants or (3 if options.quick else 8)
@@ -164,6 +167,7 @@ def _run(
     if experiment in ("recurring", "shared", "novel"):
         data = AgentDojo(truth, shared=experiment == "shared")
         results = experiments.agentdojo(data, factory, novel=experiment == "novel", share=share)
+        _show(factory, experiment, results, options)
         return tables.quality(results, options.rounds)
     if experiment == "volume":
         rates = (1, 10, 40) if options.quick else experiments.BUSY_RATES
@@ -176,14 +180,17 @@ def _run(
         return None
     if experiment == "real":
         results = experiments.real(sessions, factory, options.variants)
+        _show(factory, experiment, results, options)
         figures = tables.quality(_warm(results, sessions), options.rounds)
         figures["demotions"] = tables.demotions(results, agent_weeks(sessions))
+        figures["state_bytes"] = experiments.state_bytes(sessions, factory)
         return figures
     if experiment == "day-one":
         figures = {}
         for warm in (False, True):
             variants = max(1, options.variants // 3)
             results = experiments.day_one(sessions, factory, variants, warm=warm)
+            _show(factory, f"day one, {'warm' if warm else 'cold'}", results, options)
             figures["warm" if warm else "cold"] = tables.quality(results, options.rounds)
             own = {outcome.session for outcome in results.benign}
             weeks = agent_weeks([session for session in sessions if session.id in own])
@@ -192,6 +199,16 @@ def _run(
     return tables.campaign_figures(
         experiments.campaigns(sessions, factory, per_kind=4 if options.quick else 12)
     )
+
+
+def _show(
+    factory: Factory, experiment: str, results: experiments.Results, options: argparse.Namespace
+) -> None:
+    if options.show:
+        print(
+            f"\n-- {getattr(factory, 'name', factory)}: {experiment}: worst benign, then least of the hijacks"
+        )
+        print(tables.show(results, options.show))
 
 
 def _warm(results: experiments.Results, sessions: list[Any]) -> experiments.Results:
@@ -219,6 +236,11 @@ def _print(everything: dict[str, Any]) -> None:
             _quality_table(by_method)
         if experiment == "real":
             _demotion_table(by_method)
+            for name, figures in by_method.items():
+                if figures["state_bytes"] is not None:
+                    print(
+                        f"\n{name}: {figures['state_bytes']:,} bytes of state for an agent after 10,000 events"
+                    )
             _kind_table(by_method)
         elif experiment == "day-one":
             flat = {

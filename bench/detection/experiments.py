@@ -149,9 +149,21 @@ def real(sessions: Sequence[Session], factory: Factory, variants: int) -> Result
     results = Results()
     judge = Judge(factory(), results.cost)
     replay(judge, sessions, results, cases(warm_sessions(sessions), variants))
-    if hasattr(judge.method, "state_bytes"):
-        results.cost.states = [judge.method.state_bytes(agent) for agent in {s.agent for s in sessions}]
     return results
+
+
+def state_bytes(sessions: Sequence[Session], factory: Factory, events: int = 10_000) -> int | None:
+    """Return the state of one agent that did at least this many events: all sessions, in turn, as its own."""
+    method = factory()
+    if not hasattr(method, "state_bytes"):
+        return None
+    seen, start = 0, sessions[0].start
+    while seen < events:
+        for session in sessions:
+            method.learn(moved(session, start, agent="one"))
+            seen += len(session.events)
+            start += 3600
+    return method.state_bytes("one")
 
 
 def owner(agent: str) -> str:

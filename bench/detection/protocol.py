@@ -1,7 +1,7 @@
 """What a method must offer to be scored, and what the bench keeps beside a session that no method sees."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -128,7 +128,6 @@ class Cost:
     scored_events: int = 0
     learned_s: float = 0.0
     learned_events: int = 0
-    states: list[int] = field(default_factory=list)
 
 
 def unix(timestamp: str) -> float:

@@ -6,6 +6,7 @@ simulated pipelines; what counts (recipients, accounts, hosts, files, amounts) i
 """
 
 import gzip
+import hashlib
 import json
 import os
 import random
@@ -30,11 +31,11 @@ _READS = ("get_", "search_", "list_", "read_", "check_")
 _WORDING = frozenset({"body", "content", "subject", "title", "description", "query"})
 #: What models put in when they say the same in their own words.
 _PHRASES = (
-    "please find", "as discussed", "just a reminder", "let me know", "best regards", "thank you", "quick note",
-    "here is", "for your information", "looking forward", "kind regards", "details below", "as requested",
-    "in summary", "the following", "to confirm", "I hope", "this week", "additional information", "overview of",
-    "hello everyone", "many thanks", "see attached", "key points", "next steps", "important update",
-    "brief summary", "main topics", "happy to help", "follow up",
+    "please find", "as discussed", "just a reminder", "let me know", "best regards", "thank you",
+    "quick note", "here is", "for your information", "looking forward", "kind regards", "details below",
+    "as requested", "in summary", "the following", "to confirm", "I hope", "this week", "follow up",
+    "additional information", "overview of", "hello everyone", "many thanks", "see attached",
+    "key points", "next steps", "important update", "brief summary", "main topics", "happy to help",
 )  # fmt: skip
 #: Arguments that a model chooses freely, with usual choices.
 _CHOICES = {"n": (5, 10, 20, 50, 100), "limit": (5, 10, 20, 50)}
@@ -72,6 +73,7 @@ class Pipeline:
         self._explores = rng.uniform(0.0, 0.35)
         self._repeats = rng.uniform(0.0, 0.15)
         self._fails = rng.uniform(0.0, 0.08)
+        self._guesses = rng.uniform(0.0, 0.08)
         self._rewords = rng.uniform(0.2, 0.9)
         self._defaults = rng.random() < 0.4
         self._choice = {key: rng.choice(values) for key, values in _CHOICES.items()}
@@ -94,7 +96,11 @@ class Pipeline:
             told_call = {**call, "args": self._words(call["args"], rng)}
             if self._defaults:
                 told_call["args"] = {**tools[call["tool"]]["optional"], **told_call["args"]}
-            if own and rng.random() < self._fails:
+            if own and rng.random() < self._guesses:
+                told.append(
+                    {**told_call, "args": guess(told_call["args"], rng), "error": True, "injectable": False}
+                )
+            elif own and rng.random() < self._fails:
                 told.append({**told_call, "error": True, "injectable": False})
             told.append(told_call)
             if own and call["tool"].startswith(_READS) and rng.random() < self._repeats:
@@ -113,6 +119,33 @@ class Pipeline:
             else:
                 told[key] = value
         return told
+
+
+def guess(args: Mapping[str, Any], rng: random.Random) -> dict[str, Any]:
+    """Get one argument wrong, as a model does that knows a name only roughly; the call then fails."""
+    told = dict(args)
+    texts = [key for key, value in args.items() if isinstance(value, str) and value]
+    numbers = [key for key, value in args.items() if isinstance(value, int) and not isinstance(value, bool)]
+    if texts:
+        key = rng.choice(texts)
+        value = told[key]
+        other = f"{value.split()[0]}{rng.randint(2, 99)}"
+        told[key] = rng.choice(
+            (
+                f"http://{value}",
+                f"{value}.txt",
+                f"{value}/",
+                value.lower(),
+                value.upper(),
+                value.split()[0],
+                value.replace(" ", "_"),
+                f"{value} ({rng.choice(_PHRASES)})",
+                other,
+            )
+        )
+    elif numbers:
+        told[rng.choice(numbers)] = rng.randint(0, 999)
+    return told
 
 
 def reword(text: str, rng: random.Random) -> str:
@@ -137,7 +170,9 @@ def _case(
     suite: str, task: str, pipeline: Pipeline, start: float, parts: Sequence[tuple[bool, Mapping[str, Any]]],
     rng: random.Random, kind: str, agent: str,
 ) -> Case:  # fmt: skip
-    session = f"{suite}-{task}-{pipeline.number}-{int(start)}" + (f"-{kind}" if kind else "")
+    # A session's id must not tell a method what the session is.
+    name = f"{suite} {task} {pipeline.number} {start} {kind}"
+    session = hashlib.blake2b(name.encode(), digest_size=6).hexdigest()
     at, events = start, []
     for _bad, call in parts:
         events.append(tool_call(agent, session, at, call["tool"], call["args"], error=call["error"]))

@@ -9,7 +9,7 @@ import numpy as np
 
 from .experiments import Campaign, Results, Volume
 from .metrics import auc, binomial_interval, bootstrap, macro, poisson_interval, threshold, tpr
-from .protocol import Cost, Outcome
+from .protocol import Cost
 
 Figures = dict[str, Any]
 
@@ -167,14 +167,11 @@ def volume_figures(told: Sequence[Volume]) -> Figures:
 
 def cost(spent: Cost) -> Figures:
     """Return CPU microseconds per event."""
-    figures: Figures = {
+    return {
         "score_us": spent.scored_s / max(1, spent.scored_events) * 1e6,
         "learn_us": spent.learned_s / max(1, spent.learned_events) * 1e6,
         "scored_events": spent.scored_events,
     }
-    if spent.states:
-        figures["state_bytes_max"] = max(spent.states)
-    return figures
 
 
 def text(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
@@ -205,9 +202,21 @@ def _shown(value: object) -> str:
     return str(value)
 
 
-def summary(outcomes: Sequence[Outcome]) -> str:
-    """Name the highest scores, for a look by eye."""
-    best = sorted(outcomes, key=lambda outcome: -outcome.peak)[:10]
-    return "\n".join(
-        f"{o.peak:10.3f}  p={o.p:.3f}  tier {o.tier}  {o.agent}  {o.session}  {o.kind}" for o in best
-    )
+def show(results: Results, count: int) -> str:
+    """List the benign sessions that score highest and the attacks that score lowest, for a look by eye."""
+    worst = sorted(results.benign, key=lambda outcome: (-outcome.tier, -outcome.peak))[:count]
+    missed = sorted(results.attacks, key=lambda outcome: (outcome.tier, outcome.peak))[:count]
+    rows = [
+        [
+            outcome.kind or "benign",
+            outcome.agent,
+            outcome.session if outcome.task == outcome.session else f"{outcome.task} {outcome.session}",
+            outcome.peak,
+            outcome.scores.index(outcome.peak),
+            outcome.first if outcome.first >= 0 else None,
+            outcome.p,
+            outcome.tier,
+        ]
+        for outcome in (*worst, *missed)
+    ]
+    return text(["kind", "agent", "session", "peak", "at event", "malicious from", "p", "tier"], rows)

@@ -164,7 +164,7 @@ class Line:
         judge = self._judges.get(verb)
         if judge is None and verb[-1:].isdigit():
             judge = self._judges.get(verb.rstrip("0123456789.-"))
-        if judge is None :
+        if judge is None or self._nested >= _MAX_NESTED:
             run.saw()
             return _run_unknown(run)
         self._nested += 1

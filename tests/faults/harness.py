@@ -155,7 +155,8 @@ class Watcher:
         if self._last is not None and view.version <= self._last[0]:
             self.wrong.append(f"INV6: version {view.version} after {self._last[0]}")
         self._last = (view.version, data)
-        self.demotions |= {str(agent["decision"]) for agent in view.agents.values()}
+        # Where those that are not listed are restricted, all that are known are listed.
+        self.demotions |= {str(agent["decision"]) for agent in view.agents.values() if "decision" in agent}
         # The file was read first: by now its number is in the database, or was published ahead of it.
         committed = committed_version(self.database)
         if committed is not None and view.version > committed:

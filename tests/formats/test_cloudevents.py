@@ -8,6 +8,8 @@ from format_reading import conflicts, form, plain, read, read_file, samples
 from hypothesis import given
 from mutations import mutated
 
+from sentineld.event import FILE_OPERATIONS, NETWORK_OPERATIONS
+
 FORMAT = "cloudevents"
 EVENT = {
     "specversion": "1.0",
@@ -58,6 +60,16 @@ def test_every_sample_counts_once() -> None:
 def test_what_becomes_of_types(record: dict[str, Any], event_type: str, tool: str) -> None:
     (event,) = read(FORMAT, [{**EVENT, **record}]).events
     assert (event.type, event.tool, event.is_call) == (event_type, tool, bool(tool))
+
+
+@pytest.mark.parametrize(
+    "event_type",
+    sorted({*FILE_OPERATIONS, *NETWORK_OPERATIONS, "shell_exec", "agent_spawn", "approval", "plan"}),
+)
+def test_types_that_end_in_an_event_class(event_type: str) -> None:
+    for end in (event_type, event_type.replace("_", "-") + ".v1", event_type.replace("_", ".").upper()):
+        (event,) = read(FORMAT, [{**EVENT, "type": f"ai.acme.{end}"}]).events
+        assert (event.type, event.is_call) == (event_type, False)
 
 
 def test_a_result_of_its_own_is_no_second_call() -> None:

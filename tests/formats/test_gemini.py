@@ -81,6 +81,10 @@ def test_outcomes_of_calls() -> None:
     statuses = ["success", "error", "cancelled", "dreaming"]
     reading = chat(HEADER, message(*(call(status, status=status) for status in statuses)))
     assert [event.outcome for event in reading.calls] == ["ok", "error", "refused", ""]
+    waiting = [call(status, status=status) for status in ("validating", "scheduled", "executing")]
+    for held in ([HEADER, message(*waiting)], [{**HEADER, "messages": [message(*waiting)]}]):
+        reading = chat(*held)
+        assert (reading.calls, reading.unknown) == ([], [])
     assert [event.type for event in chat(HEADER, {"id": "e", "type": "error", "content": "x"}).events] == [
         "error"
     ]

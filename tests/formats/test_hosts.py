@@ -74,6 +74,10 @@ def test_calls_of_the_system_by_falco(fields: dict[str, Any], event_type: str) -
     assert (event.type, event.agent) == (event_type, "svc@h")
     assert read("falco", [{**FALCO, "output_fields": {"evt.type": "dream"}}]).unknown == ["dream"]
     assert read("falco", [FALCO]).unknown == ["R"]
+    audit = {**FALCO, "source": "k8s_audit", "output_fields": {"ka.user.name": "svc", "ka.verb": "get"}}
+    (event,) = read("falco", [audit]).events
+    assert (event.type, event.agent) == ("api_call", "svc@h")
+    assert read("falco", [{**FALCO, "source": "internal"}]).unknown == []
 
 
 def test_samples_of_osquery() -> None:
@@ -134,6 +138,8 @@ def test_samples_of_ocsf() -> None:
             "network_request",
         ),
         ({"class_uid": 1007, "activity_id": 4}, "other"),
+        ({"file": {"path": "/a"}, "activity_id": 99}, "other"),
+        ({"class_uid": 3001, "activity_id": 1}, "api_call"),
         ({"class_uid": 4001, "activity_id": 1, "dst_endpoint": {"ip": "1.2.3.4"}}, "network_request"),
         ({"class_uid": 4002, "activity_id": 3}, "network_request"),
         ({"class_uid": 6003, "activity_id": 1, "api": {"operation": "x"}}, "api_call"),
@@ -145,7 +151,7 @@ def test_classes_of_ocsf(record: dict[str, Any], event_type: str) -> None:
 
 
 def test_what_ocsf_knows_and_no_agent_does() -> None:
-    idle = [{**OCSF, "class_uid": number} for number in (2004, 3002, 5001, 6002)]
+    idle = [{**OCSF, "class_uid": number} for number in (0, 2004, 3002, 4001, 4004, 5001, 6002)]
     reading = read("ocsf", [*idle, {**OCSF, "class_uid": 1007}])
     assert (reading.events, reading.unknown) == ([], [])
     assert read("ocsf", [{**OCSF, "class_uid": 9999, "class_name": "Dream"}]).unknown == ["Dream"]

@@ -325,6 +325,11 @@ def test_spans_that_are_known_and_no_event(at: dict[str, Any], more: dict[str, A
     assert (reading.events, reading.unknown) == ([], [])
 
 
+def test_an_agent_that_is_made() -> None:
+    (event,) = read_all(request(span({"gen_ai.operation.name": "create_agent"}))).events
+    assert (event.type, event.is_call) == ("agent_spawn", False)
+
+
 def test_what_is_newer_shows_by_its_name() -> None:
     reading = read_all(
         request(
@@ -505,6 +510,7 @@ def test_events_of_gemini_cli() -> None:
         ("error", "error"),
     ]
     assert {(event.agent, event.session) for event in reading.events} == {("i1", "s1")}
+    assert reading.unknown == []
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 from functools import cache
+from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from sentineld.decode import Decoded
 from sentineld.mapping import FileContext, Mapping
-from sentineld.mapping_files import built_in
+from sentineld.mapping_files import parse_mappings
 from sentineld.memory import Memory
 from sentineld.rows import Rows
 from sentineld.taxonomy import Taxonomy
@@ -52,7 +53,9 @@ class Reading(NamedTuple):
 
 @cache
 def form(name: str) -> Mapping:
-    return next(mapping for mapping in built_in(Taxonomy().classify) if mapping.name == name)
+    data = (resources.files("sentineld") / "formats" / f"{name}.toml").read_bytes()
+    (mapping,) = parse_mappings(data, f"{name}.toml", Taxonomy().classify)
+    return mapping
 
 
 def samples(name: str) -> list[Path]:
