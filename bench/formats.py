@@ -99,11 +99,9 @@ def main() -> None:
         first, second = total(plain[name], options.runs), total(classified[name], options.runs)
         if first:
             data[name] = first | {"classified_us": second["map_us"]}
-    names = ["records", "events", "calls", "decode_us", "map_us", "entropy_us", "classified_us"]
-    data["all"] = {name: sum(one[name] for one in data.values()) for name in names}
-    print(
-        f"{'':<18}{'records':>9}{'events':>9}   us a record: decode  map      us an event: map  + taxonomy  entropy"
-    )
+    data["all"] = {name: sum(one[name] for one in data.values()) for name in (*NAMES, "classified_us")}
+    print(f"{'':<18}{'records':>9}{'events':>9}{'us a record: decode':>22}{'map':>8}", end="")
+    print(f"{'us an event: map':>18}{'+ taxonomy':>12}{'entropy':>11}")
     for name, one in data.items():
         events = max(1, one["events"])
         one["map_us_a_record"] = one["map_us"] / one["records"]

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from common import report
 
-from sentineld.shell import MAX_TEXT
 from sentineld.taxonomy import Taxonomy
+from sentineld.verbs.sweep import MAX_SWEPT
 
 #: What costs the most for its length, of all that was tried.
 HOSTILE = (
@@ -52,8 +52,8 @@ def hostile_us() -> tuple[float, str]:
     """Return the CPU time for a character of the worst hostile command line, microseconds, and its unit."""
     worst = (0.0, "")
     for unit in HOSTILE:
-        text = (unit * MAX_TEXT)[:MAX_TEXT]
-        worst = max(worst, (cpu_us(Taxonomy(), [("Bash", {"command": text})]) / MAX_TEXT, unit))
+        text = (unit * MAX_SWEPT)[:MAX_SWEPT]
+        worst = max(worst, (cpu_us(Taxonomy(), [("Bash", {"command": text})]) / MAX_SWEPT, unit))
     return worst
 
 

@@ -9,8 +9,12 @@ from collections.abc import Mapping, Sequence
 from sentineld.entities import Findings
 from sentineld.shell import Command
 from sentineld.verbs import files, network, packages, programs, repository
-from sentineld.verbs.line import CREATE, CREDENTIAL, WRITE, Judge, Line, class_of
+from sentineld.verbs.line import CREATE, CREDENTIAL, MAX_VERBS, WRITE, Judge, Line, class_of
 from sentineld.verbs.options import names
+from sentineld.verbs.sweep import Sweep
+
+#: Stands as the last verb of a command line that was too much work to be judged command by command.
+SWEPT = "(swept)"
 
 
 class Commands:
@@ -18,6 +22,7 @@ class Commands:
 
     def __init__(self, verbs: Mapping[str, str] | None = None) -> None:
         self._classes = {" ".join(verb.lower().split()): name for verb, name in (verbs or {}).items()}
+        self._sweep: Sweep | None = None
 
     def judge(
         self, command: str | Sequence[str], found: Findings, *, is_windows: bool = False
@@ -25,6 +30,7 @@ class Commands:
         """Return the event class of a command line, and its verbs in order, each once, at most 16.
 
         ``command`` is text for a shell, or the arguments of one program. What it touches goes into ``found``.
+        A line that takes too much work is swept (see ``sentineld.verbs.sweep``): its last verb is ``SWEPT``.
         ``is_windows``: the text is for PowerShell or cmd.exe, whose backslashes are no escapes.
         """
         line = Line(found, _JUDGES, self._classes)
@@ -32,10 +38,19 @@ class Commands:
             rank = line.text(command, is_windows=is_windows)
         else:
             rank = line.command(Command(list(command)))
+        if line.budget.is_spent:
+            line.verbs = dict.fromkeys([*line.verbs][: MAX_VERBS // 2])
+            rank = max(rank, self._swept(line, command))
+            line.verbs = dict.fromkeys([*[*line.verbs][: MAX_VERBS - 1], SWEPT])
         if found.has_credentials:
             rank = CREDENTIAL
         is_named = line.named is not None and rank <= line.named[0]
         return (line.named[1] if is_named and line.named else class_of(rank)), tuple(line.verbs)
+
+    def _swept(self, line: Line, command: str | Sequence[str]) -> int:
+        if self._sweep is None:
+            self._sweep = Sweep(_JUDGES, self._classes)
+        return self._sweep.rank(line, command if isinstance(command, str) else "\n".join(command))
 
 
 _SHELLS = names("bash sh zsh dash ksh mksh ash fish")

@@ -14,7 +14,7 @@ from functools import lru_cache
 #: PATH_MAX of Linux: nothing longer can be opened.
 _MAX_PATH = 4096
 #: Longest path whose result is kept.
-_MAX_KEPT = 256
+_MAX_KEPT = 128
 
 _DOTENV = re.compile(
     r"\.env(?!\.(?:example|sample|template|tmpl|dist|defaults?|schema)$)"
@@ -82,7 +82,7 @@ _STORE = re.compile(
 )
 
 #: Services that hand credentials of the machine to whoever asks, in every way to write their address.
-_METADATA_HOSTS = frozenset(
+METADATA_HOSTS = frozenset(
     {
         "169.254.169.254",
         "2852039166",
@@ -194,7 +194,7 @@ def _is_secret(normal: str) -> bool:
     return name.lower() in _BROWSER_FILES and _BROWSER.search(normal) is not None
 
 
-_is_secret_kept = lru_cache(4096)(_is_secret)
+_is_secret_kept = lru_cache(2048)(_is_secret)
 
 
 def is_dotenv(normal: str) -> bool:
@@ -209,7 +209,7 @@ def holds_store(normal: str) -> bool:
 
 def is_metadata_host(host: str) -> bool:
     """Say whether a host hands out the machine's credentials."""
-    return host in _METADATA_HOSTS
+    return host in METADATA_HOSTS
 
 
 def is_secret_name(name: str) -> bool:

@@ -42,6 +42,8 @@ _TURN_BYTES = CHUNK_BYTES // 2
 _LINE_BYTES = 128
 #: Lines of a history batch.
 HISTORY_ROWS = 16_384
+#: Reads of history between two pauses.
+_READS = 64
 #: Bytes of history read ahead, over all files; rows in memory take several times as much.
 _HISTORY_BYTES = 16 << 20
 #: Kinds of unknown records that one trouble names.
@@ -129,13 +131,14 @@ class Intake:
     def history(self) -> Iterator[Batch]:
         """Read everything that is there, merged by the events' own times; each batch follows the last.
 
-        The caller commits each batch, and tells the tail, before it asks for the next one.
+        The caller commits each batch, and tells the tail, before it asks for the next one. An empty batch is
+        a pause: many files are read before the first of them can be taken.
         """
         merge = _Merge(self, self.tail.dirty())
         while not merge.is_done:
             batch = merge.next_batch()
             self._take_changed(batch)
-            if batch:
+            if batch or merge.is_reading:
                 yield batch
 
     def decode(self, chunk: Chunk, *, is_history: bool) -> Part:
@@ -322,6 +325,9 @@ class _Merge:
         self._numbered = list(self._heads)
         #: (the instant that a file has been read up to, number of the head), of all that have more.
         self._behind = [(_NEVER, number) for number in range(len(self._heads))]
+        #: Lines that were read ahead for the next batch.
+        self._rows = 0
+        self.is_reading = False
         self._cuts: list[_Cut | None] = []
         self._last = Batch()
 
@@ -331,11 +337,15 @@ class _Merge:
         return not self._heads
 
     def next_batch(self) -> Batch:
-        """Return the next stretch of all files; the former one has been committed."""
-        for head in self._heads:
-            head.source = self._last.latest(head.source)
+        """Return the next stretch of all files, or a pause; the former one has been committed."""
+        if self._last:
+            for head in self._heads:
+                head.source = self._last.latest(head.source)
+            self._last = Batch()
         if not self._cuts:
-            self._read_ahead()
+            self.is_reading = not self._read_ahead()
+            if self.is_reading:
+                return self._last
             self._cuts = self._divide()
         batch = self._last = Batch()
         cut = self._cuts.pop(0)
@@ -360,18 +370,22 @@ class _Merge:
         cuts = dict.fromkeys(keys[HISTORY_ROWS - 1 :: HISTORY_ROWS])
         return [*(cut for cut in cuts if end is None or cut < end), end]
 
-    def _read_ahead(self) -> None:
-        rows = 0
-        while self._behind and (rows < HISTORY_ROWS or self._behind[0][0] == _NEVER):
+    def _read_ahead(self) -> bool:
+        """Read until there is enough for a batch, or for a while; True where there is enough."""
+        for _ in range(_READS):
+            if not self._behind or (self._rows >= HISTORY_ROWS and self._behind[0][0] != _NEVER):
+                self._rows = 0
+                return True
             number = self._behind[0][1]
             head = self._numbered[number]
             before = len(head.pieces)
             has_more = self._read_document(head) if head.source.kind == DOCUMENT else self._read_lines(head)
-            rows += sum(_lines(head.pieces[at].part) for at in range(before, len(head.pieces)))
+            self._rows += sum(_lines(head.pieces[at].part) for at in range(before, len(head.pieces)))
             if has_more and head.latest is not None:
                 heapq.heapreplace(self._behind, (head.latest, number))
             else:
                 heapq.heappop(self._behind)
+        return False
 
     def _read_lines(self, head: _Head) -> bool:
         # What is appended from here on is not history.

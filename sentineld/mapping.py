@@ -293,9 +293,9 @@ class Mapping:
         payloads: list[bytes] = []
         scope = self._scope(context)
         for record, offset in zip(decoded.records, decoded.offsets, strict=True):
-            before = len(rows)
+            before = len(rows.offsets)
             self._read(record, offset, scope, context, rows, payloads, None)
-            if len(rows) == before:
+            if len(rows.offsets) == before:
                 rows.ignored.append(offset)
         rows.entropies = batch_entropy_units(payloads)
         return rows, []
@@ -333,7 +333,12 @@ class Mapping:
                 continue
             if not is_known:
                 # Tables that ask nothing of the record know those that have their items.
-                is_known = any(event.asks for event in chosen) or not each or each[0][1](scope) is not None
+                is_known = (
+                    chosen[0].asks
+                    or not each
+                    or any(event.asks for event in chosen)
+                    or each[0][1](scope) is not None
+                )
             if not each:
                 for event in chosen:
                     self._take(event, offset, scope, context, rows, payloads, trace)

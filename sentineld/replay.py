@@ -178,7 +178,7 @@ def replay(paths: Sequence[str], config: Config) -> Replayed:
     tail.scan()
     decisions: list[Decision] = []
     last_us = 0
-    for batch in intake.history():
+    for batch in filter(None, intake.history()):
         outcome = pipeline.read(batch, now_us())
         decisions += outcome.decisions
         for _, source in batch.sources.values():

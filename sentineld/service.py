@@ -427,7 +427,8 @@ class Service:
             return
         # History counts at its own times, so it is read in their order, over all files.
         for batch in self._intake.history():
-            self._take(batch)
+            if batch:
+                self._take(batch)
             if not goes_on():
                 return
         self._store.commit(Commit("publish", clock.now_us(), is_history_done=True))

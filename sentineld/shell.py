@@ -8,15 +8,15 @@ stands in its word as ``$()``; its commands are commands of their own. Variables
 plain text are replaced, so that a path cannot hide in two halves.
 
 Time and memory are linear in the text: one pass, nested text is parsed where it stands, and no more than
-``MAX_DEPTH`` levels of it are kept apart. Libraries were measured for this and found wanting: see
-``docs/taxonomy.md``.
+``MAX_DEPTH`` levels of it are kept apart. A ``Budget`` ends the parsing of a text that takes too much of it.
+Libraries were measured for this and found wanting: see ``docs/taxonomy.md``.
 """
 
 import re
 from collections.abc import Iterator, Sequence
 
-#: Longest text that is parsed, characters: MAX_ARG_STRLEN of Linux; ``sh -c`` takes no more.
-MAX_TEXT = 131_072
+#: Longest text that is parsed, characters: what a shell reads from a file or a pipe may be long.
+MAX_TEXT = 1 << 20
 #: Nested substitutions and subshells that are kept apart; deeper ones become commands of the same level.
 MAX_DEPTH = 64
 #: Characters of variables that are put into words, in all.
@@ -24,7 +24,7 @@ _MAX_EXPANDED = 65_536
 _MAX_VALUE = 512
 
 _CMD = re.compile(
-    r"((?:[^ \t\r\n;&|<>()$`\"'\\#][^ \t\r\n;&|<>()$`\"'\\]*+[ \t]+)++)"  # 1 plain texts that end words
+    r"((?:[^ \t\r\n;&|<>()$`\"'\\#][^ \t\r\n;&|<>()$`\"'\\]*+[ \t]+){1,64}+)"  # 1 plain texts that end words
     r"|([^ \t\r\n;&|<>()$`\"'\\#][^ \t\r\n;&|<>()$`\"'\\]*)"  # 2 plain text
     r"|([ \t\r]+)"  # 3 blank
     r"|'([^']*)(?:'|\Z)"  # 4 single quotes
@@ -76,6 +76,28 @@ _INTRODUCERS = frozenset(
 _DECLARERS = frozenset({"export", "local", "declare", "readonly", "typeset"})
 
 
+class Budget:
+    """The work that one command line may take, with all that is opened in it.
+
+    ``steps`` are left, of about a microsecond: a piece of text, a word, a part of a judgement. ``characters``
+    are left for texts that are parsed. Once there were not enough for something, the budget ``is_spent``.
+    """
+
+    __slots__ = ("characters", "is_spent", "steps")
+
+    def __init__(self, steps: int = 1 << 60, characters: int = 1 << 60) -> None:
+        self.steps = steps
+        self.characters = characters
+        self.is_spent = False
+
+    def spend(self, steps: int) -> bool:
+        """Take steps; say whether there were as many."""
+        self.steps -= steps
+        if self.steps < 0:
+            self.is_spent = True
+        return self.steps >= 0
+
+
 class Command:
     """One simple command.
 
@@ -111,14 +133,23 @@ class Command:
         return self._body[0] if self._body else ""
 
 
-def parse(text: str) -> list[Command]:
-    """Return the simple commands of a text, in order; those of a substitution before what is around it."""
+def parse(text: str, budget: Budget | None = None) -> list[Command]:
+    """Return the simple commands of a text, in order; those of a substitution before what is around it.
+
+    With a ``budget`` that runs out, or a text longer than ``MAX_TEXT``, only those of its beginning.
+    """
     if len(text) <= _MAX_PLAIN:
         # Joining the outputs of one command changes nothing here, and is in half of all command lines.
         plain = text.replace(" 2>&1", "")
         if _PLAIN.match(plain):
-            return _split_plain(plain)
-    return _Parser(text[:MAX_TEXT]).run()
+            commands = _split_plain(plain)
+            if budget is not None:
+                budget.spend(2 * len(commands))
+            return commands
+    budget = budget or Budget()
+    commands = _Parser(text[:MAX_TEXT], budget).run()
+    budget.is_spent |= len(text) > MAX_TEXT
+    return commands
 
 
 def _split_plain(text: str) -> list[Command]:
@@ -174,8 +205,9 @@ _COMMANDS, _QUOTES, _BRACES = 0, 1, 2
 
 
 class _Parser:
-    def __init__(self, text: str, depth: int = 0) -> None:
+    def __init__(self, text: str, budget: Budget, depth: int = 0) -> None:
         self._text = text
+        self._budget = budget
         self._depth = depth
         self._commands: list[Command | None] = []
         self._frame = _Frame("")
@@ -191,6 +223,8 @@ class _Parser:
         is_quoted = mode == _QUOTES
         position, size = 0, len(self._text)
         while position < size:
+            if not self._budget.spend(1):
+                break
             mode = self._modes[-1]
             if mode == _COMMANDS:
                 position = self._lex(position)
@@ -207,17 +241,20 @@ class _Parser:
     def _lex(self, position: int) -> int:
         # The most frequent kinds of text are told here, as long as nothing else comes up.
         text, size, match = self._text, len(self._text), _CMD.match
-        frame = self._frame
+        frame, budget = self._frame, self._budget
         while position < size:
+            budget.steps -= 1
+            if budget.steps < 0:
+                return position
             found = match(text, position)
             if found is None:
                 return self._expand(position)
             kind = found.lastindex
             if kind == 1:
                 position = found.end()
-                for word in found[1].replace("\t", " ").split(" "):
-                    if not word:
-                        continue
+                texts = found[1].split()
+                budget.steps -= len(texts) >> 1
+                for word in texts:
                     words = frame.words
                     if words and not frame.parts and not frame.redirect and words[0] != "case":
                         words.append(word)
@@ -271,7 +308,7 @@ class _Parser:
             self._modes.append(_QUOTES)
         elif kind == 14:
             frame.quoted = True
-            frame.parts.append(_ANSI.sub(_unescape, found[14]))
+            frame.parts.append(unescape(found[14])[0])
         else:
             self._push("$")
         return position
@@ -371,21 +408,34 @@ class _Parser:
                 position, end = self._find_line(position, delimiter, is_indented=is_indented)
                 body.append(self._text[start:end])
                 if not is_quoted and self._depth < 4 and ("$(" in body[0] or "`" in body[0]):
-                    self._commands.extend(_Parser(body[0], self._depth + 1).run(_QUOTES))
+                    self._commands.extend(_Parser(body[0], self._budget, self._depth + 1).run(_QUOTES))
             self._heredocs = []
         return position
 
     def _find_line(self, position: int, delimiter: str, *, is_indented: bool) -> tuple[int, int]:
         # Where the text goes on behind the line, and where the line begins.
-        text = self._text
-        while True:
-            end = text.find("\n", position)
-            line = text[position:] if end < 0 else text[position:end]
-            if (line.lstrip("\t") if is_indented else line).rstrip("\r") == delimiter:
-                return (len(text) if end < 0 else end), position
-            if end < 0:
-                return len(text), len(text)
-            position = end + 1
+        text, size = self._text, len(self._text)
+        if "\n" in delimiter or delimiter[-1:] == "\r" or (is_indented and delimiter[:1] == "\t"):
+            # No line can be that.
+            return size, size
+        at = text.find(delimiter, position)
+        while at >= 0 and self._budget.spend(1):
+            start = at
+            while is_indented and start > position and text[start - 1] == "\t":
+                start -= 1
+            if start == position or text[start - 1] == "\n":
+                end = at + len(delimiter)
+                while text.startswith("\r", end):
+                    end += 1
+                if end == size or text[end] == "\n":
+                    return end, start
+            if not is_indented:
+                # Only at the beginning of a line is it worth a look.
+                at = text.find("\n" + delimiter, at)
+                at += at >= 0
+            else:
+                at = text.find(delimiter, at + 1)
+        return size, size
 
     def _open(self, position: int) -> int:
         frame = self._frame
@@ -502,6 +552,8 @@ class _Parser:
             return
         if (words and "=" in words[0]) or (words and words[0] in _DECLARERS):
             self._assign(words)
+        # What is judged next is bounded with it.
+        self._budget.steps -= 2
         command = Command(words, frame.redirects, frame.body, frame.before, piped=frame.piped)
         frame.own.append(len(self._commands))
         self._commands.append(command)
@@ -519,6 +571,11 @@ class _Parser:
                     self._variables[name] = value
             else:
                 self._variables.pop(name, None)
+
+
+def unescape(text: str, count: int = 0) -> tuple[str, int]:
+    """Return the text of ANSI-C quotes without escapes, and how many were taken out; 0 as ``count``: all."""
+    return _ANSI.subn(_unescape, text, count)
 
 
 def _unescape(found: re.Match[str]) -> str:

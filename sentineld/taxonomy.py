@@ -10,7 +10,7 @@ Pure and total: no arguments make it fail, and its time and results are bounded.
 
 import difflib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -24,7 +24,7 @@ from sentineld.tools import class_of_tool, sends
 from sentineld.verbs.files import patch_rank
 from sentineld.verbs.line import class_of
 from sentineld.verbs.options import names
-from sentineld.verbs.programs import judge_code
+from sentineld.verbs.programs import MAX_CODE, judge_code
 
 __all__ = ["Call", "Taxonomy", "classify", "holds_credentials", "tool_class"]
 
@@ -41,10 +41,11 @@ _CODE_TOOLS = names(
 _CODE_OR_SHELL = frozenset({"exec"})
 
 #: Longest name of a tool that is looked up; what is longer would only fill the cache.
-_MAX_NAME = 256
-#: Longest command line, in characters, whose result is kept, and how many are.
-_MAX_KEPT = 512
-_KEPT = 2048
+_MAX_NAME = 128
+_KEPT_NAMES = 1024
+#: Longest command line, in characters, whose result is kept, and how many are: about 2 MiB at worst.
+_MAX_KEPT = 256
+_KEPT = 512
 _MAX_TEXT = 131_072
 _MAX_PATH = 4096
 
@@ -56,7 +57,8 @@ class Call(NamedTuple):
 
     ``event_class`` is one of ``event.EVENT_CLASSES``. ``entities`` are at most 16, where data could leave
     first, each value at most 256 characters. ``commands`` are the verbs of a command line in order, each
-    once, at most 16: ``git push``, ``sed``.
+    once, at most 16: ``git push``, ``sed``. The last one is ``commands.SWEPT`` where a line was too much work
+    to be judged command by command; its class may be worse than the line then.
     """
 
     event_class: str
@@ -108,7 +110,7 @@ class Taxonomy:
         ]
         self._is_secret = _secret_path(extra.get("credential_paths", ()), f"{key}.credential_paths")
         self._commands = Commands(verbs)
-        self._traits = lru_cache(4096)(self._find_traits)
+        self._traits = lru_cache(_KEPT_NAMES)(self._find_traits)
         self._judge_kept = lru_cache(_KEPT)(self._judge_any)
 
     def tool_class(self, tool: str) -> str:
@@ -177,8 +179,14 @@ class Taxonomy:
 
     def _judge_code(self, arguments: object) -> Call:
         found = Findings(self._is_secret)
-        event_class = class_of(judge_code(found, code_of(arguments) or ""))
-        return Call("credential_access" if found.has_credentials else event_class, found.entities())
+        code = code_of(arguments) or ""
+        verbs: tuple[str, ...] = ()
+        if len(code) <= MAX_CODE:
+            event_class = class_of(judge_code(found, code))
+        else:
+            # As when it is given to an interpreter, for which it is too much as well.
+            event_class, verbs = self._commands.judge(("python", "-c", code), found)
+        return Call("credential_access" if found.has_credentials else event_class, found.entities(), verbs)
 
     def _judge_unknown(self, traits: _Traits, arguments: Mapping[Any, Any]) -> Call | None:
         """Judge a command line given to a tool that is no shell by its name; None: it is none."""
@@ -260,17 +268,30 @@ def _secret_path(patterns: object, key: str) -> SecretPath:
         globs.append(
             _glob(lower if lower[0] in "/*" and not pattern.startswith("~") else f"*/{lower.lstrip('/')}")
         )
-    compiled = re.compile("|".join(globs))
-    match: Callable[[str], object] = compiled.match
+    return _OwnPaths(globs, patterns)
 
-    def is_secret_path(normal: str) -> bool:
+
+class _OwnPaths:
+    """Files of credentials: those that are built in, and those of patterns."""
+
+    def __init__(self, globs: list[str], patterns: Iterable[str]) -> None:
+        self._match: Callable[[str], object] = re.compile("|".join(globs)).match
+        #: By pattern, what is in each of its paths: for lines that are too long to look at every word.
+        self.literals = [
+            [
+                part.strip("/").encode()
+                for part in re.split(r"[*?~]", pattern.lower().replace("\\", "/"))
+                if part
+            ]
+            for pattern in patterns
+        ]
+
+    def __call__(self, normal: str) -> bool:
         if is_secret(normal):
             return True
         if len(normal) > _MAX_PATH:
             return False
-        return match((normal if normal[:1] == "/" else f"/{normal}").lower()) is not None
-
-    return is_secret_path
+        return self._match((normal if normal[:1] == "/" else f"/{normal}").lower()) is not None
 
 
 _DEFAULT = Taxonomy()

@@ -8,7 +8,7 @@ import pytest
 
 from sentineld import publisher as publisher_module
 from sentineld.config import Config
-from sentineld.instant import MAX_US, MIN_US, iso_ms
+from sentineld.instant import iso_ms
 from sentineld.publisher import ObservingPublisher, Publisher, entry
 from sentineld.roster import OVERFLOW_ID
 from sentineld.signed_document import compact_json

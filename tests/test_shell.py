@@ -135,7 +135,7 @@ def test_plain_texts_are_split_as_the_parser_would(text):
         return [(c.words, c.piped, c.before.words if c.before and c.piped else None) for c in commands]
 
     if shell._PLAIN.match(text.replace(" 2>&1", "")):
-        assert shown(parse(text)) == shown(shell._Parser(text).run())
+        assert shown(parse(text)) == shown(shell._Parser(text, shell.Budget()).run())
 
 
 @pytest.mark.parametrize(

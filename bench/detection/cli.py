@@ -239,7 +239,7 @@ def _print(everything: dict[str, Any]) -> None:
             for name, figures in by_method.items():
                 if figures["state_bytes"] is not None:
                     print(
-                        f"\n{name}: {figures['state_bytes']:,} bytes of state for an agent after 10,000 events"
+                        f"\n{name}: {figures['state_bytes']:,} bytes of state for an agent of 10,000 events"
                     )
             _kind_table(by_method)
         elif experiment == "day-one":

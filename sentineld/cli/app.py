@@ -125,19 +125,12 @@ def watched(config: Config) -> tuple[Config, Places | None]:
     """Return a configuration with the directories that the daemon watches.
 
     Where none is configured, these are the places of known formats that belong to this user, which are
-    returned too. Raises ``ConfigError`` where there is none, and for root, who has to name them.
+    returned too. Raises ``ConfigError`` where there is none.
     """
     if config.telemetry.directories:
         return config, None
-    uid = os.geteuid()
-    places = find_places(config.formats(), os.environ, uid)
+    places = find_places(config.formats(), os.environ, os.geteuid())
     directories = places.directories
-    if uid == 0:
-        flags = " ".join(f"--telemetry {path}" for path in directories) or "--telemetry DIR"
-        raise ConfigError(
-            "no telemetry directory is configured, and root does not guess",
-            hint=f"sentineld run {flags}, or sentineld init",
-        )
     if not directories:
         looked = ", ".join(dict.fromkeys(place.path for place in places.missing))
         others = ", ".join(dict.fromkeys(place.path for place in places.foreign))

@@ -274,7 +274,8 @@ def patch_rank(text: str, found: Findings) -> int:
     rank = NEUTRAL
     for number, part in enumerate(_PATCHED.finditer(text)):
         if number >= 1024:
-            break
+            # The worst of what is left.
+            return DELETE if "\n*** Delete File: " in text else max(rank, WRITE)
         path = (part[2] or part[3]).strip()
         if part[1] == "Delete":
             found.changes(path)

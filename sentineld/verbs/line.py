@@ -11,15 +11,21 @@ from typing import TypeAlias
 
 from sentineld.credentials import REVEALING, is_secret_name, reveals, seeks_secrets
 from sentineld.entities import Findings, has_url
-from sentineld.shell import MAX_TEXT, Command, assigns, parse
+from sentineld.shell import MAX_TEXT, Budget, Command, assigns, parse
 from sentineld.verbs.options import ALIAS, names, split
 
 #: Verbs of one command line that are told, and characters of one.
 MAX_VERBS = 16
 MAX_VERB = 64
-#: Scripts and wrappers that are opened in each other, and characters that are parsed for it in all.
+#: Scripts and wrappers that are opened in each other.
 _MAX_NESTED = 24
-_MAX_PARSED = 3 * MAX_TEXT
+#: Work for one command line, steps (one to two microseconds each), and characters that are parsed for it in
+#: all. Of the recorded lines of agents none takes a tenth of these steps.
+MAX_STEPS = 5_000
+MAX_PARSED = 3 * MAX_TEXT
+#: Steps for the judgement of a command, and characters of its words for which there is one more.
+_STEPS_OF_COMMAND = 8
+_CHARACTERS_OF_STEP = 16
 
 #: Ranks from the least to the most telling. ``NEUTRAL`` is what says nothing of itself, such as ``echo``.
 NEUTRAL, READ, RUN, SPAWN, CREATE, WRITE, DELETE, NETWORK, CREDENTIAL = range(9)
@@ -90,43 +96,61 @@ Judge: TypeAlias = Callable[[Invocation], int]
 
 
 class Line:
-    """One command line. ``judges`` are those of the known verbs, ``classes`` what the configuration says."""
+    """One command line. ``judges`` are those of the known verbs, ``classes`` what the configuration says.
 
-    __slots__ = ("_classes", "_judges", "_nested", "_parsed", "found", "named", "verbs")
+    Where ``budget`` runs out, the rest is not judged.
+    """
 
-    def __init__(self, found: Findings, judges: Mapping[str, Judge], classes: Mapping[str, str]) -> None:
+    __slots__ = ("_classes", "_judges", "_nested", "budget", "found", "named", "verbs")
+
+    def __init__(
+        self,
+        found: Findings,
+        judges: Mapping[str, Judge],
+        classes: Mapping[str, str],
+        budget: Budget | None = None,
+    ) -> None:
         self.found = found
+        self.budget = budget or Budget(MAX_STEPS, MAX_PARSED)
         self.verbs: dict[str, None] = {}
         #: The most telling class that the configuration gave, with its rank.
         self.named: tuple[int, str] | None = None
         self._judges = judges
         self._classes = classes
         self._nested = 0
-        self._parsed = 0
 
     def elsewhere(self, found: Findings) -> "Line":
         """Return a line for what runs on another host or in a container, under what is left of the bounds."""
-        line = Line(found, self._judges, {})
-        line._nested, line._parsed = self._nested, self._parsed
+        line = Line(found, self._judges, {}, self.budget)
+        line._nested = self._nested
         return line
 
     def text(self, text: str, *, is_windows: bool = False) -> int:
         """Judge the text of a script."""
-        self._parsed += min(len(text), MAX_TEXT)
-        if self._parsed > _MAX_PARSED:
-            words = text[:MAX_TEXT].split()
-            return _run_unknown(Invocation(self, "", ["", *words], Command(words)))
+        budget = self.budget
+        budget.characters -= min(len(text), MAX_TEXT)
+        if budget.characters < 0 or budget.steps < 0:
+            budget.is_spent = True
+            return RUN
         if is_windows or _WINDOWS.match(text):
             # There a backslash only separates, and a backtick escapes.
             text = text.replace("\\", "/").replace("`", "")
         rank = NEUTRAL
-        for command in parse(text):
+        # What is parsed is to be judged too.
+        share = Budget(budget.steps // 2)
+        steps = share.steps
+        commands = parse(text, share)
+        budget.steps -= steps - share.steps
+        budget.is_spent |= share.is_spent
+        for command in commands:
             rank = max(rank, self.command(command))
         return rank
 
     def command(self, command: Command) -> int:
         """Judge one simple command with its redirects."""
         rank = NEUTRAL
+        if command.redirects and not self.budget.spend(4 * len(command.redirects)):
+            return RUN
         for operator, target in command.redirects:
             rank = max(rank, self._redirect(operator, target))
         words = command.words
@@ -139,6 +163,9 @@ class Line:
 
     def verb(self, words: Sequence[str], command: Command) -> int:
         """Judge words by the first of them, the verb."""
+        steps = _STEPS_OF_COMMAND + len(words) + sum(map(len, words)) // _CHARACTERS_OF_STEP
+        if not self.budget.spend(steps):
+            return RUN
         verb = words[0]
         if "/" in verb or "\\" in verb:
             verb = verb.replace("\\", "/").rstrip("/").rpartition("/")[2]
@@ -158,7 +185,7 @@ class Line:
             run.saw()
             return RUN
         if verb in REVEALING:
-            operands, _ = split(verb, words[1:24])
+            operands, _ = split(verb, words[1:])
             if reveals(verb, [operand.partition("/")[0] for operand in operands]):
                 self.found.has_credentials = True
         judge = self._judges.get(verb)
@@ -172,6 +199,17 @@ class Line:
         self._nested -= 1
         return rank
 
+    def name(self, event_class: str) -> int:
+        """Note a class that the configuration gives; return its rank."""
+        rank = _RANK_OF_CLASS.get(event_class, RUN)
+        if event_class != _CLASS_OF_RANK[rank] and (self.named is None or rank > self.named[0]):
+            self.named = rank, event_class
+        return rank
+
+    def spend(self, text: str) -> bool:
+        """Take from the budget what it takes to search a text; say whether there was as much."""
+        return self.budget.spend(len(text) // _CHARACTERS_OF_STEP)
+
     def saw(self, verb: str) -> None:
         """Note a verb, once."""
         if len(self.verbs) < MAX_VERBS and verb:
@@ -183,9 +221,7 @@ class Line:
             event_class = self._classes.get(name)
             if event_class is not None:
                 self.saw(name)
-                rank = _RANK_OF_CLASS.get(event_class, RUN)
-                if event_class != _CLASS_OF_RANK[rank] and (self.named is None or rank > self.named[0]):
-                    self.named = rank, event_class
+                rank = self.name(event_class)
                 for word in words[1:]:
                     if has_url(word):
                         self.found.reaches(word, "sink")
@@ -206,7 +242,7 @@ class Line:
 
 
 _WINDOWS = re.compile(
-    r"\s*(?:[&(]\s*)?(?:[A-Z][A-Za-z]+-[A-Z][A-Za-z]+\b|\$[A-Za-z_]\w*\s*=\s|(?i:powershell|pwsh|cmd)(?:\.exe)?\s)"
+    r"\s*+(?:[&(]\s*+)?(?:[A-Z][A-Za-z]+-[A-Z][A-Za-z]+\b|\$[A-Za-z_]\w*\s*=\s|(?i:powershell|pwsh|cmd)(?:\.exe)?\s)"
 )
 _DEV_TCP = re.compile(r"/dev/(?:tcp|udp)/([^/\s]+)")
 _ASKING = frozenset({"--help", "-h", "-help", "--version", "-V", "-version", "version", "help", "/?"})
@@ -234,7 +270,7 @@ def _print(run: Invocation) -> int:
     if after is not None and not _LOGIN.isdisjoint(after.words):
         return NEUTRAL
     for word in words[1:]:
-        if "$" in word and any(map(is_secret_name, _VARIABLE.findall(word[:4096]))):
+        if "$" in word and any(map(is_secret_name, _VARIABLE.findall(word))):
             run.found.has_credentials = True
             break
     return NEUTRAL

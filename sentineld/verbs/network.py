@@ -150,7 +150,7 @@ def ssh(run: Invocation) -> int:
         # What runs there touches files of that host, not of this one; its secrets are secrets all the same.
         if start + 1 < len(run.words):
             there = Findings(run.found.is_secret_path)
-            run.line.elsewhere(there).text(" ".join(run.words[start + 1 :])[:8192])
+            run.line.elsewhere(there).text(" ".join(run.words[start + 1 :]))
             run.found.has_credentials |= there.has_credentials
     return NETWORK
 

@@ -148,7 +148,7 @@ def source(run: Invocation) -> int:
 
 
 #: Code that is looked at, characters.
-_MAX_CODE = 131_072
+MAX_CODE = 65_536
 _LITERAL = re.compile(r"'([^'\n]{1,512})'|\"([^\"\n]{1,512})\"")
 _CODE_NETWORK = re.compile(
     r"urlopen|requests\.|httpx|aiohttp|http\.client|\bsocket\b|\bfetch\(|axios|XMLHttp|Net::HTTP|LWP::|open-uri"
@@ -163,7 +163,7 @@ _CODE_ENVIRONMENT = re.compile(
 
 def judge_code(found: Findings, code: str) -> int:
     """Judge code by its literals: paths of credentials, and URLs beside what opens them."""
-    code = code[:_MAX_CODE]
+    code = code[:MAX_CODE]
     for text in _LITERAL.finditer(code):
         literal = text[1] or text[2]
         if ("/" in literal or "." in literal) and found.is_secret(literal):
@@ -187,7 +187,11 @@ def interpreter(run: Invocation) -> int:
     while number < len(run.words):
         word = run.words[number]
         if word in _CODE_OPTIONS:
-            return judge_code(run.found, run.words[number + 1]) if number + 1 < len(run.words) else RUN
+            return (
+                _judge_code_of(run, run.words[number + 1], is_word=True)
+                if number + 1 < len(run.words)
+                else RUN
+            )
         if word == "-m" and number + 1 < len(run.words):
             if run.words[number + 1] in ("pip", "uv", "twine", "ensurepip"):
                 return run.line.verb(run.words[number + 1 :], run.command)
@@ -199,13 +203,20 @@ def interpreter(run: Invocation) -> int:
         number += 2 if word in _INTERPRETER_VALUED else 1
     before = run.command.before
     if run.command.stdin:
-        return judge_code(run.found, run.command.stdin)
+        return _judge_code_of(run, run.command.stdin)
     if run.command.piped and before is not None and before.words:
         if before.stdin:
-            return judge_code(run.found, before.stdin)
+            return _judge_code_of(run, before.stdin)
         if before.words[0] in ("echo", "printf"):
-            return judge_code(run.found, " ".join(before.words[1:]))
+            return _judge_code_of(run, " ".join(before.words[1:]))
     return RUN
+
+
+def _judge_code_of(run: Invocation, code: str, *, is_word: bool = False) -> int:
+    # The words of a command are paid for already.
+    if len(code) > MAX_CODE:
+        run.line.budget.is_spent = True
+    return judge_code(run.found, code) if is_word or run.line.spend(code) else RUN
 
 
 def powershell(run: Invocation) -> int:

@@ -209,14 +209,14 @@ def test_what_belongs_to_another_user_is_left_out(home):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
-def test_root_does_not_guess_and_says_what_to_type(home):
+def test_root_watches_where_its_own_agents_write(home):
     path = home.write(f"{CLAUDE}/{SESSION}.jsonl", claude_call(1)).parents[1]
 
-    done = home.place.command("run", "--once")
+    done = home.place.command("run", "--once", "--json")
 
-    assert done.returncode == 78
-    assert "root does not guess" in done.stderr
-    assert f"--telemetry {path}" in done.stderr
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["totals"]["tool_calls"] == 1
+    assert f'"path": "{path}"' in done.stderr
 
 
 def test_every_way_of_reading_agrees_on_which_files_are_telemetry(place):

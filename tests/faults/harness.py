@@ -120,6 +120,8 @@ class Watcher:
     demotions: set[str] = field(default_factory=set)
     _last: tuple[tuple[int, int], bytes] | None = None
     _is_done: threading.Event = field(default_factory=threading.Event)
+    #: Tests look as well, beside the thread.
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __enter__(self) -> "Watcher":
         self._is_done.clear()
@@ -138,6 +140,10 @@ class Watcher:
 
     def look(self) -> None:
         """Read once."""
+        with self._lock:
+            self._look()
+
+    def _look(self) -> None:
         try:
             data = self.path.read_bytes()
         except FileNotFoundError:

@@ -43,8 +43,10 @@ class Hostile(threading.Thread):
         super().__init__(daemon=True)
         self.place, self.rng, self.pace_s = place, rng, pace_s
         self.directory = place.telemetry / "hostile"
-        self.directory.mkdir()
-        os.chown(self.directory, HOSTILE_UID, HOSTILE_UID)
+        #: Where things are made its own before they are seen.
+        self.workshop = place.base / "workshop"
+        self.workshop.mkdir()
+        self.make_directory()
         self.done = Counter()
         self.error = None
         self._is_done = threading.Event()
@@ -70,10 +72,21 @@ class Hostile(threading.Thread):
         kind = self.rng.choice(("file_write", "network_request", "plan"))
         return {"type": kind, "source": agent, "timestamp": time.time(), "data": {}, **more}
 
-    def write(self, path, data, mode="ab"):
-        with path.open(mode) as file:
-            file.write(data)
-        os.chown(path, HOSTILE_UID, HOSTILE_UID)
+    def make_directory(self):
+        new = self.workshop / "directory"
+        new.mkdir()
+        os.chown(new, HOSTILE_UID, HOSTILE_UID)
+        new.rename(self.directory)
+
+    def write(self, path, data):
+        if path.exists():
+            with path.open("ab") as file:
+                file.write(data)
+            return
+        new = self.workshop / "file"
+        new.write_bytes(data)
+        os.chown(new, HOSTILE_UID, HOSTILE_UID)
+        new.rename(path)
 
     def lines(self, *records):
         return b"".join(json.dumps(record).encode() + b"\n" for record in records)
@@ -117,7 +130,7 @@ class Hostile(threading.Thread):
 
     def do_replace(self, path):
         new = path.with_name(".new")
-        self.write(new, self.lines(self.record()) * self.rng.randrange(50), "wb")
+        self.write(new, self.lines(self.record()) * self.rng.randrange(50))
         new.rename(path)
 
     def do_hide(self, path):
@@ -149,8 +162,7 @@ class Hostile(threading.Thread):
         if self.rng.random() < 0.05:
             away = self.place.base / "away"
             self.directory.rename(away)
-            self.directory.mkdir()
-            os.chown(self.directory, HOSTILE_UID, HOSTILE_UID)
+            self.make_directory()
             for name in away.iterdir():
                 name.unlink()
             away.rmdir()
