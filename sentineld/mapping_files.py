@@ -4,10 +4,10 @@
 theirs matches a file of another one, so the order decides only between records that look alike.
 """
 
+import os
 import tomllib
 from collections.abc import Iterable
 from functools import lru_cache
-from importlib import resources
 
 from sentineld.errors import ConfigError
 from sentineld.mapping import Classify, Mapping, MappingError
@@ -58,10 +58,10 @@ def parse_mappings(data: bytes, name: str, classify: Classify) -> list[Mapping]:
 def built_in(classify: Classify) -> tuple[Mapping, ...]:
     """Return the built-in mappings; compiled once, for that takes longer than all else at a start."""
     found: list[Mapping] = []
-    folder = resources.files("sentineld") / "formats"
-    for entry in sorted(folder.iterdir(), key=lambda item: item.name):
-        if entry.name.endswith(".toml"):
-            found += parse_mappings(entry.read_bytes(), f"formats/{entry.name}", classify)
+    folder = os.path.join(os.path.dirname(__file__), "formats")
+    for name in sorted(os.listdir(folder)):
+        if name.endswith(".toml"):
+            found += read_mappings(os.path.join(folder, name), classify)
     return tuple(found)
 
 

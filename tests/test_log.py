@@ -346,6 +346,7 @@ def test_the_table_of_trouble_lists_exactly_the_kinds_that_the_tail_tells():
     )
     code = source()
     told = set(re.findall(r"(?:Trouble|vidence\.tell|vidence\.charge)\(\s*\"([a-z_]+)\"", code))
+    told |= set(re.findall(r"(?:RefusedError\(|else )\"([a-z_]*(?:zstd|compressed)[a-z_]*)\"", code))
     told |= set(re.findall(r"\"([a-z_]+)\": \"", code.partition("_VERDICTS = {")[2].partition("}")[0]))
 
     assert told == set(re.findall(r"^\| `([a-z_]+)` \|", text, re.MULTILINE))

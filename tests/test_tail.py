@@ -1494,8 +1494,7 @@ def test_names_that_carry_telemetry():
     } == dict.fromkeys(("x.jsonl", "x.jsonl.1", "x.jsonl-20260101", "x.jsonl.2026-01-01T00:00:00Z"), "lines")
     assert kind_of("x.json") == "document"
     assert [
-        kind_of(name)
-        for name in ("x.jsonl.gz", "x.jsonl.1.gz", "x.txt", "x.jsonl\n", "x.jsonl.tmp")
+        kind_of(name) for name in ("x.jsonl.gz", "x.jsonl.1.gz", "x.txt", "x.jsonl\n", "x.jsonl.tmp")
     ] == [None] * 5
 
 

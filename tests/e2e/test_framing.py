@@ -40,6 +40,6 @@ def test_a_document_that_becomes_lines_and_a_file_that_is_compressed_count_once(
     status = place.json("status")
     assert status["totals"]["incidents"] == {}
     for accounts in status["files"].values():
-        parts = ("accepted", "ignored", "rejected", "duplicates")
+        parts = ("accepted", "ignored", "rejects", "duplicates")
         assert accounts["lines"] == sum(accounts[part] for part in parts) == accounts["accepted"]
     assert sum(accounts["lines"] for accounts in status["files"].values()) == 10

@@ -377,7 +377,7 @@ def flood_and_poll(place, wait_for, backlog_bytes, seconds):
 
 def test_one_flooder_and_a_backlog_do_not_make_the_state_file_expire(place, wait_for):
     # Others may hold it up once; work that holds it up does so every time.
-    for attempt in range(5):
+    for attempt in range(5):  # noqa: B007 (told below)
         shutil.rmtree(place.state_dir, ignore_errors=True)
         poller = flood_and_poll(place, wait_for, 40_000_000, 5)
         told = f"oldest file {poller.oldest_ms} ms, {len(poller.versions)} versions, {poller.asked} looks"

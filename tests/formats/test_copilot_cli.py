@@ -121,8 +121,12 @@ def test_errors_and_what_is_new() -> None:
 
 @pytest.mark.parametrize(
     "odd",
-    [event("tool.execution_start"), event("tool.execution_start", toolCallId=[1], toolName={}, arguments=7)]
-    + [{"type": "tool.execution_start"}, {"type": "tool.execution_start", "data": "x", "timestamp": []}],
+    [
+        event("tool.execution_start"),
+        event("tool.execution_start", toolCallId=[1], toolName={}, arguments=7),
+        {"type": "tool.execution_start"},
+        {"type": "tool.execution_start", "data": "x", "timestamp": []},
+    ],
 )
 def test_an_odd_call_is_still_a_call(odd: dict[str, Any]) -> None:
     assert len(read(FORMAT, [odd], FILE).calls) == 1
