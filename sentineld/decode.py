@@ -37,7 +37,7 @@ import msgspec
 MAX_DEPTH = 32
 #: Most values in one record: commas and opening brackets outside of strings. Each value takes some hundred
 #: times as long to judge as a byte of text, and up to a hundred bytes of memory.
-MAX_NODES = 20_000
+MAX_NODES = 60_000
 #: Bytes of a rejected line that are kept for inspection.
 KEPT_BYTES = 4096
 
