@@ -160,7 +160,8 @@ def test_a_database_that_is_locked_is_told_without_a_longer_validity(place, wait
 
     assert told["agents"] == before["agents"]
     assert (told["epoch"], told["seq"]) == (before["epoch"], before["seq"] + 1)
-    assert parse_iso(told["valid_until"]) <= parse_iso(before["valid_until"]) + 5_000
+    # Two clocks are read one after the other, on a machine that may be busy.
+    assert parse_iso(told["valid_until"]) <= parse_iso(before["valid_until"]) + 200_000
     assert status["state"]["faults"] == ["storage"]
     wait_for(lambda: events(place) == 425, "recovery")
     wait_for(lambda: place.state()["status"] == "ok", "ok")
