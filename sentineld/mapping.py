@@ -160,6 +160,14 @@ class Trace:
 
 
 @dataclass(slots=True)
+class _Readers:
+    """What reads the fields of a table, and what it is to remember; made when first used."""
+
+    fields: Callable[[Scope], tuple[Any, ...]] | None = None
+    remember: Callable[[Scope], tuple[Any, ...]] | None = None
+
+
+@dataclass(slots=True)
 class _Event:
     label: str
     note: str
@@ -187,9 +195,7 @@ class _Event:
     #: Fields, compiled and as they are written.
     fields: dict[str, Any]
     values: dict[str, Any]
-    #: What reads the fields, and what is to be remembered; made when first used.
-    read: Callable[[Scope], tuple[Any, ...]] | None = None
-    note_down: Callable[[Scope], tuple[Any, ...]] | None = None
+    readers: "_Readers"
 
 
 @dataclass(slots=True)
@@ -202,9 +208,19 @@ class _Decode:
     how: Callable[[Any], Any]
 
 
-#: Tables that go through the same items, how the unknown ones among those are called, and whether the tables
-#: ask nothing more of the record.
-_Group = tuple[tuple[tuple[str, Selector], ...], tuple[_Event, ...], Selector | None, bool]
+@dataclass(slots=True)
+class _Group:
+    """Tables that go through the same items."""
+
+    each: tuple[tuple[str, Selector], ...]
+    events: tuple[_Event, ...]
+    #: How items are called that none of the tables knows.
+    kind: Selector | None
+    #: How items are read where the tables ask nothing more of the record.
+    plan: "_Plan | None"
+    is_plain: bool
+    #: Whether the tables know a record whatever items it has.
+    is_known: bool
 
 
 class Mapping:
@@ -259,6 +275,8 @@ class Mapping:
         self._general = self._group(self._events)
         self._plans: dict[tuple[int, ...], _Plan] = {}
         self._agents: dict[str, str] = {}
+        self._names: dict[str, str] = {}
+        self._bare_contents: dict[str, bytes] = {}
         self._paths: dict[str, dict[str, str] | None] = {}
 
     # Recognising.
@@ -327,23 +345,19 @@ class Mapping:
         scope.names[RECORD] = record
         is_known = False
         budget = _MAX_ITEMS
-        for each, events, kind, is_plain in self._groups_of(scope):
-            chosen = events if is_plain else self._choose(events, each, scope)
+        for group in self._groups_of(scope):
+            each = group.each
+            chosen = group.events if group.is_plain else self._choose(group.events, each, scope)
             if not chosen:
                 continue
             if not is_known:
                 # Tables that ask nothing of the record know those that have their items.
-                is_known = (
-                    chosen[0].asks
-                    or not each
-                    or any(event.asks for event in chosen)
-                    or each[0][1](scope) is not None
-                )
+                is_known = group.is_known or _asks(chosen) or each[0][1](scope) is not None
             if not each:
                 for event in chosen:
                     self._take(event, offset, scope, context, rows, payloads, trace)
                 continue
-            plan = self._plan(each, chosen)
+            plan = group.plan or self._plan(each, chosen)
             for _ in _walk(each, scope, 0):
                 budget -= 1
                 if budget < 0:
@@ -351,17 +365,13 @@ class Mapping:
                     break
                 for decode in plan.decodes:
                     _decode_in_place(decode, scope)
-                is_matched = False
                 met = -1
                 for event in plan.events(scope):
-                    if event.chain == met:
-                        continue
-                    if event.of_items is None or event.of_items(scope):
-                        is_matched = True
+                    if event.chain != met and (event.of_items is None or event.of_items(scope)):
                         met = event.chain
                         self._take(event, offset, scope, context, rows, payloads, trace)
-                if not is_matched and kind is not None:
-                    name = _clean(to_text(kind(scope))) or _UNKNOWN
+                if met < 0 and group.kind is not None:
+                    name = _clean(to_text(group.kind(scope))) or _UNKNOWN
                     rows.unknown.append((offset, f"{each[-1][0]}:{name}"))
         if not is_known:
             kind = self._kinds.get(RECORD)
@@ -408,16 +418,16 @@ class Mapping:
             self._remember(event, offset, scope, context, rows)
 
     def _remember(self, event: _Event, offset: int, scope: Scope, context: FileContext, rows: Rows) -> None:
-        note_down = event.note_down
-        if note_down is None:
+        read = event.readers.remember
+        if read is None:
             expressions = Expressions(event.items, self._remembered)
             texts = [
                 expressions.text(text) if text is not None else "None"
                 for _, key, value in event.remember
                 for text in (key, value)
             ]
-            note_down = event.note_down = expressions.function(texts)
-        found = iter(note_down(scope))
+            read = event.readers.remember = expressions.function(texts)
+        found = iter(read(scope))
         for name, _, _ in event.remember:
             key, text = next(found), next(found)
             if not text or key == "":
@@ -438,7 +448,7 @@ class Mapping:
         payloads: list[bytes],
         trace: Trace | None,
     ) -> None:
-        read = event.read or self._compile_read(event)
+        read = event.readers.fields or self._compile_read(event)
         (
             tool,
             event_type,
@@ -467,7 +477,8 @@ class Mapping:
         is_call = "type" not in fields
         if is_call and not tool:
             tool = _UNNAMED
-        event_type = _clean(event_type)
+        names = self._names
+        event_type = names.get(event_type) or self._name_of(event_type)
         if tool:
             call = self._classify(tool, metadata.copy() if arguments is None else arguments)
             entities = call.entities
@@ -481,14 +492,18 @@ class Mapping:
         if "entities" in fields:
             entities = (*entities, *_entities(fields["entities"], scope))[:_MAX_ENTITIES]
         if identity:
-            content = encode_element([tool or event_type, arguments])
+            content = (
+                self._bare_contents.get(tool or event_type) or self._bare_content(tool or event_type)
+                if arguments is None
+                else _digest(encode_element([tool or event_type, arguments]))
+            )
             key = f"{self.name}\0{identity}".encode("utf-8", "surrogatepass")
-            rows.identities[number] = (_digest(key), _digest(content))
+            rows.identities[number] = (_digest(key), content)
         if session:
-            rows.sessions[number] = _clean(session)
+            rows.sessions[number] = names.get(session) or self._name_of(session)
         rows.facts[number] = Facts(
-            _clean(tool) if tool else "",
-            context.role or _clean(role),
+            names.get(tool) or self._name_of(tool),
+            context.role or names.get(role) or self._name_of(role),
             _clean(call_id or (identity if tool else "")),
             outcome,
             entities,
@@ -536,8 +551,26 @@ class Mapping:
             number(values.get("seq")),
             *(expressions.value(value) for value in values.get("meta", {}).values()),
         ]
-        event.read = expressions.function(parts)
-        return event.read
+        read = event.readers.fields = expressions.function(parts)
+        return read
+
+    def _name_of(self, text: str) -> str:
+        """Return a text as a name, kept: the same few come again and again."""
+        if len(self._names) >= _CACHE_SIZE:
+            self._names.clear()
+        name = _clean(text)
+        if len(text) <= _MAX_NAME:
+            self._names[text] = name
+        return name
+
+    def _bare_content(self, what: str) -> bytes:
+        """Return the digest of an event's content without arguments."""
+        if len(self._bare_contents) >= _CACHE_SIZE:
+            self._bare_contents.clear()
+        digest = _digest(encode_element([what, None]))
+        if len(what) <= _MAX_NAME:
+            self._bare_contents[what] = digest
+        return digest
 
     def _agent(self, claim: str) -> str:
         known = self._agents.get(claim)
@@ -609,6 +642,7 @@ class Mapping:
             remember=self._compile_remember(table.get("remember", {}), items, f"{key}.remember"),
             fields=fields,
             values=values,
+            readers=_Readers(),
         )
 
     def _compile_each(
@@ -808,23 +842,33 @@ class Mapping:
                 for path, value in zip(pivots, key, strict=True)
             ):
                 continue
-            when = _reduced(event.when, known)
-            if when is None:
-                continue
-            if known or when != event.when:
-                self._numbers += 1
-                decoded = [decode.path for decode in event.decode]
-                early, late, of_items, _ = self._compile_when(when, event.items, decoded, is_used=True)
-                event = replace(
-                    event,
-                    early=early,
-                    late=late,
-                    of_items=of_items,
-                    options=_options(when, event.items),
-                    number=self._numbers,
-                )
-            events.append(event)
+            found = self._specialised(event, known)
+            if found is not None:
+                events.append(found)
         return events
+
+    def _specialised(self, event: _Event, known: Table[str, str]) -> _Event | None:
+        """Return a table less the tests that known values answer; None where those rule it out."""
+        decoded = [decode.path for decode in event.decode]
+        known = {
+            name: text
+            for name, text in known.items()
+            if not any(path == d or path.startswith(d + ".") for d in decoded for path in paths_of(name))
+        }
+        when = _reduced(event.when, known)
+        if when is None:
+            return None
+        early, late, of_items, _ = self._compile_when(when, event.items, decoded, is_used=True)
+        self._numbers += 1
+        return replace(
+            event,
+            when=when,
+            early=early,
+            late=late,
+            of_items=of_items,
+            options=_options(when, event.items),
+            number=self._numbers,
+        )
 
     def _plan(self, each: tuple[tuple[str, Selector], ...], chosen: Sequence[_Event]) -> "_Plan":
         """Return how the items of a record are read by these tables, which go through the same ones."""
@@ -833,29 +877,40 @@ class Mapping:
         if plan is None:
             if len(self._plans) >= _CACHE_SIZE:
                 self._plans.clear()
-            items = tuple(alias for alias, _ in each)
-            plan = self._plans[key] = _Plan(chosen, items, self._remembered)
+            plan = self._plans[key] = self._make_plan(each, chosen)
         return plan
+
+    def _make_plan(self, each: tuple[tuple[str, Selector], ...], chosen: Sequence[_Event]) -> "_Plan":
+        return _Plan(chosen, tuple(alias for alias, _ in each), self._remembered, self._specialised)
 
     def _group(self, events: list[_Event]) -> tuple[_Group, ...]:
         groups: dict[str, list[_Event]] = {}
         for event in events:
             groups.setdefault(event.each_key, []).append(event)
-        return tuple(
-            (
-                members[0].each,
-                tuple(members),
-                self._kinds.get(members[0].each[-1][0]) if members[0].each else None,
-                _is_plain(members),
-            )
-            for members in groups.values()
+        return tuple(self._make_group(members) for members in groups.values())
+
+    def _make_group(self, members: list[_Event]) -> _Group:
+        each, is_plain = members[0].each, _is_plain(members)
+        return _Group(
+            each=each,
+            events=tuple(members),
+            kind=self._kinds.get(each[-1][0]) if each else None,
+            plan=self._make_plan(each, members) if each and is_plain else None,
+            is_plain=is_plain,
+            is_known=not each or (is_plain and _asks(members)),
         )
 
 
 class _Plan:
     """How the items of a record are read: what is decoded first, and which tables may be met by an item."""
 
-    def __init__(self, events: Sequence[_Event], items: tuple[str, ...], remembered: frozenset[str]) -> None:
+    def __init__(
+        self,
+        events: Sequence[_Event],
+        items: tuple[str, ...],
+        remembered: frozenset[str],
+        specialised: Callable[[_Event, Table[str, str]], _Event | None],
+    ) -> None:
         found: dict[str, _Decode] = {}
         for event in events:
             for decode in event.decode:
@@ -866,27 +921,37 @@ class _Plan:
         for event in events:
             for path in event.options:
                 counts[path] = counts.get(path, 0) + 1
-        path = max(counts, key=lambda path: counts[path], default="")
+        self._path = max(counts, key=lambda path: counts[path], default="")
         self._all = tuple(events)
-        self._select = compile_selector(path, items, remembered) if path and counts[path] > 1 else None
+        self._select = (
+            compile_selector(self._path, items, remembered) if self._path and counts[self._path] > 1 else None
+        )
+        self._values = {None, *(value for event in events for value in event.options.get(self._path, ()))}
+        self._others = tuple(event for event in events if self._path not in event.options)
         self._of: dict[str | None, tuple[_Event, ...]] = {}
-        if self._select is not None:
-            values = {None, *(value for event in events for value in event.options.get(path, ()))}
-            others = tuple(event for event in events if path not in event.options)
-            self._others = others
-            for value in values:
-                self._of[value] = tuple(
-                    event for event in events if path not in event.options or value in event.options[path]
-                )
+        self._specialised = specialised
 
     def events(self, scope: Scope) -> tuple[_Event, ...]:
         """Return the tables that an item can meet, in order."""
         if self._select is None:
             return self._all
         found = self._select(scope)
-        if found is not None and type(found) is not str:
+        if found is not None and (type(found) is not str or found not in self._values):
             return self._others
-        return self._of.get(found, self._others)
+        events = self._of.get(found)
+        return self._possible(found) if events is None else events
+
+    def _possible(self, value: str | None) -> tuple[_Event, ...]:
+        events = [
+            event
+            for event in self._all
+            if self._path not in event.options or value in event.options[self._path]
+        ]
+        if value is not None:
+            known = {self._path: value}
+            events = [found for event in events if (found := self._specialised(event, known)) is not None]
+        self._of[value] = tuple(events)
+        return self._of[value]
 
 
 # What records hold.
@@ -1077,6 +1142,11 @@ def _compile_decode(path: str, how: object, items: tuple[str, ...], key: str) ->
             name,
             DECODERS[str(how)],
         )
+
+
+def _asks(events: Sequence[_Event]) -> bool:
+    """Say whether any of some tables asks anything of the record."""
+    return any(event.asks for event in events)
 
 
 def _is_plain(events: Sequence[_Event]) -> bool:

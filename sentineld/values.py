@@ -11,11 +11,13 @@ from sentineld.instant import MAX_US, MIN_US, SECOND_US, from_unix
 
 _MAX_DEEP = 8
 _MAX_DIGITS = 32
+#: What JSON may begin with: most text that is none does not get to the decoder.
+_JSON_STARTS = frozenset('{["-0123456789tfn \t\r\n')
 
 
 def from_json(value: object) -> object:
     """Decode JSON that stands as text; anything else stays as it is."""
-    if type(value) is not str:
+    if type(value) is not str or value[:1] not in _JSON_STARTS:
         return value
     found = decode_value(value)
     return value if found is None else found

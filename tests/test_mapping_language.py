@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sentineld.condition import compile_condition, compile_value
-from sentineld.decode import Decoded
+from sentineld.decode import Decoded, decode_value
 from sentineld.errors import ConfigError
 from sentineld.expression import Expressions
 from sentineld.mapping import FileContext, Mapping, MappingError, agent_id
@@ -21,7 +21,7 @@ from sentineld.memory import MAX_KEYS, MAX_TEXT, dump, grown, load
 from sentineld.path_glob import compile_glob
 from sentineld.rows import Rows
 from sentineld.selector import Scope, SelectorError, paths_of, to_text
-from sentineld.values import to_instant, to_number
+from sentineld.values import from_json, to_instant, to_number
 
 TIME = "2026-01-02T03:04:05Z"
 TIME_US = 1_767_323_045_000_000
@@ -340,6 +340,13 @@ def test_an_expression_gives_what_the_selector_gives(record: object, item: objec
         compiled, read = _compiled(json.dumps(value))
         expected = compiled(scope)
         assert repr(read(scope)) == repr((expected, to_text(expected), to_number(expected))), value
+
+
+def test_a_template_takes_a_bounded_part_of_each_text() -> None:
+    scope = Scope({"record": {"a": "x" * 9999}})
+    spelled = Expressions((), frozenset())
+    read = spelled.function([spelled.value("<{a}>")])
+    assert read(scope) == (compile_value("<{a}>")(scope),) == (f"<{'x' * 4096}>",)
 
 
 @cache
@@ -714,6 +721,12 @@ session = "pairs.run"
     decoded = copy["otel"]["attributes"]
     assert decoded == {"gen_ai.tool.name": "Read", "n": 7, "l": [True], "m": {"k": 0.5}}
     assert len(read(form, {"args": "{kind", "otel": 7, "pairs": "x"})) == 0
+
+
+@given(st.text(max_size=4) | values.map(json.dumps).map(lambda text: " " + text))
+def test_text_is_decoded_where_it_is_json(text: str) -> None:
+    found = decode_value(text)
+    assert repr(from_json(text)) == repr(text if found is None else found)
 
 
 def test_items_are_decoded_before_their_conditions() -> None:
