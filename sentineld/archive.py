@@ -6,24 +6,23 @@ are. What is no longer there, or was replaced since, is told as missing and neve
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
 
 from sentineld.batch import Part
-from sentineld.content import element_hash
+from sentineld.content import HASH_BYTES, element_hash, first_object
 from sentineld.decode import Decoded, Record, Reject, decode_document
+from sentineld.documents import MAX_DOCUMENT_BYTES
 from sentineld.framing import COMPRESSED_LINES, DOCUMENT, decode_framed
 from sentineld.identity import Source, matches, open_regular
-from sentineld.intake import Batch, fill, learned
+from sentineld.intake import Batch, fill, inherit, learned
 from sentineld.lines import SKIP_BEGINS, SKIP_HOLE
 from sentineld.recognition import Formats
 from sentineld.store import Store
 from sentineld.tree import kind_of, walk
 from sentineld.trust import Trust
 from sentineld.zstd import NoZstdError, RefusedError, UnfinishedError, unpack
-
-_HASH_BYTES = 16
 
 
 @dataclass(slots=True)
@@ -65,6 +64,12 @@ class Archive:
         for fd in self._fds.values():
             if fd is not None:
                 os.close(fd)
+
+    def begin(self, begun: Mapping[str, Sequence[str]]) -> None:
+        """Take note of sources that went on for others, by number, and of what those had learned."""
+        for number, learned_before in begun.items():
+            if (source := self._reached.get(int(number))) is not None:
+                self._reached[source.id] = inherit(source, learned_before)
 
     def batch(self, number: int, parts: Sequence[Part]) -> Batch:
         """Make input ``number`` (counted from 0) whole: its recorded parts, with the rows that they had."""
@@ -136,7 +141,11 @@ class Archive:
             self._documents[source.id] = None
             for name in self._candidates(source):
                 with os.fdopen(open_regular(name), "rb") as file:
-                    elements = decode_document(file.read())
+                    data = file.read(MAX_DOCUMENT_BYTES)
+                elements = decode_document(data)
+                if isinstance(elements, Reject) and (first := first_object(source, data)) is not None:
+                    # Others were appended to the one object since: it is read on as another source.
+                    elements = [first[0]]
                 if isinstance(elements, list):
                     known = b"".join(map(element_hash, elements))[: len(source.elements)]
                     if known == source.elements:
@@ -184,7 +193,7 @@ def _last_rewrites(recorded: Store, sources: dict[int, Source]) -> dict[int, int
                 rewritten[part.source_id] = number
             highest[part.source_id] = part.end
     for number, end in highest.items():
-        if end > len(sources[number].elements) // _HASH_BYTES:
+        if end > len(sources[number].elements) // HASH_BYTES:
             # It shrank later, and nothing of what was read stands where it stood.
             rewritten[number] = 1 << 62
     return rewritten

@@ -154,8 +154,9 @@ def combine(parts: list[Part], key_of: Callable[[int, str], Key]) -> Inputs:
         keys = merge_keys(times, latest.get(part.source_id))
         if keys:
             latest[part.source_id] = keys[-1]
+        facts = map(rows.facts.get, range(len(rows))) if rows.facts else repeat(None)
         observations = zip(
-            times, rows.kinds, rows.entropies, rows.event_types, repeat(part.source_id), rows.offsets
+            times, rows.kinds, rows.entropies, rows.event_types, repeat(part.source_id), rows.offsets, facts
         )
         names = map(rows.sessions.get, range(len(rows)), repeat("")) if rows.sessions else repeat("")
         # The endless columns end with the keys.
@@ -201,6 +202,7 @@ def _combine_one_file(parts: list[Part], key_of: Callable[[int, str], Key]) -> I
             rows.event_types,
             repeat(part.source_id),
             rows.offsets,
+            map(rows.facts.get, range(len(rows))) if rows.facts else repeat(None),
         )
         event_types.update(rows.event_types)
         for agent_id, observation in zip(rows.agent_ids, observations, strict=True):

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from sentineld import identity
 from sentineld.copies import Copies
 from sentineld.decode import KEPT_BYTES, Reject
-from sentineld.documents import signature_of
+from sentineld.documents import content_in, signature_of
 from sentineld.evidence import Trouble, os_trouble
 from sentineld.files import Files, shift_source
 from sentineld.framing import COMPRESSED_LINES, LINES
@@ -55,6 +55,12 @@ class _Followed:
     def has_news(self) -> bool:
         source = self.source
         return source is not None and not self.is_due and source.signature != self.signature
+
+    @property
+    def is_as_it_was(self) -> bool:
+        """Whether it was read to its end and, as far as its size and modification time show, is the same."""
+        source = self.source
+        return source is not None and content_in(source.signature) == content_in(self.signature)
 
 
 @dataclass(slots=True)
@@ -137,6 +143,9 @@ class CompressedFiles:
             file = self._files[path] = _Followed(status.st_uid)
             self.files.quota.add(status.st_uid)
         signature = signature_of(status)
+        if file.is_held and content_in(signature) == content_in(file.signature):
+            # The plain file is read: it is looked at again when that one is gone.
+            file.signature = signature
         if signature != file.signature:
             file.signature, file.changed_us, file.refusal = signature, self.files.evidence.clock(), None
             file.file_time = status.st_mtime_ns // 1000
@@ -189,7 +198,7 @@ class CompressedFiles:
             detail = "a compressed file was removed before it could be read"
             if file.has_news and file.source is not None:
                 self.files.evidence.tell("gap", file.source, file.source.pos, file.size, detail)
-            elif file.is_due:
+            elif file.is_due and not file.is_as_it_was:
                 self.files.evidence.charge("vanished", file.owner, path, detail)
             self._end(path)
 

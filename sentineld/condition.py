@@ -32,15 +32,20 @@ from sentineld.selector import (
     scope_of,
     to_text,
 )
-from sentineld.values import DECODERS
+from sentineld.values import (
+    DECODERS,
+    MAX_SUBJECT,
+    SCALARS,
+    Search,
+    first_match,
+    has_one_of,
+    is_one_of,
+)
 
 Test: TypeAlias = Callable[[Scope], bool]
 
-#: Characters of a text that a pattern looks at.
-MAX_SUBJECT = 4096
 _VALUE_KEYS = ("value", "when", "pattern", "decode")
 _WORDS = ("present", "pattern", "has", "not")
-_SCALARS = (str, int, float, bool)
 
 
 @dataclass(slots=True)
@@ -132,13 +137,7 @@ def _decoded(select: Selector, name: object) -> Selector:
 def _found(select: Selector, pattern: object) -> Selector:
     search = search_of(pattern)
     group = 1 if re.compile(str(pattern)).groups else 0
-
-    def found(scope: Scope) -> str | None:
-        match = search(to_text(select(scope)), 0, MAX_SUBJECT)
-        # Empty text counts as nothing.
-        return (match[group] or None) if match else None
-
-    return found
+    return lambda scope: first_match(search, group, to_text(select(scope)))
 
 
 def all_of(tests: list[Test]) -> Test:
@@ -174,7 +173,7 @@ def _compile_test(path: str, select: Selector, expected: object) -> Test:
             return _compile_has(path, select, value)
         return _compile_pattern(path, select, value)
     values = expected if isinstance(expected, list) else [expected]
-    if not values or not all(isinstance(item, _SCALARS) for item in values):
+    if not values or not all(isinstance(item, SCALARS) for item in values):
         raise SelectorError(f"{path}: a value or a list of values was expected")
     # In JSON true is not 1, in Python it is.
     allowed = frozenset((type(item) is bool, item) for item in values)
@@ -184,17 +183,12 @@ def _compile_test(path: str, select: Selector, expected: object) -> Test:
     if all(type(item) is str for item in values):
         texts = frozenset(values)
 
-        def is_one_of(scope: Scope) -> bool:
+        def is_text_of(scope: Scope) -> bool:
             found = select(scope)
             return type(found) is str and found in texts
 
-        return is_one_of
-
-    def is_equal(scope: Scope) -> bool:
-        found = select(scope)
-        return isinstance(found, _SCALARS) and (type(found) is bool, found) in allowed
-
-    return is_equal
+        return is_text_of
+    return lambda scope: is_one_of(select(scope), allowed)
 
 
 def _compile_has(path: str, select: Selector, value: object) -> Test:
@@ -202,14 +196,7 @@ def _compile_has(path: str, select: Selector, value: object) -> Test:
     if not values or not all(isinstance(item, str) for item in values):
         raise SelectorError(f"{path}: a text or a list of texts was expected")
     wanted = frozenset(values)
-
-    def has(scope: Scope) -> bool:
-        found = select(scope)
-        if type(found) is list:
-            return any(type(item) is str and item in wanted for item in found)
-        return type(found) is str and found in wanted
-
-    return has
+    return lambda scope: has_one_of(select(scope), wanted)
 
 
 def _compile_pattern(path: str, select: Selector, value: object) -> Test:
@@ -225,7 +212,7 @@ def _compile_pattern(path: str, select: Selector, value: object) -> Test:
     return matches
 
 
-def search_of(pattern: object) -> Callable[[str, int, int], re.Match[str] | None]:
+def search_of(pattern: object) -> Search:
     """Return what searches for a pattern. Raises ``SelectorError`` for what is none."""
     if not isinstance(pattern, str):
         raise SelectorError("a pattern is a text")

@@ -45,7 +45,6 @@ class Content:
     next_id: Callable[[], int]
     line_bytes: int = 0
     _claim: Claims = field(init=False)
-    _is_telemetry: Callable[[str], bool] = field(init=False)
 
     def configure(self, claims: Claims, line_bytes: int) -> None:
         """Ask ``claims`` from here on; ``line_bytes`` is the longest record accepted."""
@@ -56,16 +55,12 @@ class Content:
             base = "" if said else _former_name(path)
             return (claims(base) if base else None) or said
 
-        def is_telemetry(path: str) -> bool:
-            said = ask(path)
-            return said != NO_TELEMETRY and (said or kind_of(path)) is not None
-
         self._claim, self.line_bytes = lru_cache(_MAX_CLAIMS)(ask), line_bytes
-        self._is_telemetry = lru_cache(_MAX_CLAIMS)(is_telemetry)
 
     def is_telemetry(self, path: str) -> bool:
         """Say whether a path carries telemetry, by its name or because the configuration claims it."""
-        return self._is_telemetry(path)
+        claimed = self._claim(path)
+        return claimed != NO_TELEMETRY if claimed is not None else kind_of(path) is not None
 
     def framing(self, path: str, fd: int, status: os.stat_result, *, is_final: bool) -> str | None:
         """Say how an open file that is not known is framed; None: a document that may be changing now.
@@ -97,7 +92,7 @@ class Content:
         """
         document = self.documents.read_from((status.st_dev, status.st_ino))
         is_here = document is not None
-        document = document or self.documents.at(path)
+        document = document or self.documents.at(path) or self.documents.away((status.st_dev, status.st_ino))
         if document is None:
             return None
         is_same = document.owner == status.st_uid
@@ -113,7 +108,7 @@ class Content:
         new.path, new.format, new.kept = document.path, document.format, document.kept
         new = proven(new, fd, end)
         # Committed at once, together with the document's end.
-        self.files.changed[new.id] = new
+        self.files.begin(new)
         return new
 
 
@@ -138,14 +133,23 @@ def behind_document(document: Source, fd: int, kind: str, line_bytes: int) -> in
 
     0: it does not begin with that object. Raises ``OSError``.
     """
-    if len(document.elements) != HASH_BYTES:
-        return 0
     head = os.pread(fd, line_bytes + 2, 0)
+    found = first_object(document, head)
+    if found is None:
+        return 0
+    _, end = found
+    return end if kind != LINES else head.find(b"\n", end) + 1
+
+
+def first_object(document: Source, head: bytes) -> tuple[Record | Reject, int] | None:
+    """Return the one object that was read of a document, and where it ends, if ``head`` begins with it."""
+    if len(document.elements) != HASH_BYTES:
+        return None
     start, end = first_value(head)
     elements = decode_document(head[start:end])
     if isinstance(elements, Reject) or element_hash(elements[0]) != document.elements:
-        return 0
-    return end if kind != LINES else head.find(b"\n", end) + 1
+        return None
+    return elements[0], end
 
 
 def element_hash(element: Record | Reject) -> bytes:

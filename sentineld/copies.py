@@ -150,7 +150,7 @@ class Copies:
         else:
             return None if not is_final and self._may_become(base, fd, status, others) else new
         # Committed at once: after a restart nobody could tell any more what it is a copy of.
-        files.changed[new.id] = new
+        files.begin(new)
         return new
 
     def _original(self, base: str, fd: int, status: os.stat_result, others: list[Named]) -> Source | None:
@@ -307,6 +307,7 @@ class Copies:
                     **_NO_ACCOUNTS,
                 )
                 source = identity.proven(new, fd, position)
+                self.files.begin(source)
         file.source = replace(source, signature="")
         self.files.changed[file.source.id] = file.source
         self.files.note(file)

@@ -109,7 +109,8 @@ _SECRET_NAME = re.compile(
 )
 #: What a pattern looks for that is after secrets.
 _SECRET_PATTERN = re.compile(
-    r"token|secret|passw|api.?key|access.?key|private.?key|credential", re.IGNORECASE
+    r"token|secret|passw|api.?key|access.?key|private.?key|credential|(?<![a-z])(?:key|pass|pat)s?(?![a-z])",
+    re.IGNORECASE,
 )
 
 #: Commands that print a secret, by the beginning of their words without options.
@@ -153,6 +154,10 @@ REVEALING: dict[str, tuple[tuple[str, ...], ...]] = {
     "lpass": (("show",), ("export",)),
     "vault": (("read",), ("kv", "get"), ("print", "token"), ("token", "create")),
     "doppler": (("secrets",),),
+    "infisical": (("secrets",), ("export",)),
+    "sops": (("decrypt",), ("exec-env",)),
+    "ansible-vault": (("view",), ("decrypt",)),
+    "vercel": (("env", "pull"),),
     "heroku": (("auth:token",), ("config:get",), ("config",)),
     "npm": (("token",),),
     "git-credential-osxkeychain": (("get",),),

@@ -1,6 +1,7 @@
 """Documents: ``.json`` files, which are read whole, when they are complete, and again when they are replaced.
 
-A document is known by its path; a renamed one by its signature (device, inode, size, modification time).
+A document is known by its path; a renamed one, and one that comes back after it was out of reach, by its
+device, inode, size and modification time. Its signature holds its ctime as well, which nobody can set back.
 """
 
 import os
@@ -19,6 +20,10 @@ MAX_DOCUMENT_BYTES = 16 << 20
 #: How long an incomplete ``.json`` file may stay unchanged before it is rejected, microseconds.
 _INCOMPLETE_US = 2_000_000
 _NEVER_US = 1 << 62
+#: Documents out of reach that are remembered, and bytes of what is known of them; the oldest go first.
+_MAX_AWAY, _MAX_AWAY_BYTES = 10_000, 16 << 20
+#: How long they are remembered, microseconds.
+_AWAY_US = 7 * 86_400 * 1_000_000
 
 
 @dataclass(slots=True)
@@ -71,15 +76,21 @@ class Documents:
     changed: dict[int, Source]
     open_path: Callable[[str], int]
     _files: dict[str, _Followed] = field(default_factory=dict)
-    #: Which path has a signature that was read: a renamed document is recognised by it.
+    #: Which path has a file that was read: a renamed document is recognised by it.
     _path_of: dict[str, str] = field(default_factory=dict)
-    #: The same by the inode in it.
+    #: The same by its inode.
     _path_of_inode: dict[Inode, str] = field(default_factory=dict)
+    #: Documents that were read and are out of reach, the longest first, by inode.
+    _away: dict[Inode, Source] = field(default_factory=dict)
+    _away_bytes: int = 0
     _news: set[str] = field(default_factory=set)
     _gone: set[str] = field(default_factory=set)
 
     def restore(self, source: Source) -> None:
         """Take over what the database knows."""
+        if source.away_us:
+            self._remember_away(source)
+            return
         former = self._files.get(source.last_path)
         if former is not None:
             self._drop(former)
@@ -116,6 +127,10 @@ class Documents:
         """Return the document that was read from a file, by its inode."""
         return self.at(self._path_of_inode.get(key, ""))
 
+    def away(self, key: Inode) -> Source | None:
+        """Return the document that was read from a file which is out of reach, by its inode."""
+        return self._away.get(key)
+
     def is_framed(self, path: str, signature: str) -> bool:
         """Say whether what stands at a path is known to be a document."""
         file = self._files.get(path)
@@ -140,7 +155,10 @@ class Documents:
 
     def leave(self, source: Source) -> None:
         """Stop following what turned out to be no document; what was read of it is counted."""
-        self._drop(self._files[source.last_path])
+        if self._away.get(inode_in(source.signature)) is source:
+            self._forget_away(source)
+        else:
+            self._drop(self._files[source.last_path])
         if source.signature:
             self.changed[source.id] = ended(source)
 
@@ -152,6 +170,8 @@ class Documents:
                 file.gone_us += step_us
             if file.postponed_until_us not in (0, _NEVER_US):
                 file.postponed_until_us += step_us
+        for source in self._away.values():
+            source.away_us += step_us
 
     # Looking.
 
@@ -185,10 +205,11 @@ class Documents:
             if file.is_unmet and is_complete:
                 detail = "it was gone when the daemon came back"
                 self.evidence.tell("missing", file.source, 0, 0, detail)
-                self._end(file)
+                self._send_away(file)
             elif file.gone_us is None:
                 file.gone_us = now_us
                 self._gone.add(path)
+        self._limit_away()
 
     def gone(self, before_us: int) -> list[Source]:
         """Return the documents that have been gone since ``before_us`` or longer."""
@@ -270,11 +291,12 @@ class Documents:
         file = self._files.get(source.last_path)
         if file is None or file.source.id != source.id:
             return
-        if file.has_news and file.size and not self._is_elsewhere(file):
+        is_unread = content_in(file.signature) != content_in(file.source.signature)
+        if is_unread and file.size and not self._is_elsewhere(file):
             is_known = bool(file.source.signature)
             detail = f"{file.size} bytes were removed before they could be read"
             self.evidence.tell("gap" if is_known else "vanished", file.source, 0, file.size, detail)
-        self._end(file)
+        self._send_away(file)
 
     # In detail.
 
@@ -296,20 +318,18 @@ class Documents:
 
     def _renamed(self, path: str, signature: str) -> _Followed | None:
         """Return the document that was read under another path and now stands at this one."""
-        former = self._path_of.get(signature)
-        if former is None or former == path or former not in self._files:
-            return None
-        if self._files[former].source.signature != signature:
+        content = content_in(signature)
+        former = self._path_of.get(content)
+        if former is None or former not in self._files:
+            return self._returned(path, content)
+        if former == path or content_in(self._files[former].source.signature) != content:
             return None
         try:
-            if signature_of(os.lstat(former)) == signature:
+            if content_in(signature_of(os.lstat(former))) == content:
                 return None
         except OSError:
             pass
-        replaced = self._files.get(path)
-        if replaced is not None:
-            # A temporary file that was read before it got its name: what it held is counted.
-            self._end(replaced)
+        self._make_room(path)
         file = self._files.pop(former)
         self._news.discard(former)
         self._gone.discard(former)
@@ -318,10 +338,30 @@ class Documents:
         self._remember_signature(file.source)
         return file
 
+    def _returned(self, path: str, content: str) -> _Followed | None:
+        """Return the document that was read, was out of reach, and now stands at a path."""
+        source = self._away.get(inode_in(content))
+        if source is None or content_in(source.signature) != content:
+            return None
+        self._make_room(path)
+        self._forget_away(source)
+        source.away_us, source.last_path = 0, path
+        file = self._files[path] = _Followed(source)
+        self.quota.add(source.owner)
+        self.changed[source.id] = source
+        self._remember_signature(source)
+        return file
+
+    def _make_room(self, path: str) -> None:
+        replaced = self._files.get(path)
+        if replaced is not None:
+            # A temporary file that was read before it got its name: what it held is counted.
+            self._end(replaced)
+
     def _is_elsewhere(self, file: _Followed) -> bool:
         """Say whether what was not read under this path stands, or was read, under another one."""
         return any(
-            file.signature in (other.signature, other.source.signature)
+            content_in(file.signature) in (content_in(other.signature), content_in(other.source.signature))
             for other in self._files.values()
             if other is not file
         )
@@ -336,6 +376,41 @@ class Documents:
         self._drop(file)
         self.changed[file.source.id] = ended(file.source)
 
+    def _send_away(self, file: _Followed) -> None:
+        """Stop following a document that is out of reach; one that was read may come back."""
+        if not file.source.signature:
+            self._end(file)
+            return
+        self._drop(file)
+        file.source.away_us = self.evidence.clock()
+        self.changed[file.source.id] = file.source
+        self._remember_away(file.source)
+
+    def _remember_away(self, source: Source) -> None:
+        key = inode_in(source.signature)
+        if (former := self._away.get(key)) is not None:
+            # Another file had its inode meanwhile: that one does not come back.
+            self._forget_away(former)
+            self.changed[former.id] = ended(former)
+        self._away[key] = source
+        self._away_bytes += len(source.elements) + len(source.kept)
+
+    def _forget_away(self, source: Source) -> None:
+        del self._away[inode_in(source.signature)]
+        self._away_bytes -= len(source.elements) + len(source.kept)
+
+    def _limit_away(self) -> None:
+        """End the documents that have been out of reach for long, and the oldest where there are too many."""
+        before_us = self.evidence.clock() - _AWAY_US
+        while self._away and (
+            len(self._away) > _MAX_AWAY
+            or self._away_bytes > _MAX_AWAY_BYTES
+            or next(iter(self._away.values())).away_us < before_us
+        ):
+            oldest = next(iter(self._away.values()))
+            self._forget_away(oldest)
+            self.changed[oldest.id] = ended(oldest)
+
     def _drop(self, file: _Followed) -> None:
         path = file.source.last_path
         del self._files[path]
@@ -346,18 +421,25 @@ class Documents:
 
     def _remember_signature(self, source: Source) -> None:
         if source.signature:
-            self._path_of[source.signature] = source.last_path
+            self._path_of[content_in(source.signature)] = source.last_path
             self._path_of_inode[inode_in(source.signature)] = source.last_path
 
     def _forget_signature(self, source: Source) -> None:
-        if self._path_of.get(source.signature) == source.last_path:
-            del self._path_of[source.signature]
+        content = content_in(source.signature)
+        if self._path_of.get(content) == source.last_path:
+            del self._path_of[content]
             self._path_of_inode.pop(inode_in(source.signature), None)
 
 
 def signature_of(status: os.stat_result) -> str:
     """Return what tells whether a file was changed or exchanged, as far as its metadata show."""
-    return f"{status.st_dev}:{status.st_ino}:{status.st_size}:{status.st_mtime_ns}"
+    content = f"{status.st_dev}:{status.st_ino}:{status.st_size}:{status.st_mtime_ns}"
+    return f"{content}:{status.st_ctime_ns}"
+
+
+def content_in(signature: str) -> str:
+    """Return the part of a signature that renaming leaves as it is."""
+    return ":".join(signature.split(":")[:4])
 
 
 def inode_in(signature: str) -> Inode:

@@ -38,9 +38,9 @@ OPERATION_KIND: dict[str, int] = {
     **dict.fromkeys(NETWORK_OPERATIONS, NETWORK),
 }
 
-#: ``(at_us, kind, entropy_units, event_type, source_id, offset)``. ``at_us`` is effective time;
-#: ``entropy_units`` are billionths (0..10**9); source and offset say where the record stands.
-Observation: TypeAlias = tuple[int, int, int, str, int, int]
+#: What became of a tool call, where telemetry tells: it worked, it failed, the user refused it.
+OK, ERROR, REFUSED = "ok", "error", "refused"
+OUTCOMES = (OK, ERROR, REFUSED)
 
 _CLASSES = frozenset(EVENT_CLASSES)
 
@@ -56,6 +56,42 @@ class Entity(NamedTuple):
     kind: str
     role: str
     value: str
+
+
+class Feature(NamedTuple):
+    """One thing that an event does, as habits count it: ``name`` says in which respect, ``value`` what.
+
+    ``("out.host", "api.example.com")``: names are those of ``sentineld.features``, values are text.
+    """
+
+    name: str
+    value: str
+
+
+class Facts(NamedTuple):
+    """What a record tells of an event beside its type: what detectors judge by.
+
+    ``call_id`` joins a tool's call and its result; ``outcome`` is one of ``OUTCOMES`` or empty;
+    ``duration_ms`` is in milliseconds, tokens are counts (None: not told). ``features`` are there where
+    learned detection decides.
+    """
+
+    tool: str = ""
+    role: str = ""
+    call_id: str = ""
+    outcome: str = ""
+    entities: tuple[Entity, ...] = ()
+    duration_ms: float | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    session: str = ""
+    features: tuple[Feature, ...] = ()
+
+
+#: ``(at_us, kind, entropy_units, event_type, source_id, offset, facts)``. ``at_us`` is effective time;
+#: ``entropy_units`` are billionths (0..10**9); source and offset say where the record stands; ``facts`` are
+#: there where the record has any, and gone from what is kept as evidence.
+Observation: TypeAlias = tuple[int, int, int, str, int, int, Facts | None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,7 +98,7 @@ def _threshold(monitor: BehavioralMonitor, draft: Draft) -> float:
 
 
 def _evidence(item: Observation, path: str) -> Evidence:
-    at_us, _, entropy, event_type, source_id, offset = item
+    at_us, _, entropy, event_type, source_id, offset, _ = item
     return Evidence(
         path=printable_path(path),
         offset=offset,

@@ -79,6 +79,8 @@ class Files:
     is_held: Callable[[File], bool] = _nobody
     on_drop: Callable[[Inode], None] = _nothing
     unreadable: Unreadable = field(init=False)
+    #: Sources that went on for others, as they began: with the format and the memory of those.
+    begun: dict[int, Source] = field(default_factory=dict)
     #: Number of the latest scan.
     scan: int = 0
     by_inode: dict[Inode, File] = field(default_factory=dict)
@@ -197,6 +199,10 @@ class Files:
     def end(self, source: Source) -> None:
         """Let a source be committed as one that is followed no longer."""
         self.changed[source.id] = identity.ended(source)
+
+    def begin(self, source: Source) -> None:
+        """Let a source that goes on for another one be committed at once, and take note of how it began."""
+        self.changed[source.id] = self.begun[source.id] = source
 
     def send_away(self, source: Source) -> None:
         """Remember a source whose file is out of reach."""

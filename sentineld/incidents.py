@@ -60,7 +60,7 @@ class Incidents:
         paths = {source.id: source.path for _, source in batch.sources.values()}
 
         def at(item: Observation, kind: str, owner: int, detail: str, count: int = 1) -> Incident:
-            at_us, _, _, _, source_id, offset = item
+            at_us, _, _, _, source_id, offset, _ = item
             return Incident(at_us, kind, owner, source_id, paths[source_id], offset, offset, detail, count)
 
         for owner, agent_id in self._roster.take_foreign():

@@ -14,7 +14,6 @@ MIN_US = -62_135_596_800 * SECOND_US
 MAX_US = 253_402_300_799 * SECOND_US + 999_999
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 
 
 def iso(at_us: int) -> str:
@@ -36,9 +35,10 @@ def parse_iso(text: str) -> int:
     Raises ``ValueError`` where the text is not a date and time.
     """
     at = datetime.fromisoformat(text)
-    if at.tzinfo is None:
-        at = at.replace(tzinfo=UTC)
-    return min(max((at - _EPOCH) // _MICROSECOND, MIN_US), MAX_US)
+    since = (at if at.tzinfo is not None else at.replace(tzinfo=UTC)) - _EPOCH
+    # Spelled out: dividing by a microsecond takes three times as long, and this is done for every event.
+    at_us = (since.days * 86_400 + since.seconds) * SECOND_US + since.microseconds
+    return at_us if MIN_US <= at_us <= MAX_US else min(max(at_us, MIN_US), MAX_US)
 
 
 def from_unix(value: float) -> int:

@@ -8,7 +8,7 @@ merged by the events' own times, so that an agent that writes to several files i
 import heapq
 from bisect import bisect_right
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
@@ -26,7 +26,7 @@ from sentineld.documents import Document
 from sentineld.event import Incident
 from sentineld.evidence import Trouble
 from sentineld.framing import DOCUMENT, decode_framed
-from sentineld.identity import Source
+from sentineld.identity import Source, copied
 from sentineld.lines import Chunk
 from sentineld.mapping import FileContext
 from sentineld.memory import grown, load
@@ -59,12 +59,14 @@ _NEVER = -(1 << 62)
 class Batch:
     """What was read: parts in order, and for every source (expected position, state to commit).
 
-    ``incidents`` are those that the tail has found; they cannot be derived from the parts.
+    ``incidents`` are those that the tail has found, and ``begun`` the sources that go on for others, as they
+    began; neither can be derived from the parts.
     """
 
     parts: list[Part] = field(default_factory=list)
     sources: dict[int, tuple[int, Source]] = field(default_factory=dict)
     incidents: list[Incident] = field(default_factory=list)
+    begun: list[Source] = field(default_factory=list)
 
     def __bool__(self) -> bool:
         return bool(self.sources or self.incidents)
@@ -198,6 +200,7 @@ class Intake:
 
     def _take_changed(self, batch: Batch) -> None:
         batch.incidents += self.tail.take_incidents()
+        batch.begun += self.tail.take_begun()
         for source in self.tail.take_changed():
             expected, latest = batch.sources.get(source.id, (source.pos, source))
             after = replace(latest, is_gone=source.is_gone, away_us=source.away_us)
@@ -277,11 +280,15 @@ class Intake:
 
 @dataclass(slots=True)
 class _Piece:
-    """A decoded part that waits for its time: its rows' merge keys, and where its blank lines are."""
+    """A decoded part that waits for its time: its rows' merge keys, and where its blank lines are.
+
+    ``after`` is its file as it stood behind what was read; None of a document.
+    """
 
     part: Part
     keys: list[int]
     ignored: list[int]
+    after: Source | None = None
 
 
 @dataclass(slots=True)
@@ -395,9 +402,13 @@ class _Merge:
             return False
         part, decoded = self._intake.begin(chunk, is_history=True)
         self._intake.fill(part, decoded, head.ahead)
-        head.ahead = learned(replace(head.ahead, pos=chunk.end, is_skipping=chunk.is_skipping), part)
+        # The proof is of what was read: by the time it is taken, the file may have been changed.
+        ahead = self._tail.advance(head.ahead, chunk.end, is_skipping=chunk.is_skipping, raw=chunk.raw)
+        learn(ahead, part)
+        head.ahead = ahead
         self._append(head, part, decoded.ignored)
-        return True
+        head.pieces[-1].after = head.ahead
+        return chunk.end < head.end
 
     def _read_document(self, head: _Head) -> bool:
         document = self._tail.read_document(head.source)
@@ -430,18 +441,25 @@ class _Merge:
             piece = head.pieces[0]
             count = len(piece.keys) if limit is None else bisect_right(piece.keys, limit)
             if count == len(piece.keys):
-                self._put(batch, head, head.pieces.popleft().part)
+                head.pieces.popleft()
+                self._put(batch, head, piece.part, piece.after)
                 continue
             if count:
                 first, head.pieces[0] = _split(piece, count)
-                self._put(batch, head, first)
+                self._put(batch, head, first, None)
             return
         if head.source.kind == DOCUMENT:
             self._close_document(batch, head)
         head.is_done = head.is_done or watermark is None
 
-    def _put(self, batch: Batch, head: _Head, part: Part) -> None:
+    def _put(self, batch: Batch, head: _Head, part: Part, proof: Source | None) -> None:
         before = batch.latest(head.source)
+        if proof is not None:
+            after = self._tail.reach(before, proof, is_skipping=part.is_skipping)
+            learn(after, part)
+            batch.put(head.source, after)
+            batch.parts.append(part)
+            return
         if head.source.kind != DOCUMENT:
             after = self._tail.advance(before, part.end, is_skipping=part.is_skipping)
         elif head.is_whole:
@@ -482,7 +500,7 @@ def _split(piece: _Piece, count: int) -> tuple[Part, _Piece]:
         rejects=[item for item in part.rejects if item.offset >= cut],
         ignored=len(piece.ignored) - len(ignored),
     )
-    return first, _Piece(behind, piece.keys[count:], piece.ignored[len(ignored) :])
+    return first, _Piece(behind, piece.keys[count:], piece.ignored[len(ignored) :], piece.after)
 
 
 def fill(part: Part, decoded: Decoded, formats: Formats, trust: Trust, source: Source) -> None:
@@ -505,7 +523,27 @@ def learned(source: Source, part: Part) -> Source:
     """Return a source with what a part tells of it: its format, and the memory of its records."""
     if not part.rows.remembered and part.format in ("", source.format):
         return source
-    return replace(source, format=part.format or source.format, kept=grown(source.kept, part.rows.remembered))
+    after = copied(source)
+    learn(after, part)
+    return after
+
+
+def learn(source: Source, part: Part) -> None:
+    """Add to a source, which nobody else holds yet, what a part tells of it."""
+    source.format = part.format or source.format
+    if part.rows.remembered:
+        source.kept = grown(source.kept, part.rows.remembered)
+
+
+def inheritance(source: Source) -> list[str]:
+    """Return, as plain data, what a source that goes on for another one had learned when it began."""
+    return [source.format, source.kept.decode()]
+
+
+def inherit(source: Source, learned_before: Sequence[str]) -> Source:
+    """Return a source with what ``inheritance`` gave of it."""
+    format_name, kept = learned_before
+    return replace(source, format=format_name, kept=kept.encode())
 
 
 def new_elements(known: bytes, hashes: list[bytes]) -> tuple[list[int], bool]:

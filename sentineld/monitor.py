@@ -243,7 +243,7 @@ class BehavioralMonitor:
         position, end = start, len(observations)
         crossing = None
         while position < end:
-            at, kind, entropy, _type, _source, _offset = observations[position]
+            at, kind, entropy, _type, _source, _offset, _facts = observations[position]
             bucket = at // width
             if at > clock_us:
                 if at > deadline_us:
@@ -409,7 +409,7 @@ class BehavioralMonitor:
             at = min(instant(event.timestamp), present)
             kind = OPERATION_KIND.get(event.event_type, OTHER)
             by_agent.setdefault(event.agent_id, []).append(
-                (at, kind, entropy_units(event.entropy), event.event_type, 0, 0)
+                (at, kind, entropy_units(event.entropy), event.event_type, 0, 0, None)
             )
         for agent_id, observations in by_agent.items():
             latest = iso(max(item[0] for item in observations))

@@ -3,6 +3,7 @@
 import re
 
 _NAME = re.compile(r"[A-Za-z_]\w{0,63}")
+_PIECE = re.compile(r"\*+|\?|\{[^{}]*\}|[^*?{]+|\{")
 
 
 class GlobError(ValueError):
@@ -16,7 +17,7 @@ def compile_glob(glob: str) -> re.Pattern[str]:
     """
     names: set[str] = set()
     chunks = [""]
-    for piece in re.findall(r"\*+|\?|\{[^{}]*\}|[^*?{]+|\{", glob):
+    for piece in _PIECE.findall(glob):
         if piece.startswith("*"):
             chunks.append("")
         elif piece == "?":
@@ -37,3 +38,13 @@ def compile_glob(glob: str) -> re.Pattern[str]:
     first, *others, last = chunks
     middle = "".join(f"(?>.*?{chunk})" for chunk in others)
     return re.compile(f"(?>{start}{first}){middle}.*{last}", re.DOTALL)
+
+
+def telling_text(glob: str) -> str:
+    """Return a text that every path has that a glob matches, the one that the fewest others have.
+
+    To look for it is far cheaper than to match the glob. The last text of a glob is mostly an ending, which
+    all telemetry has.
+    """
+    texts = [piece for piece in _PIECE.findall(glob) if piece[0] not in "*?{"]
+    return max(texts[:-1] or texts, key=len, default="")

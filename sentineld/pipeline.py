@@ -18,7 +18,7 @@ from sentineld.event import Incident, Observation, Tick
 from sentineld.explain import decide
 from sentineld.identity import Source
 from sentineld.incidents import Incidents
-from sentineld.intake import Batch
+from sentineld.intake import Batch, inheritance
 from sentineld.roster import Roster
 from sentineld.step import (
     AgentState,
@@ -93,6 +93,10 @@ class Pipeline:
         if rows:
             self.store.commit(Commit("publish", 0, agents=rows))
 
+    def number_on(self, decision_no: int) -> None:
+        """Give the next decision a number above this one."""
+        self._decision_no = max(self._decision_no, decision_no)
+
     def read(self, batch: Batch, at_us: int, *, last_scan_us: int = 0) -> Outcome:
         """Take in a batch of parts that were read by ``at_us``."""
         seen = self._mark_duplicates(batch.parts)
@@ -116,7 +120,9 @@ class Pipeline:
         commit = Commit("read", at_us, parts=batch.parts, seen=seen, last_scan_us=last_scan_us)
         commit.incidents, commit.writers = [*batch.incidents, *derived], self._incidents.take_new()
         if batch.incidents:
-            commit.document = {"incidents": [asdict(item) for item in batch.incidents]}
+            commit.document["incidents"] = [asdict(item) for item in batch.incidents]
+        if begun := {str(source.id): inheritance(source) for source in batch.begun if source.format}:
+            commit.document["begun"] = begun
         commit.sources = _account(batch)
         commit.event_types, commit.events = dict(inputs.event_types), inputs.events
         commit.tool_calls = inputs.tool_calls

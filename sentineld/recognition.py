@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from sentineld.decode import Decoded, Record, Reject
 from sentineld.mapping import FileContext, Mapping
 from sentineld.native import NativeMapping
+from sentineld.path_glob import telling_text
 from sentineld.rows import Rows
 from sentineld.taxonomy import Taxonomy
 
@@ -53,6 +54,10 @@ class Formats:
         self._extra = dict(extra or {})
         self.native = NativeMapping(self._taxonomy)
         self._mappings = {mapping.name: mapping for mapping in mappings}
+        #: A text that a path must have for one of a mapping's globs to match, for every glob.
+        self._texts = [
+            (telling_text(glob), mapping) for mapping in self._mappings.values() for glob in mapping.globs
+        ]
         self.forced = forced
         if forced and forced not in self.names:
             raise KeyError(forced)
@@ -87,7 +92,8 @@ class Formats:
 
     def claiming(self, path: str) -> list[Mapping]:
         """Return the mappings with a glob that matches a path."""
-        return [mapping for mapping in self._mappings.values() if mapping.parts(path) is not None]
+        likely = dict.fromkeys([mapping for text, mapping in self._texts if text in path])
+        return [mapping for mapping in likely if mapping.parts(path) is not None]
 
     def recognise(self, path: str, records: Sequence[Record]) -> str:
         """Return the name of the format that a file is in; empty where it cannot be told yet."""

@@ -216,6 +216,8 @@ def replay_as_observed(paths: Sequence[str], recorded: Store, config: Config) ->
                 sessions.monitor = pipeline.prior.monitor
             elif kind == "tick":
                 decisions += pipeline.tick(at_us).decisions
+            elif kind == "numbered":
+                pipeline.number_on(document["decision_no"])
             elif kind == "clock":
                 pipeline.set_clock(document["delta_us"], at_us)
             elif kind == "wish":
@@ -223,6 +225,7 @@ def replay_as_observed(paths: Sequence[str], recorded: Store, config: Config) ->
                 wish = request.wish(at_us, document["actor"])
                 decisions += pipeline.obey(f"replayed-{number}", request.agent, wish, document).decisions
             else:
+                archive.begin(document.get("begun", {}))
                 batch = archive.batch(number, parts)
                 batch.incidents = [Incident(**item) for item in document.get("incidents", ())]
                 decisions += pipeline.read(batch, at_us).decisions

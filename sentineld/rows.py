@@ -4,30 +4,11 @@ import re
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from sentineld.event import Entity
+from sentineld.event import ERROR, OK, OUTCOMES, REFUSED, Facts
+
+__all__ = ["ERROR", "OK", "OUTCOMES", "REFUSED", "Facts", "Remembered", "Rows", "is_agent_id"]
 
 _AGENT_ID = re.compile(r"[A-Za-z0-9._:/@+~-]{1,128}")
-
-#: What became of a tool call, where telemetry tells: it worked, it failed, the user refused it.
-OK, ERROR, REFUSED = "ok", "error", "refused"
-OUTCOMES = (OK, ERROR, REFUSED)
-
-
-class Facts(NamedTuple):
-    """What a record tells of an event beside its type: what detectors judge by.
-
-    ``call_id`` joins a tool's call and its result; ``outcome`` is one of ``OUTCOMES`` or empty;
-    ``duration_ms`` is in milliseconds, tokens are counts (None: not told).
-    """
-
-    tool: str = ""
-    role: str = ""
-    call_id: str = ""
-    outcome: str = ""
-    entities: tuple[Entity, ...] = ()
-    duration_ms: float | None = None
-    input_tokens: int | None = None
-    output_tokens: int | None = None
 
 
 class Remembered(NamedTuple):

@@ -206,9 +206,9 @@ def _path(value: str, items: tuple[str, ...]) -> Selector:
             return scope.names.get(base)
 
         return whole
-    if any(map(_is_index, names)) or len(names) > 2:
+    if any(map(is_index, names)) or len(names) > 2:
         get = getter(names)
-        if len(names) > 2 and not any(map(_is_index, names)):
+        if len(names) > 2 and not any(map(is_index, names)):
             return _dotted(base, names, get)
 
         def select(scope: Scope) -> object:
@@ -268,14 +268,14 @@ def getter(names: list[str]) -> Callable[[object], Any]:
     """Return a function that follows names through objects and arrays; None where they lead nowhere."""
     if len(names) == 1:
         (name,) = names
-        if not _is_index(name):
+        if not is_index(name):
 
             def one(value: object) -> object:
                 found = value.get(name) if type(value) is dict else None
                 return None if found == "" else found
 
             return one
-    if len(names) == 2 and not any(map(_is_index, names)):
+    if len(names) == 2 and not any(map(is_index, names)):
         first, second = names
         both = f"{first}.{second}"
 
@@ -301,14 +301,15 @@ def getter(names: list[str]) -> Callable[[object], Any]:
     return several
 
 
-def _is_index(name: str) -> bool:
+def is_index(name: str) -> bool:
+    """Say whether a name is a place in an array."""
     return _INDEX.fullmatch(name) is not None
 
 
 def _step(names: list[str], steps: list[Callable[[Any], Any]]) -> Callable[[Any], Any]:
     """Return a function that follows names; ``steps`` follow what is left behind one, two, ... of them."""
     first = names[0]
-    number = int(first) if _is_index(first) else None
+    number = int(first) if is_index(first) else None
     following = steps[0] if steps else None
     # The longest name with dots comes first; behind all of them nothing is left to follow.
     joined = [

@@ -29,11 +29,14 @@ class Signals:
         for number in _STOP:
             signal.signal(number, self._stop)
         signal.signal(signal.SIGHUP, self._reload)
+        # One that came before, and was blocked so that it is not lost, arrives now.
+        self._previous_mask = signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
         return self
 
     def __exit__(
         self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._previous_mask)
         signal.set_wakeup_fd(self._previous_fd)
         for number, handler in self._previous.items():
             signal.signal(number, handler)

@@ -16,9 +16,11 @@ from typing import cast
 
 import msgspec
 
+from sentineld.detection import CALM, Detection, Verdict
 from sentineld.event import Incident, Observation, Tick
 from sentineld.instant import iso
 from sentineld.integrity import CAUSES, KINDS, Charges
+from sentineld.learned import Learned
 from sentineld.monitor import NEVER_US, BehavioralMonitor, Crossing
 from sentineld.numbering import Numbering
 from sentineld.policy import Change, Policy, Standing
@@ -32,22 +34,27 @@ _AT = itemgetter(0)
 RECENT = 8
 
 #: Version of the bytes that ``dump_state`` gives.
-STATE_VERSION = 1
+STATE_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Prior:
-    """What all agents share: immutable, versioned inputs of the step."""
+    """What all agents share: versioned inputs of the step.
+
+    Without ``detection`` the activity score decides. The habits that it holds change between steps only.
+    """
 
     monitor: BehavioralMonitor
     policy: Policy
     charges: Charges = field(default_factory=Charges)
+    detection: Detection | None = None
 
     @property
     def version(self) -> str:
         """Name these inputs: equal inputs have equal names."""
+        how = self.monitor.version if self.detection is None else self.detection.version
         return (
-            f"{self.monitor.version}/q{self.policy.quiet_us // 1_000_000}"
+            f"{how}/q{self.policy.quiet_us // 1_000_000}"
             + ("p" if self.policy.tier3_needs_pardon else "")
             + ("" if self.charges == Charges() else f"/{self.charges.version}")
         )
@@ -61,7 +68,7 @@ class AgentState:
     life; ``clock_us`` is the latest instant it was told of; ``level`` the tier that its score calls for;
     ``decision_no``, ``decision_score`` and ``reason_code`` tell of the decision that gave it its present
     tier (0: none); whoever numbers decisions sets them. ``numbering`` follows the numbers that the agent
-    gives its own records (None: it gives none).
+    gives its own records (None: it gives none), ``learned`` what learned detection knows of it (None: nothing yet).
     """
 
     owner: int
@@ -77,6 +84,7 @@ class AgentState:
     reason_code: str = ""
     recent: list[Observation] = field(default_factory=list)
     numbering: Numbering | None = None
+    learned: Learned | None = None
 
     @property
     def agent_id(self) -> str:
@@ -85,8 +93,12 @@ class AgentState:
 
     @property
     def is_cold(self) -> bool:
-        """Whether the passing of time can change nothing: empty window, tier 1, no pin, no grace."""
-        return self.standing.is_plain and not self.profile.window.buckets
+        """Whether the passing of time can change nothing: empty window, tier 1, no pin, no grace, no session."""
+        return (
+            self.standing.is_plain
+            and not self.profile.window.buckets
+            and (self.learned is None or self.learned.is_settled)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +147,8 @@ class Draft:
     note: str = ""
     attack: bool = False
     incident: Incident | None = None
+    #: What learned detection thinks, where it decides.
+    verdict: Verdict | None = None
 
 
 def new_state(owner: int, agent_id: str, prior: Prior, at_us: int) -> AgentState:
@@ -173,8 +187,32 @@ def _is_observation(item: Input) -> bool:
     return type(item) is tuple
 
 
-def observe(state: AgentState, prior: Prior, run: Sequence[Observation], drafts: list[Draft]) -> None:
-    """Apply a run of observations (not empty); decisions are appended to ``drafts``."""
+def observe(
+    state: AgentState,
+    prior: Prior,
+    run: Sequence[Observation],
+    drafts: list[Draft],
+    *,
+    is_learning: bool = False,
+    verdicts: list[Verdict] | None = None,
+) -> None:
+    """Apply a run of observations (not empty); decisions are appended to ``drafts``.
+
+    Where learned detection decides, ``is_learning`` says that habits are learned and nothing is decided, and
+    the verdict on every event is appended to ``verdicts``.
+    """
+    if prior.detection is None:
+        _observe_activity(state, prior, run, drafts)
+    else:
+        _observe_learned(state, prior, prior.detection, run, drafts, is_learning, verdicts)
+    state.events += len(run)
+    state.recent = _latest(state, run)
+    state.last_activity_us = max(state.last_activity_us, max(map(_AT, run)))
+
+
+def _observe_activity(
+    state: AgentState, prior: Prior, run: Sequence[Observation], drafts: list[Draft]
+) -> None:
     monitor, policy, standing = prior.monitor, prior.policy, state.standing
     window = state.profile.window
     position = 0
@@ -189,16 +227,61 @@ def observe(state: AgentState, prior: Prior, run: Sequence[Observation], drafts:
         elif position < len(run):
             _elapse(state, prior, run[position][0], run[max(0, position - RECENT) : position], drafts)
         else:
-            break
-    state.events += len(run)
-    state.recent = _latest(state, run)
-    state.last_activity_us = max(state.last_activity_us, max(map(_AT, run)))
+            return
+
+
+def _observe_learned(
+    state: AgentState,
+    prior: Prior,
+    detection: Detection,
+    run: Sequence[Observation],
+    drafts: list[Draft],
+    is_learning: bool,
+    verdicts: list[Verdict] | None,
+) -> None:
+    policy, standing, monitor, window = prior.policy, state.standing, prior.monitor, state.profile.window
+    agent = state.learned
+    if agent is None:
+        agent = state.learned = Learned()
+    for position, item in enumerate(run):
+        seen = run[max(0, position - RECENT) : position]
+        if item[0] > state.clock_us:
+            _elapse(state, prior, item[0], seen, drafts)
+        monitor.observe(window, state.clock_us, 1, (item,))
+        at_us = state.clock_us = max(state.clock_us, item[0])
+        is_frozen = is_learning or standing.tier > 1
+        verdict = detection.observe(agent, state.owner, item, at_us, is_frozen=is_frozen)
+        state.peak = max(state.peak, verdict.score)
+        if verdicts is not None:
+            verdicts.append(verdict)
+        if is_learning:
+            continue
+        before = standing.tier
+        if verdict.cause == "rule":
+            changes = policy.charge(standing, at_us, verdict.level, verdict.level, "rule")
+        else:
+            changes = policy.call(standing, at_us, verdict.level)
+        state.level = verdict.level
+        if changes or standing.tier != before:
+            moment = _moment(state, prior, verdict)
+            recent = tuple(_latest(state, run[max(0, position + 1 - RECENT) : position + 1]))
+            drafts.extend(Draft(change, moment, recent, verdict=verdict) for change in changes)
+
+
+def _moment(state: AgentState, prior: Prior, verdict: Verdict | None = None) -> Crossing:
+    """Return the agent's window at its latest instant, with the score by which it is judged."""
+    moment = prior.monitor.look(state.profile.window, state.clock_us)
+    if prior.detection is None:
+        return moment
+    if verdict is None:
+        verdict = CALM if state.learned is None else prior.detection.look(state.learned, state.owner)
+    return moment._replace(level=state.level, score=verdict.score)
 
 
 def elapse(state: AgentState, prior: Prior, at_us: int, drafts: list[Draft]) -> None:
     """Let time pass until ``at_us``; decisions are appended to ``drafts``. Going back is ignored."""
     if at_us > state.clock_us:
-        moment = prior.monitor.look(state.profile.window, state.clock_us)
+        moment = _moment(state, prior)
         if moment.level != state.level:
             # Other thresholds, or another width of the window, came into force since the last input.
             _cross(state, prior, moment, (), drafts)
@@ -219,6 +302,8 @@ def shift(state: AgentState, delta_us: int, at_us: int) -> None:
     state.profile.window.shift(delta_us // width)
     state.clock_us += delta_us
     state.last_activity_us += delta_us
+    if state.learned is not None:
+        state.learned.shift(delta_us)
     standing = state.standing
     standing.since_us += delta_us
     if standing.quiet_since_us is not None:
@@ -238,7 +323,7 @@ def charge(state: AgentState, prior: Prior, incident: Incident, drafts: list[Dra
         state.level,
         CAUSES[KINDS[incident.kind].family],
     )
-    moment = prior.monitor.look(state.profile.window, at_us)
+    moment = _moment(state, prior)
     drafts.extend(Draft(change, moment, tuple(state.recent), incident=incident) for change in changes)
 
 
@@ -248,22 +333,37 @@ def _elapse(
     # Two things happen in silence, each at its own instant and in the order of those: events leave the
     # window, and deadlines act. A deadline acts strictly before ``until_us``: input of the same instant
     # comes first.
-    monitor, policy, window = prior.monitor, prior.policy, state.profile.window
+    policy = prior.policy
     while True:
         deadline = policy.next_deadline(state.standing)
         is_due = deadline is not None and deadline < until_us
         # A deadline in the past (other settings came into force, a pin came too late) acts now.
         at_us = max(deadline, state.clock_us) if deadline is not None and is_due else until_us
-        crossing = monitor.elapse(window, state.level, at_us)
+        crossing = _expire(state, prior, at_us)
         if crossing is not None:
             _cross(state, prior, crossing, seen, drafts)
         elif is_due:
             state.clock_us = at_us
-            moment = monitor.look(window, at_us)
+            before = state.standing.tier
             changes = policy.pass_deadline(state.standing, at_us, state.level)
+            moment = _moment(state, prior)
             drafts.extend(Draft(change, moment, tuple(_latest(state, seen))) for change in changes)
+            if state.learned is not None and before > state.standing.tier == 1:
+                state.learned.evidence = 0.0
         else:
             return
+
+
+def _expire(state: AgentState, prior: Prior, until_us: int) -> Crossing | None:
+    """Let what is too old leave the window, and end sessions that have been silent for too long."""
+    window = state.profile.window
+    if prior.detection is None:
+        return prior.monitor.elapse(window, state.level, until_us)
+    window.advance(until_us // window.bucket_us)
+    if state.learned is not None:
+        is_frozen = state.standing.tier > 1
+        prior.detection.end_due(state.learned, state.owner, until_us, is_frozen=is_frozen)
+    return None
 
 
 def _cross(
@@ -275,13 +375,14 @@ def _cross(
 
 
 def _latest(state: AgentState, seen: Sequence[Observation]) -> list[Observation]:
-    return [*state.recent, *seen[-RECENT:]][-RECENT:]
+    # What the facts say of them has been judged.
+    return [*state.recent, *((*item[:6], None) for item in seen[-RECENT:])][-RECENT:]
 
 
 def _obey(state: AgentState, prior: Prior, wish: Wish, drafts: list[Draft]) -> None:
     at_us = max(wish.at_us, state.clock_us)
     elapse(state, prior, at_us, drafts)
-    moment = prior.monitor.look(state.profile.window, at_us)
+    moment = _moment(state, prior)
     recent = tuple(state.recent)
     if isinstance(wish, Pardon):
         change = prior.policy.pardon(state.standing, at_us, wish.grace_us)
@@ -290,6 +391,8 @@ def _obey(state: AgentState, prior: Prior, wish: Wish, drafts: list[Draft]) -> N
         state.level = 1
         if state.numbering is not None:
             state.numbering.forgive()
+        if state.learned is not None and prior.detection is not None:
+            prior.detection.forgive(state.learned, is_attack=wish.attack)
         drafts.append(Draft(change, moment, recent, wish.actor, wish.reason, wish.attack))
     elif isinstance(wish, Pin):
         change = prior.policy.pin(state.standing, at_us, Tier(wish.tier), wish.until_us)
@@ -302,28 +405,44 @@ def _obey(state: AgentState, prior: Prior, wish: Wish, drafts: list[Draft]) -> N
 def distrust(state: AgentState, prior: Prior, at_us: int, from_tier: int, drafts: list[Draft]) -> None:
     """Restrict an agent whose past cannot be read; ``from_tier`` is what it was published with."""
     at_us = max(at_us, state.clock_us)
-    moment = prior.monitor.look(state.profile.window, at_us)
+    moment = _moment(state, prior)
     prior.policy.charge(state.standing, at_us, 3, state.level, "damaged")
     state.standing.since_us = at_us
     note = "what was known of it is damaged in the database; it begins anew"
     drafts.append(Draft(Change(at_us, from_tier, 3, "damaged"), moment, (), note=note))
 
 
-_state_encoder = msgspec.json.Encoder()
-_state_decoder = msgspec.json.Decoder(AgentState)
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(AgentState)
 
 
 def dump_state(state: AgentState) -> bytes:
-    """Return the state as bytes: the version number, a colon, JSON."""
-    return b"%d:" % STATE_VERSION + _state_encoder.encode(state)
+    """Return the state as bytes: the version number, a colon, MessagePack."""
+    return b"%d:" % STATE_VERSION + _encoder.encode(state)
 
 
 def load_state(data: bytes) -> AgentState:
-    """Read what ``dump_state`` gave. Raises ``ValueError`` for another version or damaged bytes."""
+    """Read what ``dump_state`` gave, in this version or the one before it.
+
+    Raises ``ValueError`` for other versions and damaged bytes.
+    """
     version, _, body = data.partition(b":")
+    if version == b"1":
+        return _load_version_1(body)
     if version != b"%d" % STATE_VERSION:
         raise ValueError(f"agent state of version {version[:8]!r}, this program reads {STATE_VERSION}")
-    return _state_decoder.decode(body)
+    return _decoder.decode(body)
+
+
+def _load_version_1(body: bytes) -> AgentState:
+    plain = msgspec.json.decode(body)
+    try:
+        plain["recent"] = [[*item, None] for item in plain["recent"]]
+        buckets = plain["profile"]["window"]["buckets"]
+        plain["profile"]["window"]["buckets"] = {int(number): cell for number, cell in buckets.items()}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"damaged agent state: {error}") from error
+    return msgspec.convert(plain, AgentState)
 
 
 def load_checked(data: bytes, owner: int, agent_id: str, tier: int) -> AgentState:

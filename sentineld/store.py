@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
+from operator import attrgetter
 from typing import Any
 
 from sentineld.batch import Key, Part
@@ -170,7 +171,8 @@ class Commit:
 
     ``sources`` are pairs of (the position that the database must still hold, the source's new state).
     ``kind`` is what the input was: ``read``, ``tick``, ``wish``, ``clock``, ``settings`` or ``publish``; all
-    but the last are kept for ``replay --as-observed``, with ``document`` and the parts that were read.
+    but the last are kept for ``replay --as-observed``, with ``document`` and the parts that were read. (The
+    store itself adds ``numbered``, where decisions go on with a higher number.)
     """
 
     kind: str
@@ -417,6 +419,7 @@ class Store:
                 self._db.execute("UPDATE meta SET lost_at = ?, lost_why = ?", (now_us, lost_why))
             else:
                 self._db.execute("UPDATE meta SET restored_at = ?", (now_us,))
+            self._next_input += _number_on(self._db, self._next_input, now_us)
 
     def is_at(self, path: str) -> bool:
         """Say whether the file at the path is the one that was opened."""
@@ -708,8 +711,8 @@ class Store:
 
     def _write_sources(self, sources: Iterable[tuple[int, Source]]) -> None:
         for expected_pos, source in sources:
-            row = [*(_column(source, name) for name in _SOURCE_COLUMNS), self._next_input - 1]
-            if self._db.execute(_SOURCE_UPSERT, (*row, expected_pos)).rowcount != 1:
+            row = (*_columns(source), self._next_input - 1, expected_pos)
+            if self._db.execute(_SOURCE_UPSERT, row).rowcount != 1:
                 raise StoreError(
                     f"the database no longer holds position {expected_pos} of {source.path!r}",
                     hint="is another process writing to this state directory?",
@@ -887,8 +890,17 @@ def _migrate(
         _run(db, _MIGRATIONS[number])
     if is_new and lost_why:
         db.execute("UPDATE meta SET lost_at = ?, lost_why = ?", (now_us, lost_why))
+    if is_new and decision_floor:
+        _number_on(db, 1, now_us)
     db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
     db.execute("COMMIT")
+
+
+def _number_on(db: sqlite3.Connection, no: int, now_us: int) -> int:
+    """Keep, as input ``no``, the number behind which decisions go on; return how many inputs that were."""
+    (decision_no,) = db.execute("SELECT decision_no FROM meta").fetchone()
+    document = json.dumps({"decision_no": decision_no})
+    return db.execute("INSERT INTO input VALUES (?, 'numbered', ?, ?)", (no, now_us, document)).rowcount
 
 
 def _run(db: sqlite3.Connection, script: str) -> None:
@@ -935,14 +947,16 @@ def _quote(path: str) -> str:
     return path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
 
 
-def _column(source: Source, name: str) -> object:
-    value = getattr(source, name)
-    if name in ("path", "last_path"):
-        return os.fsencode(value)
-    if name in ("dev", "ino"):
-        # Unsigned 64-bit numbers, which SQLite integers cannot hold.
-        return str(value)
-    return value
+_values = attrgetter(*_SOURCE_COLUMNS)
+_AT = {name: at for at, name in enumerate(_SOURCE_COLUMNS)}
+
+
+def _columns(source: Source) -> list[object]:
+    row: list[object] = list(_values(source))
+    row[_AT["path"]], row[_AT["last_path"]] = os.fsencode(source.path), os.fsencode(source.last_path)
+    # Unsigned 64-bit numbers, which SQLite integers cannot hold.
+    row[_AT["dev"]], row[_AT["ino"]] = str(source.dev), str(source.ino)
+    return row
 
 
 def _decision(number: int, name: str, document: str) -> Decision:

@@ -298,6 +298,13 @@ class Tail:
         after.bytes_read += end - source.pos
         return self._compressed.reach(after) if source.kind == COMPRESSED_LINES else after
 
+    def reach(self, source: Source, proof: Source, *, is_skipping: bool = False) -> Source:
+        """Return a copy of the source as it stands where ``advance`` brought a copy of it before."""
+        after = identity.reached(source, proof)
+        after.is_skipping = is_skipping
+        after.bytes_read += after.pos - source.pos
+        return self._compressed.reach(after) if source.kind == COMPRESSED_LINES else after
+
     def _descriptor(self, source: Source) -> int | None:
         if source.kind == COMPRESSED_LINES:
             return self._compressed.descriptor(source)
@@ -331,6 +338,12 @@ class Tail:
         changed = list(self._changed.values())
         self._changed.clear()
         return changed
+
+    def take_begun(self) -> list[Source]:
+        """Return, once, which of those that ``take_changed`` gives go on for others, as they began."""
+        begun = list(self._files.begun.values())
+        self._files.begun.clear()
+        return begun
 
     def gone(self, linger_us: int = _LINGER_US) -> list[Source]:
         """Return sources whose file is gone and silent for a while, and read up to an unfinished line."""
@@ -642,9 +655,11 @@ class Tail:
         """
         files = self._files
         key = (status.st_dev, status.st_ino)
+        known_sources = files.known_at(key)
+        if not known_sources:
+            return None, None
         generation = identity.generation(fd)
         followed = files.get(key)
-        known_sources = files.known_at(key)
         verdicts = [(known, identity.verdict(fd, status, known, generation)) for known in known_sources]
         files.away.pop(key, None)
         source = None

@@ -20,7 +20,7 @@ from sentineld.credentials import holds_credentials, is_secret
 from sentineld.entities import Findings, SecretPath
 from sentineld.errors import ConfigError
 from sentineld.event import EVENT_CLASSES, Entity
-from sentineld.tools import class_of_tool, sends
+from sentineld.tools import class_of_tool, known_name, sends
 from sentineld.verbs.files import patch_rank
 from sentineld.verbs.line import class_of
 from sentineld.verbs.options import names
@@ -151,7 +151,7 @@ class Taxonomy:
         return self._traits(tool) if isinstance(tool, str) and len(tool) <= _MAX_NAME else _NO_TRAITS
 
     def _find_traits(self, tool: str) -> _Traits:
-        short = tool.strip().lower().rpartition(".")[2]
+        short = known_name(known_name(tool).rpartition(".")[2])
         return _Traits(
             self._find_class(tool), short, short in _CODE_TOOLS, short in _POWERSHELLS, sends(tool)
         )

@@ -23,6 +23,14 @@ TOOLS: dict[str, tuple[str, ...]] = {
             " fetch_copilot_cli_documentation cli_help search_code_subagent codebase_investigator"
             " copilot_getnotebooksummary read_notebook_cell_output get_search_view_results"
             " read_project_structure"
+            " list test_search trajectory_search project analyze codesearch lsp_hover lsp_symbols"
+            " lsp_diagnostics read_chunk"
+            " get_diagnostics find_symbol find_by_name look_at find_thread read_thread fs_read"
+            " view_audio view_content_chunk finder copilot_geterrors knowledge secret_scanning"
+            " get_output_window_logs get_projects_in_solution get_tests github_text_search"
+            " read_page screenshot_page resolve_memory_file_uri image_processor screen_capture"
+            " list_windows tree load retrieve_memories recall reapply_history diff_history"
+            " screenshot"
         ),
         "file_write": (
             "write edit multiedit apply_patch replace str_replace write_file notebookedit"
@@ -31,6 +39,10 @@ TOOLS: dict[str, tuple[str, ...]] = {
             " multi_replace_string_in_file write_to_file insert append_file search_replace"
             " apply_diff strreplace file_change save_memory store_memory memory update_memory"
             " move_file rename_file smart_edit undo_edit"
+            " patch fs_write fs_append append_to_file replace_string multi_replace_string"
+            " insert_edit reapply format_file semantic_rename smart_relocate vscode_renamesymbol"
+            " text_editor text_editor_code_execution file_editor fileeditortool vote_memory"
+            " remember_memory presentation_artifact config"
         ),
         "file_create": ("create_file create create_directory mkdir create_new_jupyter_notebook"),
         "file_delete": ("delete_file delete remove_file delete_path"),
@@ -40,6 +52,9 @@ TOOLS: dict[str, tuple[str, ...]] = {
             " open_simple_browser github_repo message send_email sendemail pushnotification"
             " senduserfile remotetrigger artifact gateway nodes url_fetch download web"
             " open_browser tts"
+            " browse browse_interactive web_scrape navigate_page click_element type_in_page"
+            " hover_element computer computer_use computer_use_preview computer_call"
+            " computer_control remote_web_search subscribepr unsubscribepr webbrowser"
         ),
         "shell_exec": (
             "bash shell exec_command run_shell_command local_shell_call local_shell shell_command"
@@ -53,6 +68,11 @@ TOOLS: dict[str, tuple[str, ...]] = {
             " js_repl_reset repl ipython run_notebook_cell run_vscode_command test_failure"
             " test_sync_tool enterworktree exitworktree install_extension install_python_packages"
             " configure_python_environment background_process"
+            " task_stop taskstatus task_status get_task_output read_background_output"
+            " list_background_processes execute_pwsh control_pwsh_process list_processes"
+            " get_process_output execute_ipython_cell code_interpreter_call automation_script"
+            " parallel_validation codeql_checker extensions_manage extensions_reload"
+            " detect_memory_leaks create_new_workspace"
         ),
         "agent_spawn": (
             "task agent spawn_agent spawn_agents spawn_agents_on_csv report_agent_job_result"
@@ -62,6 +82,8 @@ TOOLS: dict[str, tuple[str, ...]] = {
             " sessions_spawn sessions_send sessions_list sessions_history sessions_yield"
             " session_status agents_list delegate_to_agent delegate dispatch_agent new_task"
             " multi_agents complete_task generalist"
+            " oracle librarian handoff explore fleet listpeers advisor await load_agent"
+            " generatedroid interrupt_agent execute_task"
         ),
         "plan": (
             "todowrite todoread update_plan skill slashcommand taskcreate taskupdate tasklist"
@@ -74,24 +96,43 @@ TOOLS: dict[str, tuple[str, ...]] = {
             " tracker_create_task tracker_update_task tracker_list_tasks waitformcpservers"
             " plan_mode_respond switch_mode sleep current_time new_context structuredoutput canvas"
             " multi_tool_use.parallel context_compaction get_project_setup_info artifacts"
-            " enter_worktree exit_worktree"
+            ""
+            " plan_enter plan_exit batch invalid doom_loop external_directory final_output brief"
+            " sendusermessage snip ctxinspect endconversation suggestbackgroundpr search_tool_bm25"
+            " tool_search_tool_bm25 tool_search_tool_regex clock get_context_remaining"
+            " create_new_topic create_diagram mermaid rendermermaiddiagram task_boundary"
+            " task_tracker finish notify_user manage_schedule context_board record_observation"
+            " report_issue introspect tracker_get_task tracker_add_dependency tracker_visualize"
+            " cron_create cron_delete cron_list prework createhook kiropowers"
         ),
         "approval": (
             "askuserquestion ask_user ask_user_question ask_questions ask_followup_question"
             " request_user_input request_permissions request_plugin_install confirm elicitation"
+            " question user_input"
         ),
         "api_call": (
             "listmcpresources listmcpresourcestool readmcpresource readmcpresourcetool"
             " readmcpresourcedirtool list_mcp_resources list_mcp_resource_templates"
             " read_mcp_resource use_mcp_tool mcp_tool_call access_mcp_resource mcp sql"
             " reply_to_comment designsync shareonboardingguide get_vscode_api"
+            " list_resources read_resource call_mcp_tool call_tool_mcp refreshmcptools mcpauth"
+            " use_aws session_store_sql gh-advisory-database create_pull_request recordscreen"
             " vscode_searchextensions_internal list_available_plugins_to_install"
         ),
-        "model_call": ("image_generation image_generation_call image_generate music_generate video_generate"),
+        "model_call": (
+            "image_generation image_generation_call image_generate image_gen generate_image music_generate"
+            " video_generate painter"
+        ),
     }.items()
 }
 
 _CLASS_OF_TOOL = {tool: event_class for event_class, tools in TOOLS.items() for tool in tools}
+#: The same names without underscores: ``ApplyPatch`` is ``apply_patch``.
+_KNOWN_BY_LETTERS = {tool.replace("_", ""): tool for tool in _CLASS_OF_TOOL}
+#: The date of a version: ``text_editor_20250728``.
+_VERSION = re.compile(r"_20\d{6}\Z")
+#: What agents put before names of their own tools: Goose, VS Code.
+_OWN_PREFIX = re.compile(r"(?:developer__|computercontroller__|copilot_)(?=.)")
 
 #: Names that frameworks put before their own tools: ``functions.shell`` is ``shell``.
 _OWN = names(
@@ -133,9 +174,19 @@ _SENDS = names(
 )
 
 
+def known_name(tool: str) -> str:
+    """Return a tool's name as ``TOOLS`` has it; in lower case where it has not."""
+    name = tool.strip().lower()
+    if name not in _CLASS_OF_TOOL:
+        name = _VERSION.sub("", _OWN_PREFIX.sub("", name, count=1))
+        if "__" not in name:
+            return _KNOWN_BY_LETTERS.get(name.replace("_", ""), name)
+    return name
+
+
 def class_of_tool(tool: str) -> str:
     """Return the event class of a tool; ``tool_call`` where its name says nothing."""
-    name = tool.strip().lower()
+    name = known_name(tool)
     known = _CLASS_OF_TOOL.get(name)
     if known is not None:
         return known

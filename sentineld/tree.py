@@ -14,6 +14,8 @@ from sentineld.framing import COMPRESSED_LINES, DOCUMENT, LINES
 #: Endings of names that carry telemetry.
 _ENDINGS = (".jsonl", ".ndjson", ".json")
 _ROTATION = r"[.-][0-9][0-9TZ_.:-]*"
+#: What a rotation can end with: to look at one character first is cheaper than to try all.
+_ROTATION_ENDS = frozenset("0123456789TZ_.:-")
 #: Names that carry telemetry, rotated (``x.jsonl.1``, ``x.json-20260101``) or not.
 _NAME = re.compile(rf"\.(?P<ending>jsonl|ndjson|json)(?:{_ROTATION})?\Z")
 #: Rotated names of any ending: ``x.jsonl.1``, ``x.log-20260101``.
@@ -49,11 +51,11 @@ def keeps_ending(path: str) -> bool:
 
 def base_name(path: str) -> str:
     """Return the name that a rotated file had before; empty for one that was not rotated."""
-    rotated = _ROTATED.match(path)
+    rotated = _ROTATED.match(path) if path[-1:] in _ROTATION_ENDS else None
     if rotated is not None:
         return rotated["base"]
     stem, ending = _split(path)
-    shorter = _KEPT_ROTATION.sub("", stem) if ending else stem
+    shorter = _KEPT_ROTATION.sub("", stem) if ending and stem[-1:] in _ROTATION_ENDS else stem
     return shorter + ending if shorter != stem else ""
 
 
@@ -61,15 +63,17 @@ def base_names(path: str) -> list[str]:
     """Return the names that a rotated file may have had, the latest first: rotated ones are rotated too."""
     names = []
     stem, ending = _split(path)
-    while ending and (shorter := _LAST_ROTATION.sub("", stem)) != stem:
+    while ending and stem[-1:] in _ROTATION_ENDS and (shorter := _LAST_ROTATION.sub("", stem)) != stem:
         stem = shorter
         names.append(stem + ending)
     return names or [name for name in (base_name(path),) if name]
 
 
 def _split(path: str) -> tuple[str, str]:
-    ending = next((ending for ending in _ENDINGS if path.endswith(ending)), "")
-    return path.removesuffix(ending), ending
+    if not path.endswith(_ENDINGS):
+        return path, ""
+    stem, dot, ending = path.rpartition(".")
+    return stem, dot + ending
 
 
 def uncompressed_name(path: str) -> str:

@@ -116,6 +116,10 @@ class Belief(NamedTuple):
     role: str = ""
 
 
+#: What is believed where no rule matches.
+_NOTHING = Belief()
+
+
 class Trust:
     """The rules of one configuration.
 
@@ -143,6 +147,8 @@ class Trust:
 
     def belief(self, path: str, owner: int) -> Belief:
         """Return what is believed of a file with this path and owner (uid)."""
+        if not self.rules:
+            return _NOTHING
         known = self._beliefs.get((path, owner))
         if known is None:
             if len(self._beliefs) >= _CACHE_SIZE:
@@ -218,7 +224,7 @@ class Trust:
                 match = glob.pattern.fullmatch(candidate)
                 if match is not None:
                     return self._believe(rule, match, owner)._replace(format=rule.format, role=rule.role)
-        return Belief()
+        return _NOTHING
 
     def _believe(self, rule: Rule, match: re.Match[str], owner: int) -> Belief:
         if rule.owner is not None and rule.owner != owner:

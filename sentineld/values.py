@@ -3,11 +3,19 @@
 Nothing here raises for what an agent wrote: what cannot be understood is None, or stays as it is.
 """
 
-from collections.abc import Callable
-from typing import Any
+import re
+from collections.abc import Callable, Iterable
+from typing import Any, TypeAlias
 
 from sentineld.decode import decode_value
 from sentineld.instant import MAX_US, MIN_US, SECOND_US, from_unix
+
+#: Characters of a text that a pattern looks at.
+MAX_SUBJECT = 4096
+#: Kinds of values that a condition may expect.
+SCALARS = (str, int, float, bool)
+
+Search: TypeAlias = Callable[[str, int, int], re.Match[str] | None]
 
 _MAX_DEEP = 8
 _MAX_DIGITS = 32
@@ -27,11 +35,18 @@ def from_otel(value: object) -> object:
     """Decode OTLP's lists of keys and typed values (opentelemetry.proto.common.v1.KeyValue)."""
     if not isinstance(value, list):
         return value
-    return {
-        item["key"]: _otel_value(item.get("value"), 0)
-        for item in value
-        if isinstance(item, dict) and isinstance(item.get("key"), str)
-    }
+    found = {}
+    for item in value:
+        if type(item) is dict:
+            name = item.get("key")
+            if type(name) is str:
+                inner = item.get("value")
+                # Nearly all values are text: those are spelled out.
+                if type(inner) is dict and len(inner) == 1 and "stringValue" in inner:
+                    found[name] = inner["stringValue"]
+                else:
+                    found[name] = _otel_value(inner, 0)
+    return found
 
 
 def _otel_value(value: object, depth: int) -> object:
@@ -106,6 +121,30 @@ def to_number(value: object) -> float | None:
         secs, nanos = to_number(value["secs"]), to_number(value["nanos"])  # type: ignore[index]
         return None if secs is None or nanos is None else secs * 1000 + nanos / 1_000_000
     return None
+
+
+def total(numbers: Iterable[float | None]) -> float | None:
+    """Return the sum of those that are there; None where none is."""
+    found = [number for number in numbers if number is not None]
+    return sum(found) if found else None
+
+
+def first_match(search: Search, group: int, text: str) -> str | None:
+    """Return what a group of a pattern finds in a text; None where it finds nothing."""
+    match = search(text, 0, MAX_SUBJECT)
+    return (match[group] or None) if match else None
+
+
+def has_one_of(value: object, texts: frozenset[str]) -> bool:
+    """Say whether a value is one of some texts, or an array in which one of them stands."""
+    if type(value) is list:
+        return any(type(item) is str and item in texts for item in value)
+    return type(value) is str and value in texts
+
+
+def is_one_of(value: object, allowed: frozenset[tuple[bool, object]]) -> bool:
+    """Say whether a value is one of some, each with whether it is a truth value: true is not 1."""
+    return isinstance(value, SCALARS) and (type(value) is bool, value) in allowed
 
 
 def to_count(value: float | None) -> int | None:

@@ -28,7 +28,7 @@ def flood(count, start=START, every=S // 10):
 
 
 def calm(count, start=START, every=S):
-    return [(start + n * every, 0, 500_000_000, "plan", 1, n) for n in range(count)]
+    return [(start + n * every, 0, 500_000_000, "plan", 1, n, None) for n in range(count)]
 
 
 def sessions_of(telemetry, *records):

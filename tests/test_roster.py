@@ -26,7 +26,7 @@ def roster(store: Store, quota: int = 100) -> Roster:
 def meet(one: Roster, store: Store, owner: int, agent_id: str, *, at: int = NOW, kind: int = 1) -> str:
     """Let an agent act, commit it as the pipeline does, and return its published id."""
     key = one.key_of(owner, agent_id)
-    state, _ = step(one.get(key, at), PRIOR, [(at, kind, 0, "file_write", 1, 0)])
+    state, _ = step(one.get(key, at), PRIOR, [(at, kind, 0, "file_write", 1, 0, None)])
     name = one.name(state)
     store.commit(Commit("read", at, agents=[one.row(state)]))
     one.settle()
@@ -116,7 +116,7 @@ def test_a_cold_agent_leaves_memory_and_comes_back_equal(store):
     assert again is not state
     assert dump_state(again) == expected
     assert again.events == 1
-    assert before.startswith(b"1:")
+    assert before.startswith(b"2:")
 
 
 def test_a_demoted_agent_never_leaves_memory_and_is_listed(store):
@@ -133,7 +133,7 @@ def test_reloading_forgets_what_was_not_committed(store):
     one = roster(store)
     meet(one, store, 1000, "a")
     committed = dump_state(one.get((1000, "a"), NOW))
-    step(one.get((1000, "a"), NOW), PRIOR, [(NOW + 1, 1, 0, "file_write", 1, 0)] * 50)
+    step(one.get((1000, "a"), NOW), PRIOR, [(NOW + 1, 1, 0, "file_write", 1, 0, None)] * 50)
     one.get(one.key_of(1000, "never"), NOW)
     one.reload()
 
@@ -194,12 +194,12 @@ def test_the_nameless_agents_of_two_owners_accuse_nobody(store):
 @pytest.mark.parametrize(
     "damage",
     [
-        lambda state: b"1:" + state[2:].replace(b"{", b"[", 1),
+        lambda state: state[:2] + b"\x90" + state[3:],
         lambda state: b"7" + state[1:],
         lambda state: b"",
         # Sound as a text, and another agent's, or of another tier than the one that was published.
-        lambda state: state.replace(b'"agent_id":"a"', b'"agent_id":"b"'),
-        lambda state: state.replace(b'"tier":1', b'"tier":2', 1),
+        lambda state: state.replace(b"\xa8agent_id\xa1a", b"\xa8agent_id\xa1b"),
+        lambda state: state.replace(b"\xa4tier\x01", b"\xa4tier\x02", 1),
     ],
 )
 def test_an_agent_whose_state_is_damaged_is_restricted_and_no_other(store, damage):

@@ -1660,9 +1660,100 @@ def test_a_deleted_document_is_forgotten(line, doc):
     doc.unlink()
     one.poll()
     one.poll(after_s=3600)
-
     assert not one.tail.sources()
+
+    one.poll(after_s=8 * 86_400)
+
     assert one.source(doc).is_gone
+
+
+@pytest.mark.parametrize("is_restarted", [False, True])
+@pytest.mark.parametrize("after_s", [1.0, 61.0])
+def test_a_document_that_comes_back_after_it_was_out_of_reach_counts_once(
+    line, doc, tmp_path, after_s, is_restarted
+):
+    one = line()
+    doc.write_text(json.dumps([element("one"), element("two")]))
+    one.poll()
+    doc.rename(tmp_path / "away.json")
+    if is_restarted:
+        one.restart()
+    for _ in range(3):
+        one.poll(after_s=after_s)
+    if is_restarted:
+        one.restart()
+        one.poll()
+    (tmp_path / "away.json").rename(doc)
+    one.poll()
+    doc.write_text(json.dumps([element("one"), element("two"), element("three")]))
+    one.poll()
+
+    assert one.counted == {"one": 1, "two": 1, "three": 1}
+    assert kinds(one) == (["missing"] if is_restarted else [])
+
+
+def test_a_single_object_that_comes_back_with_more_behind_it_goes_on_behind_itself(line, doc, tmp_path):
+    one = line()
+    doc.write_bytes(record("one"))
+    one.poll()
+    doc.rename(tmp_path / "away.json")
+    for _ in range(3):
+        one.poll(after_s=61)
+    append(tmp_path / "away.json", record("two"))
+    (tmp_path / "away.json").rename(doc)
+    one.poll()
+
+    assert one.counted == {"one": 1, "two": 1}
+    assert not one.incidents
+
+
+def test_documents_that_are_out_of_reach_are_remembered_within_bounds(line, telemetry, tmp_path, monkeypatch):
+    monkeypatch.setattr("sentineld.documents._MAX_AWAY", 2)
+    one = line()
+    docs = [telemetry.directory / f"{n}.json" for n in range(4)]
+    for number, path in enumerate(docs):
+        path.write_text(json.dumps([element(f"e{number}")]))
+    one.poll()
+    for path in docs:
+        path.rename(tmp_path / path.name)
+    for _ in range(4):
+        one.poll(after_s=61)
+    for path in docs:
+        (tmp_path / path.name).rename(path)
+    one.poll()
+
+    assert one.counted.total() == 6, "two of them were forgotten"
+    assert not one.incidents
+
+
+def test_a_document_whose_modification_time_was_set_back_is_read_again(line, doc):
+    one = line()
+    doc.write_text(json.dumps([element("one"), element("two")]))
+    one.poll()
+    before = doc.stat()
+    while doc.stat().st_ctime_ns == before.st_ctime_ns:
+        doc.write_text(json.dumps([element("one"), element("six")]))
+        os.utime(doc, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert doc.stat().st_mtime_ns == before.st_mtime_ns
+    one.poll()
+    one.poll()
+
+    assert one.counted == {"one": 1, "two": 1, "six": 1}
+    assert kinds(one) == ["rewritten"]
+
+
+def test_a_document_that_was_read_may_change_its_mode_and_go(line, doc):
+    one = line()
+    doc.write_text(json.dumps([element("one")]))
+    one.poll()
+    doc.chmod(0o600)
+    one.tail.notice(str(doc))
+    doc.unlink()
+    for _ in range(3):
+        one.poll(after_s=61)
+
+    assert one.counted == {"one": 1}
+    assert not one.incidents
 
 
 # Files that are written anew as a whole, and renamed over the former one.

@@ -17,10 +17,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         return tier(arguments[1:])
     if arguments[:1] == ["run"]:
-        # Until the daemon listens: nothing has begun that a stop would have to finish, and there is nothing
-        # to reload. Its imports take a few hundred milliseconds.
+        # Until the daemon listens: nothing has begun that a stop would have to finish. A reload waits,
+        # for the configuration may have been read before it was changed. Imports take a few hundred
+        # milliseconds.
         signal.signal(signal.SIGTERM, _leave)
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     from sentineld.cli.app import main as app
 
     return app(arguments)

@@ -119,6 +119,9 @@ def run(
             if once:
                 # Nobody waits for a stop here: what was not committed is read again.
                 signal.signal(signal.SIGTERM, signal.SIG_DFL)
+                # Nor is there anything to reload: what came until now is forgotten.
+                signal.signal(signal.SIGHUP, signal.SIG_IGN)
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
                 signal.signal(signal.SIGHUP, signal.SIG_DFL)
                 service.run_once(lifetime.us)
             else:

@@ -260,7 +260,7 @@ def _print(run: Invocation) -> int:
     """Judge a verb that prints its words, or with none of them all variables."""
     verb, words, after = run.verb, run.words, run.command.after
     if verb in ("export", "declare", "set"):
-        is_dump = words[1:] in (["-p"], ["-x"]) or (verb == "set" and len(words) == 1 and after is not None)
+        is_dump = words[1:] in (["-p"], ["-x"]) or (len(words) == 1 and after is not None)
         if is_dump:
             dump(run)
         return NEUTRAL

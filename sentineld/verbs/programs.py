@@ -196,6 +196,10 @@ def interpreter(run: Invocation) -> int:
             if run.words[number + 1] in ("pip", "uv", "twine", "ensurepip"):
                 return run.line.verb(run.words[number + 1 :], run.command)
             run.saw(f"{run.verb} -m {run.words[number + 1]}"[:MAX_VERB])
+            # What a module does with its operands is not known; a file of credentials it can only read.
+            for operand in run.words[number + 2 :]:
+                if operand[:1] != "-" and ("/" in operand or "." in operand) and run.found.is_secret(operand):
+                    run.found.reads(operand)
             return RUN
         if word[:1] != "-":
             run.found.reads(word)

@@ -59,8 +59,8 @@ _SECRET = (
 #: Prints of all variables, and how each of them begins.
 _DUMPS = (b"env", b"set", b"export", b"declare")
 _DUMP = re.compile(
-    rb"(?<![\w./-])(?:env(?:[ \t]+-[^\s;&|]{0,64}|(?<=-u)[ \t]+\w{1,64}){0,8}+|set|export[ \t]+-p"
-    rb"|declare[ \t]+-[px])[ \t]{0,64}+(?:[;&|\n)>`]|\Z)|env:(?:[^a-z_]|\Z)"
+    rb"(?<![\w./-])(?:env(?:[ \t]+-[^\s;&|]{0,64}|(?<=-u)[ \t]+\w{1,64}){0,8}+|set|export(?:[ \t]+-p)?"
+    rb"|declare(?:[ \t]+-[px])?)[ \t]{0,64}+(?:[;&|\n)>`]|\Z)|env:(?:[^a-z_]|\Z)"
 )
 _DUMPS_OF_CODE = ("environ)", "process.env)", "ENV)")
 #: What code that reaches the network has in it.

@@ -55,6 +55,23 @@ def test_sighup_takes_a_new_threshold_and_names_what_changed(place, wait_for):
     wait_for(lambda: place.tier("biller") == 2, "demotion by the new threshold")
 
 
+def test_sighup_while_it_starts_is_answered_once_it_runs(place, wait_for):
+    daemon = place.start("--config", place.config(""), wait=False)
+    bit = 1 << (signal.SIGHUP - 1)
+
+    def is_prepared():
+        status = dict(
+            line.split(":", 1) for line in Path(f"/proc/{daemon.pid}/status").read_text().splitlines()
+        )
+        return any(int(status[name], 16) & bit for name in ("SigBlk", "SigIgn", "SigCgt"))
+
+    wait_for(is_prepared, "the first moment in which it can be signalled")
+    daemon.signal(signal.SIGHUP)
+
+    daemon.wait_log("config_reloaded")
+    assert daemon.stop() == 0
+
+
 @pytest.mark.parametrize(
     "text", ["[detection\n", "[detection]\nsuspicous_threshold = 0.1\n", '[state]\nkey_file = "/nowhere"\n']
 )

@@ -1,6 +1,7 @@
 """Replay against a live run: as observed it gives the daemon's own decisions, plainly the same demotions."""
 
 import json
+import shutil
 import signal
 import time
 
@@ -118,6 +119,29 @@ def test_as_observed_finds_files_where_they_were_moved_to(place):
         path.rename(archive / f"{path.name}.1")
 
     assert place.json("replay", "--as-observed", archive)["decisions"] == place.decisions()
+
+
+@pytest.mark.parametrize("how", ["restored", "older", "lost"])
+def test_as_observed_numbers_decisions_as_they_were_where_numbers_were_passed_over(place, how):
+    now = time.time()
+    place.telemetry.append("scraper.jsonl", *place.telemetry.flood(end=now))
+    place.once()
+    place.command("backup", place.base / "backup.db")
+    place.telemetry.append("biller.jsonl", *place.telemetry.flood("biller", end=now))
+    place.once()
+    last = place.decisions()[-1]["decision_no"]
+    if how == "restored":
+        place.json("restore", place.base / "backup.db")
+    else:
+        for path in place.state_dir.glob("sentineld.db*"):
+            path.unlink()
+    if how == "older":
+        shutil.copy(place.base / "backup.db", place.state_dir / "sentineld.db")
+    place.once()
+
+    decisions = place.decisions()
+    assert decisions[-1]["decision_no"] > last
+    assert place.json("replay", "--as-observed", place.telemetry.directory)["decisions"] == decisions
 
 
 def test_plain_replay_gives_the_same_demotions_and_publishes_nothing(place, wait_for):

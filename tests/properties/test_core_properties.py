@@ -133,7 +133,7 @@ SMALL = BehavioralMonitor(
 
 
 def observation(at_us, kind=OTHER, entropy=500_000_000, offset=0):
-    return (at_us, kind, entropy, "x", 1, offset)
+    return (at_us, kind, entropy, "x", 1, offset, None)
 
 
 GAPS = st.one_of(st.integers(-400, 400), st.sampled_from([0, 10, 300, 310, 900, 5000])).map(lambda s: s * S)
@@ -475,7 +475,7 @@ def test_a_batch_is_the_stable_merge_of_its_files_by_their_running_maximum(speci
         rows = parts[order].rows
         key = key_of(parts[order].owner, rows.agent_ids[number])
         by_key.setdefault(key, []).append(
-            (counts_at, FILE, 5, rows.event_types[number], parts[order].source_id, number * 10)
+            (counts_at, FILE, 5, rows.event_types[number], parts[order].source_id, number * 10, None)
         )
         names.setdefault(key, []).append(rows.sessions.get(number, ""))
 

@@ -1,0 +1,243 @@
+"""Detection: learned detection as the step sees it. Sessions begin and end, and each event gets a verdict.
+
+What a session's events mean is said by ``detectors`` (channels of surprise, in bits, over the role's
+``habits``) and by ``rules``. Here their channels become one score, the score a p-value by the role's
+``calibration``, and the p-value a tier:
+
+* tier 2 while what happens now is as unusual as at most ``false_alarms_per_session`` of all sessions;
+* tier 3 when one session is so unusual that, at the agent's pace, at most ``false_alarms_per_week`` of all
+  agent-weeks hold such a session, or when several sessions add up to that (``e_detector``); or by a rule.
+
+Pure: the same habits and the same observations give the same verdicts. Habits change between slices of time
+only (``Role.merge``, called by the pipeline), so that it does not matter in which pieces events arrive.
+"""
+
+import math
+from collections.abc import Callable, MutableMapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from sentineld.calibration import sessions_needed
+from sentineld.e_detector import add, threshold
+from sentineld.event import Facts, Observation
+from sentineld.habits import Role
+from sentineld.instant import SECOND_US
+from sentineld.learned import MAX_HELD, Learned
+from sentineld.rules import RULES
+from sentineld.scoring import finish, judge
+from sentineld.session import MAX_OPEN, Finding, Session
+
+_NO_FACTS = Facts()
+
+#: Which habits: (owner uid, role). Nobody teaches another owner's agents.
+RoleKey = tuple[int, str]
+
+
+@dataclass(frozen=True, slots=True)
+class DetectionSettings:
+    """How learned detection decides.
+
+    Rates are shares: of sessions for tier 2, of agent-weeks for tier 3; ``sessions_per_week`` is the least
+    that an agent is taken to have. ``gap_us`` of silence ends a session. ``rules`` are those in force.
+    """
+
+    false_alarms_per_session: float = 0.01
+    false_alarms_per_week: float = 0.05
+    sessions_per_week: float = 20.0
+    gap_us: int = 1800 * SECOND_US
+    rules: tuple[str, ...] = tuple(RULES)
+
+    @property
+    def sessions_for_tier2(self) -> int:
+        """How many sessions a role must have finished before a bound on tier 2 can be kept."""
+        return sessions_needed(self.false_alarms_per_session)
+
+    @property
+    def rate_at_once(self) -> float:
+        """The p-value at which one session alone is tier 3."""
+        return self.false_alarms_per_week / self.sessions_per_week
+
+    @property
+    def sessions_for_tier3(self) -> int:
+        """How many sessions a role must have finished before one session alone can be tier 3."""
+        return sessions_needed(self.rate_at_once)
+
+
+class Verdict(NamedTuple):
+    """What is thought of an agent at one instant.
+
+    ``score`` (0..1) is that of its session so far, ``p`` its p-value; ``level`` the tier that what happens now
+    calls for; ``cause`` is ``detected`` or ``rule``, ``findings`` what it rests on, ``bound`` the promise that
+    holds, in words.
+    """
+
+    score: float
+    p: float
+    level: int
+    cause: str = "detected"
+    findings: tuple[Finding, ...] = ()
+    bound: str = ""
+    session: str = ""
+
+
+CALM = Verdict(0.0, 1.0, 1)
+
+
+@dataclass(slots=True)
+class Detection:
+    """Learned detection over the habits of ``roles``; ``starter`` gives those that a new role begins with."""
+
+    settings: DetectionSettings = field(default_factory=DetectionSettings)
+    roles: MutableMapping[RoleKey, Role] = field(default_factory=dict)
+    starter: Callable[[str], Role | None] = lambda _: None
+
+    @property
+    def version(self) -> str:
+        """Name these settings: equal settings have equal names."""
+        settings = self.settings
+        return (
+            f"learned-{settings.false_alarms_per_session:g}-{settings.false_alarms_per_week:g}"
+            f"-{settings.sessions_per_week:g}-g{settings.gap_us // SECOND_US}-r{len(settings.rules)}"
+        )
+
+    def role(self, key: RoleKey) -> Role:
+        """Return the habits of a role; one that was never heard of gets the starter's, or none."""
+        role = self.roles.get(key)
+        if role is None:
+            role = self.roles[key] = self.starter(key[1]) or Role()
+        return role
+
+    def observe(
+        self, agent: Learned, owner: int, item: Observation, at_us: int, *, is_frozen: bool
+    ) -> Verdict:
+        """Judge one event of an agent; ``at_us`` is the latest instant, not before the event.
+
+        ``is_frozen``: the agent is demoted, so that its evidence stays as it is.
+        """
+        facts = item[6] or _NO_FACTS
+        session = self._session(agent, owner, facts, at_us, is_frozen=is_frozen)
+        role = self.role((owner, session.role))
+        session.latest_us = max(session.latest_us, at_us)
+        session.events += 1
+        score = judge(session, role, agent.own, item, facts)
+        settings = self.settings
+        peak = session.score
+        session.p = role.calibration.p(peak)
+        p_now = session.p if score >= peak else role.calibration.p(score)
+        attainable = len(role.calibration) >= settings.sessions_for_tier2
+        level = 2 if attainable and p_now <= settings.false_alarms_per_session else 1
+        if p_now <= settings.rate_at_once:
+            # Never below one part in so many sessions, so this needs as many to be known.
+            level = 3
+        session.tier = max(session.tier, level)
+        cause = "detected"
+        for name in settings.rules:
+            broken = RULES[name](session, facts, item)
+            if broken is not None:
+                session.note(broken)
+                session.tier = level = 3
+                cause = "rule"
+        if level < 3 and not is_frozen and self._adds_up(agent, session):
+            level = 3
+        return self._verdict(session, role, level, cause)
+
+    def _adds_up(self, agent: Learned, session: Session) -> bool:
+        # The p-value of an open session can only fall, and its e-value rise.
+        if session.is_forgiven:
+            return False
+        settings = self.settings
+        limit = threshold(settings.sessions_per_week, settings.false_alarms_per_week)
+        return add(agent.evidence, session.p) >= limit
+
+    def look(self, agent: Learned, owner: int) -> Verdict:
+        """Return what is thought of an agent's open sessions: the worst of them."""
+        session = agent.worst()
+        return CALM if session is None else self._verdict(session, self.role((owner, session.role)), 1)
+
+    def end_due(self, agent: Learned, owner: int, until_us: int, *, is_frozen: bool) -> None:
+        """End every session that has been silent for the gap before ``until_us``.
+
+        ``is_frozen``: the agent is demoted, so that its evidence stays as it is.
+        """
+        gap_us = self.settings.gap_us
+        for session in [one for one in agent.sessions if one.latest_us + gap_us < until_us]:
+            self._end(agent, owner, session, is_frozen=is_frozen)
+
+    def forgive(self, agent: Learned, *, is_attack: bool) -> None:
+        """Carry out a pardon: evidence and levels are emptied, and suspicious sessions teach after all.
+
+        With ``is_attack`` the operator says that it was one: they are struck out of habits and ranks.
+        """
+        agent.evidence = 0.0
+        for held in agent.held:
+            held.is_rank, held.is_suspicious, held.is_attack = False, False, is_attack
+            agent.finished.append(held)
+        agent.held = []
+        for session in agent.sessions:
+            session.is_forgiven = True
+            session.is_attack = session.is_attack or (is_attack and session.tier > 1)
+            session.levels = {}
+            session.findings = []
+            session.tier = 1
+
+    def _session(self, agent: Learned, owner: int, facts: Facts, at_us: int, *, is_frozen: bool) -> Session:
+        name = facts.session
+        for session in agent.sessions:
+            if session.name == name and (not facts.role or session.role == facts.role):
+                return session
+        while len(agent.sessions) >= MAX_OPEN:
+            self._end(agent, owner, min(agent.sessions, key=lambda one: one.latest_us), is_frozen=is_frozen)
+        role = facts.role or (agent.sessions[-1].role if agent.sessions else agent.role)
+        agent.role = role
+        session = Session(name, role, at_us, at_us)
+        agent.sessions.append(session)
+        return session
+
+    def _end(self, agent: Learned, owner: int, session: Session, *, is_frozen: bool) -> None:
+        agent.sessions.remove(session)
+        role = self.role((owner, session.role))
+        session.p = role.calibration.p(session.score)
+        if not is_frozen and not session.is_forgiven:
+            agent.evidence = add(agent.evidence, session.p)
+        done = finish(session, session.latest_us + self.settings.gap_us)
+        if done.is_attack:
+            return
+        agent.finished.append(done)
+        if done.is_suspicious:
+            agent.held = [*agent.held, done][-MAX_HELD:]
+
+    def _verdict(self, session: Session, role: Role, level: int, cause: str = "detected") -> Verdict:
+        findings = tuple(session.findings) if level > 1 else ()
+        return Verdict(
+            score_of(role.calibration.tail(session.score)),
+            session.p,
+            level,
+            cause,
+            findings,
+            self.bound(role) if level > 1 else "",
+            session.name,
+        )
+
+    def bound(self, role: Role) -> str:
+        """Return in words what is promised of false alarms with a role's calibration as it is."""
+        settings, known = self.settings, len(role.calibration)
+        if known < settings.sessions_for_tier2:
+            return (
+                f"no bound is attainable yet: {known} of {settings.sessions_for_tier2} sessions are known to"
+                " rank by"
+            )
+        text = f"at most {settings.false_alarms_per_session:.2%} of honest sessions reach tier 2"
+        if known < settings.sessions_for_tier3:
+            return f"{text}; tier 3 needs several odd sessions, or {settings.sessions_for_tier3} to rank by"
+        return f"{text}, at most {settings.false_alarms_per_week:.0%} of honest agent-weeks tier 3"
+
+
+def score_of(p: float) -> float:
+    """Turn a p-value into a score: ``s / (1 + s)`` with ``s = -log10 p``; 1 % is 0.667, 0.1 % is 0.75."""
+    nines = -math.log10(max(p, 1e-300))
+    return nines / (1.0 + nines)
+
+
+def p_of(score: float) -> float:
+    """Turn a score back into its p-value."""
+    return 10.0 ** (-score / (1.0 - score)) if score < 1.0 else 0.0

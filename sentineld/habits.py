@@ -1,0 +1,217 @@
+"""Habits: what the sessions of a role usually do, and how unusual they have been; learned from whole sessions.
+
+All agents of one owner and role share them: an agent alone has too short a past (``Own`` keeps how it differs).
+What is counted: which values occurred in how many sessions; how often a session brings something new, by
+feature (Good and Turing's question: what is the chance of something never seen?); which action follows which;
+which grades (how many repeats, how fast) were reached; and the scores of the sessions themselves.
+
+Memory is bounded: see the constants. The oldest values and the rarest orders go first. Learning one session
+costs O(what it holds).
+"""
+
+import math
+from collections.abc import Iterable
+from hashlib import blake2b
+from typing import Any
+
+import msgspec
+
+from sentineld.calibration import Calibration
+from sentineld.learned import Finished, Own
+
+#: Version of the bytes that ``Role.dump`` gives.
+VERSION = 1
+#: Values that are remembered, over all features; features that are told apart; contexts of the order.
+MAX_VALUES = 16_384
+MAX_FEATURES = 1024
+MAX_ORDERS = 4096
+MAX_FOLLOWERS = 64
+#: Longest run of actions that the next one is expected by.
+ORDER = 2
+#: What the past weighs after one more session, in how often something is new: half of it after 69 sessions.
+FADE = 0.99
+OWN_FADE = 0.95
+#: Sessions that the role's habit weighs against the agent's own.
+PRIOR_SESSIONS = 10.0
+#: An order without anything before it.
+_START = "^"
+_BETWEEN = "\x1f"
+
+
+def key_of(feature: str, value: str) -> int:
+    """Return the hash (64 bits) under which a value of a feature is remembered."""
+    data = f"{feature}\0{value}".encode("utf-8", "surrogatepass")
+    return int.from_bytes(blake2b(data, digest_size=8).digest(), "little")
+
+
+class Role:
+    """The habits of one role."""
+
+    def __init__(self) -> None:
+        #: Merges so far; what decisions name as the habits they were made by.
+        self.version = 0
+        self.is_frozen = False
+        #: Sessions that habits have learned from.
+        self.sessions = 0
+        self.known: dict[int, int] = {}
+        #: By feature: occurrences (at most one a session and value), values seen once, values.
+        self.uses: dict[str, list[int]] = {}
+        #: In how many sessions something was new, by feature, and of how many; the past fades.
+        self.new: dict[str, float] = {}
+        self.weight = 0.0
+        self.grades: dict[str, dict[int, int]] = {}
+        self.order: dict[str, dict[str, int]] = {}
+        self.symbols: dict[str, int] = {}
+        self.calibration = Calibration()
+        self.tails: dict[str, Calibration] = {}
+
+    # Asking.
+
+    def bits_of_new(self, feature: str, own: Own) -> float:
+        """Return -log2 of the chance that a session of this agent has a new value of a feature."""
+        role = (self.new.get(feature, 0.0) + 0.5) / (self.weight + 1.0)
+        mine = own.new.get(feature, 0.0) + PRIOR_SESSIONS * role
+        return -math.log2(min(1.0, mine / (own.weight + PRIOR_SESSIONS)))
+
+    def bits_of_value(self, feature: str) -> float:
+        """Return -log2 of the chance that the next value of a feature is a new one; 0 for unknown features.
+
+        Witten and Bell (1991), method C: as many of the past occurrences as there were values were new ones.
+        """
+        uses = self.uses.get(feature)
+        return 0.0 if uses is None else math.log2((uses[0] + uses[2]) / uses[2])
+
+    def bits_of_grade(self, feature: str, grade: int, own: Own) -> float:
+        """Return -log2 of the share of sessions (the agent's, where it has a few) that reach a grade."""
+        counts, sessions = own.grades.get(feature), own.sessions
+        if counts is None or sessions < 5:
+            counts, sessions = self.grades.get(feature, {}), self.sessions
+        reached = sum(count for known, count in counts.items() if known >= grade)
+        return -math.log2(min(1.0, (reached + 0.5) / (sessions + 1)))
+
+    def bits_of_order(self, before: list[str], symbol: str) -> float:
+        """Return -log2 of the chance that an action follows those before it: Witten and Bell, back to order 0."""
+        p = 1.0 / (len(self.symbols) + 1)
+        for length in range(min(ORDER, len(before)) + 1):
+            found = self.order.get(_BETWEEN.join(before[len(before) - length :]))
+            if found is None:
+                break
+            total, kinds = sum(found.values()), len(found)
+            p = (found.get(symbol, 0) + kinds * p) / (total + kinds)
+        return -math.log2(p)
+
+    # Learning.
+
+    def merge(self, finished: Iterable[Finished], owns: Iterable[Own]) -> None:
+        """Learn from sessions in the order given; each comes with the habits of its agent."""
+        is_changed = False
+        for session, own in zip(finished, owns, strict=True):
+            if session.is_attack:
+                is_changed |= self.calibration.discard(session.score)
+                continue
+            if self.is_frozen:
+                continue
+            is_changed = True
+            if session.is_rank:
+                self._rank(session)
+            if not session.is_suspicious:
+                self._learn(session)
+                learn_own(own, session)
+        self.version += is_changed
+
+    def _rank(self, session: Finished) -> None:
+        self.calibration.add(session.score)
+        for channel, peak in session.peaks.items():
+            self.tails.setdefault(channel, Calibration()).add(peak)
+
+    def _learn(self, session: Finished) -> None:
+        self.sessions += 1
+        known, uses = self.known, self.uses
+        for feature, keys in session.seen.items():
+            counts = uses.pop(feature, None) or [0, 0, 0]
+            for key in keys:
+                times = known.pop(key, 0)
+                known[key] = times + 1
+                counts[0] += 1
+                counts[1] += (times == 0) - (times == 1)
+                counts[2] += times == 0
+            uses[feature] = counts
+        while len(known) > MAX_VALUES:
+            del known[next(iter(known))]
+        while len(uses) > MAX_FEATURES:
+            del uses[next(iter(uses))]
+        self.weight = self.weight * FADE + 1.0
+        for feature in self.new:
+            self.new[feature] *= FADE
+        for feature in session.new:
+            self.new[feature] = self.new.get(feature, 0.0) + 1.0
+        for feature, grade in session.grades.items():
+            counts_of = self.grades.setdefault(feature, {})
+            counts_of[grade] = counts_of.get(grade, 0) + 1
+        self._learn_order([_START, *session.symbols])
+
+    def _learn_order(self, symbols: list[str]) -> None:
+        order = self.order
+        for place in range(1, len(symbols)):
+            symbol = symbols[place]
+            self.symbols[symbol] = self.symbols.get(symbol, 0) + 1
+            for length in range(min(ORDER, place) + 1):
+                context = _BETWEEN.join(symbols[place - length : place])
+                followers = order.get(context)
+                if followers is None:
+                    if len(order) >= MAX_ORDERS:
+                        continue
+                    followers = order[context] = {}
+                if symbol in followers or len(followers) < MAX_FOLLOWERS:
+                    followers[symbol] = followers.get(symbol, 0) + 1
+
+    # Keeping.
+
+    def dump(self) -> bytes:
+        """Return the habits as bytes: the version number, a colon, MessagePack."""
+        plain = {
+            "version": self.version,
+            "is_frozen": self.is_frozen,
+            "sessions": self.sessions,
+            "known": self.known,
+            "uses": self.uses,
+            "new": self.new,
+            "weight": self.weight,
+            "grades": self.grades,
+            "order": self.order,
+            "symbols": self.symbols,
+            "scores": self.calibration.scores,
+            "tails": {channel: tail.scores for channel, tail in self.tails.items()},
+        }
+        return b"%d:" % VERSION + msgspec.msgpack.encode(plain)
+
+    @classmethod
+    def load(cls, data: bytes) -> "Role":
+        """Read what ``dump`` gave. Raises ``ValueError`` for another version or damaged bytes."""
+        version, _, body = data.partition(b":")
+        if version != b"%d" % VERSION:
+            raise ValueError(f"habits of version {version[:8]!r}, this program reads {VERSION}")
+        plain: dict[str, Any] = msgspec.msgpack.decode(body)
+        role = cls()
+        try:
+            for name in ("version", "is_frozen", "sessions", "known", "uses", "new", "weight", "grades"):
+                setattr(role, name, plain[name])
+            role.order, role.symbols = plain["order"], plain["symbols"]
+            role.calibration = Calibration(plain["scores"])
+            role.tails = {channel: Calibration(scores) for channel, scores in plain["tails"].items()}
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"damaged habits: {error}") from error
+        return role
+
+
+def learn_own(own: Own, session: Finished) -> None:
+    """Count a session among its agent's own."""
+    own.sessions += 1
+    own.weight = own.weight * OWN_FADE + 1.0
+    for feature in own.new:
+        own.new[feature] *= OWN_FADE
+    for feature in session.new:
+        own.new[feature] = own.new.get(feature, 0.0) + 1.0
+    for feature, grade in session.grades.items():
+        counts = own.grades.setdefault(feature, {})
+        counts[grade] = counts.get(grade, 0) + 1

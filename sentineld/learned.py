@@ -1,0 +1,86 @@
+"""Learned: what is kept of one agent where learned detection decides; a value, part of the agent's state."""
+
+from dataclasses import dataclass, field
+
+from sentineld.session import Finding, Session
+
+#: Suspicious sessions that wait for an operator's word.
+MAX_HELD = 4
+
+
+@dataclass(slots=True)
+class Own:
+    """How this agent differs from its role: how often its sessions bring something new.
+
+    ``sessions`` are those that it has finished; ``weight`` the same with the past fading, ``new`` in how many of
+    these (fading alike) something was new, by feature; ``grades`` in how many sessions a grade was reached.
+    """
+
+    sessions: int = 0
+    weight: float = 0.0
+    new: dict[str, float] = field(default_factory=dict)
+    grades: dict[str, dict[int, int]] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Finished:
+    """A session that has ended, until its role has learned from it.
+
+    ``score`` is what ranks take in; ``is_suspicious``: habits do not learn from it (unless an operator pardons
+    it). ``is_rank`` is false where its score has been taken in before.
+    """
+
+    ended_us: int
+    role: str
+    name: str
+    score: float
+    events: int
+    peaks: dict[str, float]
+    seen: dict[str, dict[int, int]]
+    symbols: list[str]
+    new: dict[str, int]
+    grades: dict[str, int]
+    is_suspicious: bool = False
+    is_rank: bool = True
+    is_attack: bool = False
+
+
+@dataclass(slots=True)
+class Learned:
+    """One agent's open sessions, those that its role has still to learn from, and its own habits.
+
+    ``role`` is that of its latest session. ``held`` are suspicious sessions: learned from if the agent is pardoned, struck out if an operator says that
+    it was an attack. ``evidence`` is the Shiryaev-Roberts statistic over its sessions since it was last at
+    tier 1.
+    """
+
+    role: str = ""
+    own: Own = field(default_factory=Own)
+    sessions: list[Session] = field(default_factory=list)
+    finished: list[Finished] = field(default_factory=list)
+    held: list[Finished] = field(default_factory=list)
+    evidence: float = 0.0
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing is open: no session, and none that the role has to learn from."""
+        return not self.sessions and not self.finished
+
+    def shift(self, delta_us: int) -> None:
+        """Move all sessions in time."""
+        for session in self.sessions:
+            session.began_us += delta_us
+            session.latest_us += delta_us
+        for finished in (*self.finished, *self.held):
+            finished.ended_us += delta_us
+
+    def next_end_us(self, gap_us: int) -> int | None:
+        """Return when the next session ends if nothing more happens in it; None where none is open."""
+        return min(session.latest_us for session in self.sessions) + gap_us if self.sessions else None
+
+    def worst(self) -> Session | None:
+        """Return the open session that calls for most; None where none is open."""
+        return max(self.sessions, key=lambda one: (one.tier, -one.p, one.score), default=None)
+
+
+__all__ = ["MAX_HELD", "Finding", "Finished", "Learned", "Own", "Session"]
