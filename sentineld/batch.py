@@ -146,7 +146,7 @@ def combine(parts: list[Part], key_of: Callable[[int, str], Key]) -> Inputs:
         return _combine_one_file(parts, key_of)
     stream: list[tuple[int, Key, Observation, str]] = []
     latest: dict[int, int] = {}
-    event_types: Counter[str] = Counter()
+    types: list[str] = []
     tool_calls = 0
     for part in parts:
         rows, duplicates = part.rows, part.duplicates
@@ -164,10 +164,10 @@ def combine(parts: list[Part], key_of: Callable[[int, str], Key]) -> Inputs:
         if duplicates:
             kept = [item for number, item in enumerate(items) if number not in duplicates]
             stream += kept
-            event_types.update(item[2][3] for item in kept)
+            types += (item[2][3] for item in kept)
         else:
             stream += items
-            event_types.update(rows.event_types)
+            types += rows.event_types
         tool_calls += len(rows.tool_calls) - len(duplicates.intersection(rows.tool_calls))
     if len(latest) > 1:
         # Stable: equal keys keep the order of parts, and inside a part the order of the file.
@@ -186,7 +186,7 @@ def combine(parts: list[Part], key_of: Callable[[int, str], Key]) -> Inputs:
         for _, claim, _, name in stream:
             sessions.setdefault(key_of_claim[claim], []).append(name)
         sessions = {key: names for key, names in sessions.items() if any(names)}
-    return Inputs(by_key, sessions, event_types, tool_calls, len(stream))
+    return Inputs(by_key, sessions, Counter(types), tool_calls, len(stream))
 
 
 def _combine_one_file(parts: list[Part], key_of: Callable[[int, str], Key]) -> Inputs:

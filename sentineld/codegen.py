@@ -395,6 +395,16 @@ class Code:
 
     # Paths.
 
+    def holder(self, base: str, names: tuple[str, ...]) -> str:
+        """Return a local that holds the object at a place, found in any way; an empty one where none is."""
+        if len(names) <= 1:
+            return self._object(base, names)
+        name = self.name("holder")
+        self.line(f"{name} = {self.bind(getter(list(names)), 'get')}({self._scopes[base][0]})")
+        with self.block(f"if type({name}) is not dict:"):
+            self.line(f"{name} = EMPTY")
+        return name
+
     def _path(self, value: str) -> str:
         (path,) = paths_of(value)
         base, names = self.place(path)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 from sentineld import identity
-from sentineld.copies import Copies
+from sentineld.copies import MIN_COPY_BYTES, Copies
 from sentineld.decode import KEPT_BYTES, Reject
 from sentineld.documents import content_in, signature_of
 from sentineld.evidence import Trouble, os_trouble
@@ -20,7 +20,7 @@ from sentineld.files import Files, shift_source
 from sentineld.framing import COMPRESSED_LINES, LINES
 from sentineld.identity import Inode, Source, new_source
 from sentineld.lines import SKIP_HOLE, Chunk, Stretch, next_lines
-from sentineld.tree import uncompressed_name
+from sentineld.tree import base_names, uncompressed_name
 from sentineld.zstd import NoZstdError, RefusedError, UnfinishedError, unpack
 
 #: How long an incomplete file may stay unchanged before it is rejected, microseconds.
@@ -398,9 +398,19 @@ class CompressedFiles:
         return None
 
     def _known_at(self, plain: str, owner: int) -> list[Source]:
-        keys = dict.fromkeys([self.files.inode_of.get(plain), self.files.former.get(plain)])
-        found = [source for key in keys for source in self.files.known_at(key)]
-        return [source for source in found if source.owner == owner and source.last_path == plain]
+        names = [plain, *base_names(plain)]
+        keys = dict.fromkeys(
+            table.get(name) for name in names for table in (self.files.inode_of, self.files.former)
+        )
+        found = [source for key in keys for source in self.files.known_at(key) if source.owner == owner]
+        return [source for source in found if source.last_path == plain or self._was_rotated(source, names)]
+
+    def _was_rotated(self, source: Source, names: list[str]) -> bool:
+        """Say whether a source had one of these names and its file is gone: it was renamed before."""
+        if source.pos < MIN_COPY_BYTES or source.last_path not in names:
+            return False
+        file = self.files.followed(source)
+        return file is None or (file.fd is not None and os.fstat(file.fd).st_nlink == 0)
 
     def _was_read(self, plain: str, unpacked: int, size: int, owner: int) -> bool:
         """Say whether all of an unpacked text stands in the plain file, which is gone and still open."""

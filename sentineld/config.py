@@ -19,6 +19,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 import msgspec
 from msgspec import Meta, Struct
 
+from sentineld.detection import Detection, DetectionSettings
 from sentineld.errors import AccessError, ConfigError
 from sentineld.instant import SECOND_US
 from sentineld.integrity import Charges
@@ -28,6 +29,7 @@ from sentineld.monitor import BehavioralMonitor
 from sentineld.policy import Policy
 from sentineld.recognition import Formats
 from sentineld.rows import is_agent_id
+from sentineld.rules import RULES
 from sentineld.step import Prior
 from sentineld.taxonomy import Taxonomy
 from sentineld.trust import Rule, RuleError, Trust
@@ -234,12 +236,47 @@ class StateOptions(Struct, forbid_unknown_fields=True, frozen=True):
     ] = 1
 
 
+_LEARNED = DetectionSettings()
+
+
 class DetectionOptions(Struct, forbid_unknown_fields=True, frozen=True):
     """How behaviour becomes a score, and a score a tier."""
 
     mode: Annotated[
-        Literal["activity"], Meta(description="Which detection decides.", examples=["activity"])
+        Literal["activity", "learned"],
+        Meta(
+            description="Which detection decides: the activity score, or habits that are learned.",
+            examples=["learned"],
+        ),
     ] = "activity"
+    false_alarms_per_session: Annotated[
+        float,
+        Meta(
+            description="Learned: share of honest sessions that may reach tier 2.",
+            examples=[0.01],
+            gt=0,
+            lt=1,
+        ),
+    ] = _LEARNED.false_alarms_per_session
+    false_alarms_per_week: Annotated[
+        float,
+        Meta(
+            description="Learned: share of an honest agent's weeks that may hold a demotion to tier 3.",
+            examples=[0.05],
+            gt=0,
+            lt=1,
+        ),
+    ] = _LEARNED.false_alarms_per_week
+    sessions_per_week: Annotated[
+        float,
+        Meta(description="Learned: sessions that an agent is taken to have a week.", examples=[20.0], ge=1),
+    ] = _LEARNED.sessions_per_week
+    session_gap: Annotated[
+        Duration, Meta(description="Learned: silence that ends a session.", examples=["30m"])
+    ] = Duration(_LEARNED.gap_us // 1_000_000)
+    rules: Annotated[
+        list[str], Meta(description="Learned: the rules in force, by name.", examples=[list(RULES)])
+    ] = msgspec.field(default_factory=lambda: list(RULES))
     window: Annotated[Duration, Meta(description="Span of the sliding window.", examples=["5m"])] = Duration(
         BehavioralMonitor.WINDOW_SECONDS
     )
@@ -273,11 +310,15 @@ class RecoveryOptions(Struct, forbid_unknown_fields=True, frozen=True):
         Duration, Meta(description="Quiet time before an agent recovers by one tier.", examples=["15m"])
     ] = Duration(900)
     tier3: Annotated[
-        Literal["quiet", "pardon"],
+        Literal["auto", "quiet", "pardon"],
         Meta(
-            description="What ends tier 3: the quiet time, or only an operator's pardon.", examples=["quiet"]
+            description=(
+                "What ends tier 3: the quiet time, or only an operator's pardon; auto: the former where the"
+                " activity score decides, the latter where habits do."
+            ),
+            examples=["pardon"],
         ),
-    ] = "quiet"
+    ] = "auto"
 
 
 class IntegrityOptions(Struct, forbid_unknown_fields=True, frozen=True):
@@ -435,7 +476,23 @@ class Config(Struct, forbid_unknown_fields=True, frozen=True):
         charges = Charges(
             integrity.gap, integrity.tamper, integrity.identity, integrity.forgery, integrity.flood
         )
-        return Prior(monitor, Policy(self.recovery.quiet_time.us, self.recovery.tier3 == "pardon"), charges)
+        needs_pardon = self.recovery.tier3 == "pardon"
+        if detection.mode == "activity":
+            return Prior(monitor, Policy(self.recovery.quiet_time.us, needs_pardon), charges)
+        # The window is counted and shown, and calls for nothing.
+        monitor.suspicious_threshold = monitor.anomalous_threshold = 1.0
+        unknown = sorted(set(detection.rules) - set(RULES))
+        if unknown:
+            raise ConfigError(f"[detection] rules: there is no rule {unknown[0]!r}", hint=", ".join(RULES))
+        settings = DetectionSettings(
+            detection.false_alarms_per_session,
+            detection.false_alarms_per_week,
+            detection.sessions_per_week,
+            detection.session_gap.us,
+            tuple(detection.rules),
+        )
+        policy = Policy(self.recovery.quiet_time.us, needs_pardon or self.recovery.tier3 == "auto")
+        return Prior(monitor, policy, charges, Detection(settings))
 
     def trust(self, directories: Sequence[str] | None = None) -> Trust:
         """Build the trust rules over these (absolute) telemetry directories, else over the configured ones.

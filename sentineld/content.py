@@ -14,7 +14,7 @@ from sentineld.decode import Record, Reject, decode_document, encode_element
 from sentineld.documents import Documents, signature_of
 from sentineld.files import Files
 from sentineld.framing import COMPRESSED_LINES, DOCUMENT, LINES, first_value, sniff
-from sentineld.identity import Source, new_source, proven
+from sentineld.identity import Source, generation, new_source, proven
 from sentineld.rotation import base_of
 from sentineld.tree import base_name, kind_of, uncompressed_name
 
@@ -90,9 +90,13 @@ class Content:
         The document is followed no longer. None: there was none, or the file begins otherwise. Raises
         ``OSError``.
         """
-        document = self.documents.read_from((status.st_dev, status.st_ino))
-        is_here = document is not None
-        document = document or self.documents.at(path) or self.documents.away((status.st_dev, status.st_ino))
+        key = (status.st_dev, status.st_ino)
+        document = self.documents.read_from(key)
+        is_here = document is not None and _is_file(document, path, fd)
+        if not is_here:
+            document = self.documents.away(key)
+            if document is None or not _is_file(document, path, fd):
+                document = self.documents.at(path)
         if document is None:
             return None
         is_same = document.owner == status.st_uid
@@ -110,6 +114,12 @@ class Content:
         # Committed at once, together with the document's end.
         self.files.begin(new)
         return new
+
+
+def _is_file(document: Source, path: str, fd: int) -> bool:
+    """Say whether an open file with a document's inode is its file, and none that got the inode since."""
+    now = generation(fd)
+    return now == document.generation if now and document.generation else path == document.last_path
 
 
 def _former_name(path: str) -> str:

@@ -56,7 +56,8 @@ class Decision:
     ``decision_no`` is dense and unique over the life of a database; ``decided_at`` is effective time
     (ISO 8601 UTC); ``prior_version`` names the immutable inputs (thresholds, habits) that were in force.
     ``actor`` and ``note`` are set where an operator asked for it, ``attack`` where the operator confirmed
-    that the evidence was an attack.
+    that the evidence was an attack. Where habits decided, ``p`` is the session's p-value (None elsewhere), and
+    ``bound`` says which share of honest sessions or weeks ends like this.
     """
 
     decision_no: int
@@ -73,6 +74,8 @@ class Decision:
     actor: str = ""
     note: str = ""
     attack: bool = False
+    p: float | None = None
+    bound: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data, ready for JSON."""
@@ -101,6 +104,8 @@ class Decision:
             actor=data.get("actor", ""),
             note=data.get("note", ""),
             attack=data.get("attack", False),
+            p=data.get("p"),
+            bound=data.get("bound", ""),
         )
 
 

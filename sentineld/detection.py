@@ -21,7 +21,7 @@ from sentineld.calibration import sessions_needed
 from sentineld.e_detector import add, threshold
 from sentineld.event import Facts, Observation
 from sentineld.habits import Role
-from sentineld.instant import SECOND_US
+from sentineld.instant import SECOND_US, iso
 from sentineld.learned import MAX_HELD, Learned
 from sentineld.rules import RULES
 from sentineld.scoring import finish, judge
@@ -58,6 +58,11 @@ class DetectionSettings:
         return self.false_alarms_per_week / self.sessions_per_week
 
     @property
+    def evidence_limit(self) -> float:
+        """The value of the Shiryaev-Roberts statistic from which an agent's sessions together are tier 3."""
+        return threshold(self.sessions_per_week, self.false_alarms_per_week)
+
+    @property
     def sessions_for_tier3(self) -> int:
         """How many sessions a role must have finished before one session alone can be tier 3."""
         return sessions_needed(self.rate_at_once)
@@ -67,7 +72,7 @@ class Verdict(NamedTuple):
     """What is thought of an agent at one instant.
 
     ``score`` (0..1) is that of its session so far, ``p`` its p-value; ``level`` the tier that what happens now
-    calls for; ``cause`` is ``detected`` or ``rule``, ``findings`` what it rests on, ``bound`` the promise that
+    calls for, ``tier`` the one that its session so far does; ``cause`` is ``detected`` or ``rule``, ``findings`` what it rests on, ``bound`` the promise that
     holds, in words.
     """
 
@@ -78,6 +83,7 @@ class Verdict(NamedTuple):
     findings: tuple[Finding, ...] = ()
     bound: str = ""
     session: str = ""
+    tier: int = 1
 
 
 CALM = Verdict(0.0, 1.0, 1)
@@ -145,9 +151,7 @@ class Detection:
         # The p-value of an open session can only fall, and its e-value rise.
         if session.is_forgiven:
             return False
-        settings = self.settings
-        limit = threshold(settings.sessions_per_week, settings.false_alarms_per_week)
-        return add(agent.evidence, session.p) >= limit
+        return add(agent.evidence, session.p) >= self.settings.evidence_limit
 
     def look(self, agent: Learned, owner: int) -> Verdict:
         """Return what is thought of an agent's open sessions: the worst of them."""
@@ -215,7 +219,8 @@ class Detection:
             cause,
             findings,
             self.bound(role) if level > 1 else "",
-            session.name,
+            session.name or iso(session.began_us),
+            session.tier,
         )
 
     def bound(self, role: Role) -> str:

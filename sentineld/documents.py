@@ -9,6 +9,7 @@ import stat
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from sentineld import identity
 from sentineld.decode import KEPT_BYTES, Reject
 from sentineld.evidence import Evidence, Trouble, os_trouble
 from sentineld.framing import DOCUMENT
@@ -30,8 +31,8 @@ _AWAY_US = 7 * 86_400 * 1_000_000
 class Document:
     """A ``.json`` file that changed: its whole content, with the same brackets as a chunk.
 
-    ``look_us`` is when reading began. ``is_settled``: it has not changed for a while, so an incomplete one
-    will stay so. ``reject`` says why there is no content.
+    ``look_us`` is when reading began, ``generation`` that of the inode. ``is_settled``: it has not changed
+    for a while, so an incomplete one will stay so. ``reject`` says why there is no content.
     """
 
     source: Source
@@ -42,6 +43,7 @@ class Document:
     hi: int
     look_us: int
     file_time: int
+    generation: int
     reject: Reject | None = None
 
 
@@ -236,6 +238,7 @@ class Documents:
                     return None
                 is_too_large = status.st_size > MAX_DOCUMENT_BYTES
                 data = _read_all(fd, KEPT_BYTES if is_too_large else status.st_size)
+                generation = identity.generation(fd)
             finally:
                 os.close(fd)
         except FileNotFoundError:
@@ -258,6 +261,7 @@ class Documents:
             hi=now_us,
             look_us=before_us,
             file_time=status.st_mtime_ns // 1000,
+            generation=generation,
         )
         if is_too_large:
             detail = f"larger than {MAX_DOCUMENT_BYTES} bytes: write JSON lines instead"

@@ -4,11 +4,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from sentineld.decision import Decision, Evidence, Reason, decision_id
+from sentineld.detection import Verdict
 from sentineld.entropy import UNITS
 from sentineld.event import Incident, Observation
 from sentineld.instant import iso
 from sentineld.integrity import KINDS
 from sentineld.monitor import BehavioralMonitor
+from sentineld.session import Finding
 from sentineld.step import AgentState, Draft, Prior
 
 #: The detector that reasons of incidents name.
@@ -33,9 +35,16 @@ def decide(
         reasons = []
     elif draft.incident is not None:
         reasons = [Reason(INTEGRITY, draft.incident.kind, float(draft.incident.count), 0.0, 0.0)]
+    elif prior.detection is not None:
+        reasons = [] if draft.verdict is None else _reasons(draft.verdict)
     else:
         reasons = prior.monitor.explain(draft.crossing, _threshold(prior.monitor, draft))
     evidence = [_evidence(item, paths.get(item[4]) or path_of(item[4])) for item in draft.recent]
+    verdict = draft.verdict
+    if verdict is not None:
+        evidence = [
+            _found(item, paths.get(item.source_id) or path_of(item.source_id)) for item in _worst(verdict)
+        ]
     if draft.incident is not None:
         evidence.append(_incident_evidence(draft.incident))
     if change.cause == "expired":
@@ -56,6 +65,8 @@ def decide(
         actor=draft.actor,
         note=draft.note,
         attack=draft.attack,
+        p=None if verdict is None else verdict.p,
+        bound="" if verdict is None else verdict.bound,
     )
     state.decision_no = number
     state.decision_score = decision.score
@@ -67,8 +78,10 @@ def reason_code(decision: Decision) -> str:
     """Return one word for a decision: the feature that is furthest above what it should be, or the cause."""
     if decision.reasons and decision.reasons[0].detector == INTEGRITY:
         return decision.reasons[0].feature
-    if decision.cause != "detected":
+    if decision.cause not in ("detected", "rule") or not decision.reasons:
         return decision.cause
+    if decision.p is not None:
+        return decision.reasons[0].feature
     return max(decision.reasons, key=_excess).feature
 
 
@@ -79,6 +92,35 @@ def printable_path(path: str) -> str:
 
 def _excess(reason: Reason) -> float:
     return reason.observed / max(reason.expected or 0.0, 0.01 if reason.feature == "mean_entropy" else 1.0)
+
+
+def _worst(verdict: Verdict) -> list[Finding]:
+    """Return what a verdict rests on, most surprising first."""
+    return sorted(verdict.findings, key=lambda finding: -finding.bits)
+
+
+def _reasons(verdict: Verdict) -> list[Reason]:
+    """Return the findings by feature: how many new values, and the bits of all of them."""
+    by_feature: dict[tuple[str, str], list[float]] = {}
+    for finding in _worst(verdict):
+        by_feature.setdefault((finding.detector, finding.feature), []).append(finding.bits)
+    return [
+        Reason(detector, feature, float(len(bits)), 0.0, round(sum(bits), 3))
+        for (detector, feature), bits in by_feature.items()
+    ]
+
+
+def _found(finding: Finding, path: str) -> Evidence:
+    usual = f"; usual: {finding.usual}" if finding.usual else ""
+    return Evidence(
+        path=printable_path(path),
+        offset=finding.offset,
+        event_id=f"{finding.source_id}-{finding.offset}",
+        summary=(
+            f"{finding.event_type} at {iso(finding.at_us)}: {finding.feature} {finding.value}{usual}"
+            f" ({finding.bits:.1f} bits)"
+        ),
+    )
 
 
 def _incident_evidence(incident: Incident) -> Evidence:

@@ -188,8 +188,12 @@ def proven(source: Source, fd: int, end: int, raw: bytes = b"") -> Source:
     else:
         fp = _hash(raw[:fp_len]) if raw and not base else _hash_at(fd, 0, fp_len)
     tail_len = _tail_length(end)
-    is_held = len(raw) >= tail_len
-    tail = _hash(raw[len(raw) - tail_len :]) if is_held else _hash_at(fd, end - tail_len, tail_len)
+    if tail_len == fp_len == end:
+        tail = fp
+    elif len(raw) >= tail_len:
+        tail = _hash(raw[len(raw) - tail_len :])
+    else:
+        tail = _hash_at(fd, end - tail_len, tail_len)
     if first and not source.chain:
         chain = b""
     elif raw:
@@ -229,10 +233,12 @@ def matches(fd: int, source: Source) -> bool:
 
     Raises ``OSError``.
     """
-    return (
-        _hash_at(fd, 0, source.fp_len) == source.fp
-        and _hash_at(fd, source.pos - source.tail_len, source.tail_len) == source.tail
-    )
+    if _hash_at(fd, 0, source.fp_len) != source.fp:
+        return False
+    if source.tail_len == source.fp_len == source.pos:
+        # The head of a short file is all of it.
+        return source.fp == source.tail
+    return _hash_at(fd, source.pos - source.tail_len, source.tail_len) == source.tail
 
 
 def verdict(fd: int, status: os.stat_result, source: Source, generation_now: int) -> str | None:

@@ -240,6 +240,7 @@ class Intake:
         after = replace(
             source,
             signature=document.signature,
+            generation=document.generation,
             look_us=document.look_us,
             bytes_read=source.bytes_read + len(document.data),
         )
@@ -479,6 +480,7 @@ class _Merge:
             pos=head.ahead.pos,
             elements=head.ahead.elements,
             signature=head.ahead.signature,
+            generation=head.ahead.generation,
             look_us=head.ahead.look_us,
             bytes_read=head.ahead.bytes_read,
         )

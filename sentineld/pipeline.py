@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from sentineld.batch import Inputs, Key, Part, accounts, combine
 from sentineld.decision import Decision
+from sentineld.detection import Verdict
 from sentineld.event import Incident, Observation, Tick
 from sentineld.explain import decide
 from sentineld.identity import Source
@@ -32,7 +33,8 @@ from sentineld.step import (
     shift,
     step,
 )
-from sentineld.store import AgentRow, Commit, Store
+from sentineld.store import AgentRow, Commit, RoleRow, Store
+from sentineld.teaching import Teaching, load_roles
 
 
 class Observer(Protocol):
@@ -43,6 +45,9 @@ class Observer(Protocol):
 
     def judged(self, key: Key, peak: float) -> None:
         """Take note of the highest score in the run that was just judged."""
+
+    def learned(self, key: Key, verdicts: list[Verdict]) -> None:
+        """Take note of what learned detection thinks of the events of a run."""
 
 
 @dataclass(slots=True)
@@ -58,7 +63,8 @@ class Outcome:
 class Pipeline:
     """The line of one database. Every method is one transaction; nothing is published or logged here.
 
-    Without ``is_durable`` (replay, whose database is in memory) agents are written once, by ``flush``.
+    Without ``is_durable`` (replay, whose database is in memory) agents are written once, by ``flush``. Where
+    learned detection decides, history is judged only with ``judges_history``; it is learned from anyhow.
     """
 
     def __init__(
@@ -70,9 +76,14 @@ class Pipeline:
         clock_us: int = 0,
         observer: Observer | None = None,
         is_durable: bool = True,
+        judges_history: bool = True,
     ) -> None:
         self.store = store
-        self.roster = Roster(store, prior, agents_per_owner, clock_us)
+        self._roles = load_roles(store.roles())
+        self.roster = Roster(store, self._with_roles(prior), agents_per_owner, clock_us)
+        self.judges_history = judges_history
+        latest = max([clock_us, *(state.clock_us for state in self.roster.warm())])
+        self._teaching = Teaching(self.prior.detection, latest)
         self._observer = observer
         self._is_durable = is_durable
         self._incidents = Incidents(store, self.roster)
@@ -85,7 +96,14 @@ class Pipeline:
 
     def set_prior(self, prior: Prior) -> None:
         """Judge by other thresholds and rules from here on."""
-        self.roster.set_prior(prior)
+        self.roster.set_prior(self._with_roles(prior))
+        self._teaching.detection = self.prior.detection
+
+    def _with_roles(self, prior: Prior) -> Prior:
+        detection = prior.detection
+        if detection is None:
+            return prior
+        return replace(prior, detection=replace(detection, roles=self._roles))
 
     def bind(self, bindings: Mapping[str, int]) -> None:
         """Let ids belong to uids from here on, whoever was published under them before."""
@@ -103,12 +121,18 @@ class Pipeline:
         inputs = combine(batch.parts, self.roster.key_of)
         drafts: list[tuple[AgentState, Draft]] = []
         touched: list[AgentState] = []
-        for key, run in inputs.observations.items():
-            state = self.roster.get(key, run[0][0])
-            touched.append(state)
-            found = self._judge(key, state, run, inputs.sessions.get(key))
-            drafts += [(state, draft) for draft in found]
-            self._incidents.note(key[1], run)
+        roles: dict[tuple[int, str], RoleRow] = {}
+        is_history = any(part.is_history for part in batch.parts)
+        is_learning = self.prior.detection is not None and is_history and not self.judges_history
+        for border, runs in self._teaching.stretches(inputs.observations):
+            if border is not None:
+                self._cross(border, touched, drafts, roles)
+            for key, run in runs.items():
+                state = self.roster.get(key, run[0][0])
+                touched.append(state)
+                found = self._judge(key, state, run, inputs.sessions.get(key), is_learning=is_learning)
+                drafts += [(state, draft) for draft in found]
+                self._incidents.note(key[1], run)
         numbered, followed = self._incidents.numbered(batch)
         derived = [*self._incidents.derived(batch, inputs), *numbered]
         known = set(map(id, touched))
@@ -123,6 +147,7 @@ class Pipeline:
             commit.document["incidents"] = [asdict(item) for item in batch.incidents]
         if begun := {str(source.id): inheritance(source) for source in batch.begun if source.format}:
             commit.document["begun"] = begun
+        commit.roles = list(roles.values())
         commit.sources = _account(batch)
         commit.event_types, commit.events = dict(inputs.event_types), inputs.events
         commit.tool_calls = inputs.tool_calls
@@ -135,6 +160,10 @@ class Pipeline:
         """Tell every agent that time can change what time it is."""
         drafts: list[tuple[AgentState, Draft]] = []
         touched: list[AgentState] = []
+        roles: dict[tuple[int, str], RoleRow] = {}
+        border = self._teaching.border(at_us)
+        if border is not None:
+            self._cross(border, touched, drafts, roles)
         for state in self.roster.warm():
             _, found = step(state, self.prior, [Tick(at_us)])
             drafts += [(state, draft) for draft in found]
@@ -142,7 +171,8 @@ class Pipeline:
                 touched.append(state)
         if not touched and not self.roster.warm():
             return Outcome()
-        outcome = self._finish(Commit("tick", at_us, clock_us=at_us), touched, drafts)
+        commit = Commit("tick", at_us, clock_us=at_us, roles=list(roles.values()))
+        outcome = self._finish(commit, touched, drafts)
         self.roster.clock_us = at_us
         return outcome
 
@@ -184,12 +214,32 @@ class Pipeline:
             Commit("clock", at_us, agents=rows, document=document, clock_us=at_us, shift_us=delta_us)
         )
         self.roster.clock_us = at_us
+        latest = max([at_us, *(state.clock_us for state in self.roster.warm())])
+        self._teaching = Teaching(self.prior.detection, latest)
 
     def flush(self) -> None:
         """Write every agent that only memory holds; nothing to do on a durable line."""
         if not self._is_durable:
             rows = [self.roster.row(state) for state in self.roster.all()]
             self.store.commit(Commit("publish", 0, agents=rows))
+
+    def _cross(
+        self,
+        border_us: int,
+        touched: list[AgentState],
+        drafts: list[tuple[AgentState, Draft]],
+        roles: dict[tuple[int, str], RoleRow],
+    ) -> None:
+        """Tell every agent that a slice of time has ended, and let their roles learn."""
+        warm = self.roster.warm()
+        for state in warm:
+            _, found = step(state, self.prior, [Tick(border_us)])
+            drafts += [(state, draft) for draft in found]
+            if found:
+                touched.append(state)
+        changed, rows = self._teaching.learn(warm, border_us)
+        touched += changed
+        roles.update({(row.owner, row.name): row for row in rows})
 
     def _charge(self, incident: Incident) -> Iterator[tuple[AgentState, list[Draft]]]:
         if self.prior.charges.tier(incident.kind) == 1:
@@ -201,11 +251,22 @@ class Pipeline:
             yield state, drafts
 
     def _judge(
-        self, key: Key, state: AgentState, run: list[Observation], names: list[str] | None
+        self,
+        key: Key,
+        state: AgentState,
+        run: list[Observation],
+        names: list[str] | None,
+        *,
+        is_learning: bool,
     ) -> list[Draft]:
         drafts: list[Draft] = []
         if self._observer is None:
-            observe(state, self.prior, run, drafts)
+            observe(state, self.prior, run, drafts, is_learning=is_learning)
+            return drafts
+        if self.prior.detection is not None:
+            verdicts: list[Verdict] = []
+            observe(state, self.prior, run, drafts, is_learning=is_learning, verdicts=verdicts)
+            self._observer.learned(key, verdicts)
             return drafts
         for part in self._observer.runs(key, run, names):
             peak, state.peak = state.peak, 0.0

@@ -17,6 +17,7 @@ from sentineld.claims import Claims
 from sentineld.clock import now_us
 from sentineld.config import Config
 from sentineld.decision import Decision, decision_id
+from sentineld.detection import Verdict
 from sentineld.errors import UsageError
 from sentineld.event import Incident, Observation
 from sentineld.evidence import Trouble
@@ -105,6 +106,14 @@ class Sessions:
         self._raise(key, session.names[0], peak)
         if len(session.names) > 1:
             session.names.pop(0)
+
+    def learned(self, key: Key, verdicts: list[Verdict]) -> None:
+        """Take note of what learned detection thinks of events: of each session its own score and tier."""
+        peaks = self.peaks.setdefault(key, {})
+        for verdict in verdicts:
+            peak = peaks.setdefault(verdict.session, SessionPeak())
+            peak.max_score = max(peak.max_score, verdict.score)
+            peak.max_tier = max(peak.max_tier, verdict.tier)
 
     @staticmethod
     def _gaps(run: list[Observation], latest: int | None) -> list[int]:

@@ -34,7 +34,7 @@ from sentineld.statedir import PASSING_ERRORS
 
 #: ``PRAGMA application_id``: "SNTL".
 APPLICATION_ID = 0x534E544C
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 #: Size that the database is kept below unless told otherwise, bytes.
 LIMIT_BYTES = 512 << 20
@@ -142,6 +142,11 @@ CREATE TABLE unknown_record(
   format TEXT NOT NULL, name TEXT NOT NULL, records INTEGER NOT NULL, PRIMARY KEY (format, name)
 ) STRICT, WITHOUT ROWID;
 """,
+    4: """
+CREATE TABLE role(
+  owner INTEGER NOT NULL, name TEXT NOT NULL, habits BLOB NOT NULL, PRIMARY KEY (owner, name)
+) STRICT;
+""",
 }
 
 _SOURCE_COLUMNS = [item.name for item in fields(Source)]
@@ -165,6 +170,15 @@ class AgentRow:
     state: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class RoleRow:
+    """The habits of one role as stored: ``habits`` are the bytes of ``habits.Role.dump``."""
+
+    owner: int
+    name: str
+    habits: bytes
+
+
 @dataclass(slots=True)
 class Commit:
     """Everything that one transaction changes.
@@ -179,6 +193,7 @@ class Commit:
     at_us: int
     sources: list[tuple[int, Source]] = field(default_factory=list)
     agents: list[AgentRow] = field(default_factory=list)
+    roles: list[RoleRow] = field(default_factory=list)
     decisions: list[Decision] = field(default_factory=list)
     parts: Sequence[Part] = ()
     document: dict[str, Any] = field(default_factory=dict)
@@ -468,6 +483,10 @@ class Store:
                 [(a.owner, a.agent_id, a.name, a.tier, a.is_cold, a.state) for a in commit.agents],
             )
             self._db.executemany(
+                "INSERT OR REPLACE INTO role VALUES (?, ?, ?)",
+                [(role.owner, role.name, role.habits) for role in commit.roles],
+            )
+            self._db.executemany(
                 "INSERT INTO decision(decision_no, name, document) VALUES (?, ?, ?)",
                 [(d.decision_no, d.agent_id, json.dumps(d.to_dict())) for d in commit.decisions],
             )
@@ -560,6 +579,11 @@ class Store:
             f"SELECT owner, agent_id, name, tier, is_cold, state FROM agent {where} ORDER BY name"  # noqa: S608
         )
         return (AgentRow(*row) for row in rows)
+
+    def roles(self) -> list[RoleRow]:
+        """Return the habits of every role."""
+        rows = self._db.execute("SELECT owner, name, habits FROM role ORDER BY owner, name")
+        return [RoleRow(*row) for row in rows]
 
     def agent_names(self) -> list[str]:
         """Return every published id."""

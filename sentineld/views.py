@@ -3,12 +3,13 @@
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sentineld import clock
 from sentineld.config import Config
 from sentineld.decision import Decision
+from sentineld.detection import CALM, Verdict
 from sentineld.errors import ConfigError, NoDatabaseError, SentineldError
 from sentineld.event import Incident
 from sentineld.explain import printable_path
@@ -18,6 +19,7 @@ from sentineld.instant import SECOND_US, iso
 from sentineld.integrity import KINDS
 from sentineld.keyring import may_read_keys, reader_keys
 from sentineld.keys import VerificationKey
+from sentineld.learned import Learned
 from sentineld.override import Override
 from sentineld.policy import Policy
 from sentineld.settings import recorded_prior
@@ -26,6 +28,7 @@ from sentineld.state_reader import StateReader
 from sentineld.statedir import Paths
 from sentineld.step import AgentState, Prior, load_checked, new_state
 from sentineld.store import AgentRow, PastFile, Store
+from sentineld.teaching import load_roles
 from sentineld.visible import visible
 
 
@@ -127,7 +130,10 @@ def agent_document(
     state = _state(row, prior)
     window = state.profile.window
     window.advance(max(now_us, state.clock_us) // window.bucket_us)
-    score = prior.monitor.score_window(window)
+    activity = prior.monitor.score_window(window)
+    score, contributions = activity.value, activity.contributions
+    if prior.detection is not None:
+        score = look(state, prior, now_us).score
     would = state.standing.effective_tier
     tier, held_by = would, ""
     if is_observed:
@@ -139,17 +145,63 @@ def agent_document(
     return {
         "tier": tier,
         "would": would,
-        "score": round(score.value, 6),
+        "score": round(score, 6),
         "events": state.events,
         "file_ops": window.file_ops,
         "network_ops": window.network_ops,
         "last_activity": iso(state.last_activity_us),
-        "contributions": {name: round(value, 6) for name, value in score.contributions.items()},
+        "contributions": {name: round(value, 6) for name, value in contributions.items()},
         "held_by": held_by,
         "max_score": round(state.peak, 6),
         "since": iso(state.standing.since_us),
         "pinned": state.standing.pinned_tier is not None,
         "owner": state.owner,
+        "learned": learned_document(state, prior, now_us),
+    }
+
+
+def score_of(state: AgentState, prior: Prior) -> float:
+    """Return an agent's score (0..1) as of the last that it was told of."""
+    if prior.detection is None:
+        return prior.monitor.score_window(state.profile.window).value
+    return look(state, prior, state.clock_us).score
+
+
+def look(state: AgentState, prior: Prior, now_us: int) -> Verdict:
+    """Return what learned detection thinks of an agent now; sessions that are over by then do not count."""
+    detection, agent = prior.detection, state.learned
+    if detection is None or agent is None:
+        return CALM
+    gap_us = detection.settings.gap_us
+    open_ones = [one for one in agent.sessions if one.latest_us + gap_us >= now_us]
+    return detection.look(replace(agent, sessions=open_ones), state.owner)
+
+
+def learned_document(state: AgentState, prior: Prior, now_us: int) -> dict[str, Any] | None:
+    """Return what ``status`` says of an agent's habits; None where the activity score decides.
+
+    ``learning`` says what is still missing for the stated bounds; empty: nothing.
+    """
+    detection = prior.detection
+    if detection is None:
+        return None
+    agent = state.learned or Learned()
+    role, settings = detection.role((state.owner, agent.role)), detection.settings
+    verdict, known = look(state, prior, now_us), len(role.calibration)
+    learning = ""
+    if known < settings.sessions_for_tier2:
+        learning = f"{settings.sessions_for_tier2 - known} more sessions until tier 2 has a bound"
+    elif known < settings.sessions_for_tier3:
+        learning = f"{settings.sessions_for_tier3 - known} more sessions until one alone can be tier 3"
+    return {
+        "role": agent.role,
+        "p": verdict.p,
+        "session": verdict.session,
+        "sessions": agent.own.sessions,
+        "role_sessions": known,
+        "evidence": round(agent.evidence, 6),
+        "evidence_limit": settings.evidence_limit,
+        "learning": learning,
     }
 
 
@@ -231,7 +283,10 @@ def totals_document(store: Store) -> dict[str, Any]:
 def prior_in_force(store: Store, config: Config) -> Prior:
     """Return the settings by which the daemon judged last; the caller's own where it has not run yet."""
     settings = store.meta().settings
-    return recorded_prior(json.loads(settings), config) if settings else config.prior()
+    prior = recorded_prior(json.loads(settings), config) if settings else config.prior()
+    if prior.detection is not None:
+        prior.detection.roles = load_roles(store.roles())
+    return prior
 
 
 def status_document(store: Store, config: Config, report: StateReport, paths: Paths) -> dict[str, Any]:

@@ -23,7 +23,7 @@ def decisions(*inputs, prior=PRIOR):
 
 
 def flood(count, kinds=(FILE, NETWORK), source=7, entropy=900_000_000):
-    return [(T0 + n * S // 10, kinds[n % len(kinds)], entropy, "x", source, n * 100) for n in range(count)]
+    return [(T0 + n * S // 10, kinds[n % len(kinds)], entropy, "x", source, n * 100, None) for n in range(count)]
 
 
 def test_a_demotion_names_what_was_seen_and_what_would_have_been_right():
@@ -91,7 +91,7 @@ def test_the_word_for_everything_else_is_its_cause():
 def test_when_no_single_feature_would_have_saved_the_tier_none_is_said_to():
     prior = Prior(BehavioralMonitor(suspicious_threshold=0.01, anomalous_threshold=0.02), Policy())
 
-    _, [first] = decisions((T0, FILE, 900_000_000, "x", 7, 0), prior=prior)
+    _, [first] = decisions((T0, FILE, 900_000_000, "x", 7, 0, None), prior=prior)
 
     assert (first.from_tier, first.to_tier) == (1, 3)
     assert [reason.expected for reason in first.reasons] == [None, None, None]

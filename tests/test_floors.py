@@ -111,6 +111,7 @@ FLOORS = {
     "log": 2,
     "sd_notify": 2,
     "incidents": 3,
+    "teaching": 3,
     "roster": 3,
     "roots": 2,
     "glance": 2,

@@ -100,6 +100,46 @@ def test_a_file_that_is_compressed_counts_once_and_leaves_no_gap(line, a, is_dow
     one.check_accounts()
 
 
+@pytest.mark.parametrize("is_down", [False, True])
+@pytest.mark.parametrize("has_next", [False, True])
+@pytest.mark.parametrize("name", ["rollout-20261123.jsonl", "rollout.1.jsonl"])
+def test_a_file_that_is_rotated_and_compressed_between_two_looks_counts_once(
+    line, a, is_down, has_next, name
+):
+    one = line()
+    append(a, lines("one", "two", pad=700))
+    one.poll()
+    if is_down:
+        one.close()
+    append(a, lines("three"))
+    rotated = a.rename(a.with_name(name))
+    pack(rotated)
+    rotated.unlink()
+    if has_next:
+        append(a, lines("four"))
+    if is_down:
+        one.open()
+    for _ in range(3):
+        one.poll()
+    one.poll(after_s=100)
+
+    assert one.counted == dict.fromkeys(("one", "two", "three", *["four"] * has_next), 1)
+    assert not one.incidents
+    one.check_accounts()
+
+
+def test_a_compressed_file_named_after_one_that_is_there_is_a_file_of_its_own(line, a):
+    one = line()
+    append(a, lines("one", "two", pad=700))
+    one.poll()
+    pack(a.with_name("rollout.1.jsonl"), a.read_bytes() + lines("three"))
+    one.poll()
+    append(a, lines("four"))
+    one.poll()
+
+    assert one.counted == {"one": 2, "two": 2, "three": 1, "four": 1}
+
+
 def test_a_file_is_compressed_and_made_again_over_and_over(line, a):
     one = line()
     expected = []

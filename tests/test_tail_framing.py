@@ -226,6 +226,26 @@ def test_an_array_that_is_replaced_by_lines_is_rewritten(line, j):
     assert kinds(one) == ["rewritten"]
 
 
+def test_a_file_that_gets_the_inode_of_a_replaced_document_is_another_one(line, j):
+    one = line()
+    j.write_text(json.dumps([element("one"), element("two")]))
+    one.poll()
+    former = j.stat().st_ino
+    new = j.with_name(".new")
+    new.write_text(json.dumps([element("one"), element("two"), element("three")]))
+    new.rename(j)
+    lines, number = compact("four"), 0
+    while append(path := j.with_name(f"{number}.jsonl"), lines).stat().st_ino != former:
+        number += 1
+        if number > 200:
+            pytest.skip("this file system does not use inode numbers again")
+        path.rename(j.with_name(f"{number}.kept"))
+    one.poll()
+
+    assert one.counted == {"one": 1, "two": 1, "three": 1, "four": 1}
+    assert not one.incidents
+
+
 def test_an_object_that_is_overwritten_in_place_is_never_taken_for_two(line, j):
     one = line()
     j.write_bytes(pretty("a_long_name_that_leaves_something_behind"))

@@ -63,6 +63,12 @@ def touched(tool, arguments):
         ("runShellCommandAsync", "shell_exec"),
         ("fetch_web_page", "network_request"),
         ("launch_subagent", "agent_spawn"),
+        ("ApplyPatch", "file_write"),
+        ("SemanticSearch", "file_read"),
+        ("copilot_replaceString", "file_write"),
+        ("developer__shell", "shell_exec"),
+        ("web__search", "api_call"),
+        ("text_editor_20250728", "file_write"),
         ("frobnicate", "tool_call"),
         ("", "tool_call"),
         (".", "tool_call"),
@@ -105,6 +111,19 @@ KNOWN = {
     " str_replace str_replace_editor task task_complete think update_todo view web_fetch"
     " web_search write_agent write_bash github-mcp-server-list_issues run_build code_search"
     " get_file",
+    "opencode": "apply_patch bash batch codesearch edit glob grep invalid list lsp_diagnostics lsp_hover"
+    " multiedit patch plan_enter plan_exit question read skill task todoread todowrite webfetch"
+    " websearch write",
+    "goose": "analyze delegate developer__image_processor developer__list_windows"
+    " developer__screen_capture developer__shell developer__text_editor load tree",
+    "cursor": "CallMcpTool EditNotebook FetchMcpResource GenerateImage ReadLints SemanticSearch Shell"
+    " StrReplace WebFetch codebase_search create_diagram create_plan delete_file diff_history"
+    " edit_file fetch_rules file_search glob_file_search read_lints reapply run_terminal_cmd"
+    " search_replace switch_mode todo_write update_memory web_search",
+    "kiro, amazon q": "executeBash executePwsh execute_bash fileSearch fsAppend fsWrite fs_read fs_write"
+    " getDiagnostics grepSearch introspect invokeSubAgent knowledge listDirectory listProcesses"
+    " readMultipleFiles remoteWebSearch report_issue semanticRename smartRelocate strReplace"
+    " taskStatus thinking todo_list use_aws userInput",
     "openclaw, pi": "agents_list apply_patch bash browser canvas code_execution cron edit exec find"
     " gateway grep heartbeat_respond image image_generate ls memory_get memory_search"
     " message nodes pdf process read session_status sessions_history sessions_list"
@@ -124,6 +143,10 @@ def test_every_class_of_the_table_is_known_and_no_tool_has_two():
     assert set(TOOLS) <= set(EVENT_CLASSES)
     assert len(tools) == len(set(tools))
     assert all(tool == tool.lower() for tool in tools)
+    classes = {}
+    for event_class, names in TOOLS.items():
+        for tool in names:
+            assert classes.setdefault(tool.replace("_", ""), event_class) == event_class, tool
 
 
 @pytest.mark.parametrize(
@@ -250,6 +273,9 @@ def test_prose_samples_and_public_keys_are_not_credentials(path):
         ("execute_code", {"code": "import os; rm = 1 > 2"}, "shell_exec"),
         ("exec", "const x = await tools.exec('ls > y');", "shell_exec"),
         ("exec", {"command": "ls"}, "file_read"),
+        ("ApplyPatch", {"input": "*** Delete File: a"}, "file_delete"),
+        ("developer__shell", {"command": "cat .env"}, "credential_access"),
+        ("developer__shell", {"command": "rm a"}, "file_delete"),
         ("mcp__box__run", {"command": "ls"}, "api_call"),
         ("mcp__box__run", {"command": "cat /etc/shadow"}, "credential_access"),
         ("frobnicate", {"command": "ls"}, "file_read"),

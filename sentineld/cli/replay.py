@@ -18,7 +18,7 @@ from sentineld.replay import Replayed, replay_as_observed
 from sentineld.replay import replay as run_replay
 from sentineld.step import load_state
 from sentineld.store import Store
-from sentineld.views import decision_line, files_document, totals_document
+from sentineld.views import decision_line, files_document, score_of, totals_document
 from sentineld.visible import visible
 
 
@@ -66,11 +66,11 @@ def _document(result: Replayed) -> dict[str, Any]:
         agents[row.name] = {
             "tier": state.standing.effective_tier,
             "max_tier": tiers.get(row.name, 1),
-            "score": round(result.prior.monitor.score_window(state.profile.window).value, 6),
-            "max_score": round(state.peak, 6),
+            "score": round(score_of(state, result.prior), 9),
+            "max_score": round(state.peak, 9),
             "events": state.events,
             "sessions": {
-                name: {"max_score": round(peak.max_score, 6), "max_tier": peak.max_tier}
+                name: {"max_score": round(peak.max_score, 9), "max_tier": peak.max_tier}
                 for name, peak in peaks.items()
             },
         }

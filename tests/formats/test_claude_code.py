@@ -294,3 +294,52 @@ def test_an_odd_call_is_still_a_call(odd: dict[str, Any]) -> None:
 def test_no_mutation_raises(record: dict[str, Any], data: st.DataObject) -> None:
     reading = read(FORMAT, [mutated(record, data)], FILE)
     assert len(reading.all) or reading.rows.ignored == [0]
+
+
+def test_calls_that_are_records_of_their_own_count() -> None:
+    about = {"sessionId": "s1", "timestamp": "2025-12-16T01:00:01.000Z"}
+    reading = read(
+        FORMAT,
+        [
+            {"type": "tool_use", "name": "bash", "input": {"command": "cat a"}, "uuid": "t1", **about},
+            {"type": "tool_result", "name": "bash", "output": "x", "uuid": "r1", **about},
+            {"type": "tool_use", "name": "bash", "input": {"command": "cat a"}, "uuid": "t2", **about},
+            {"type": "tool_use", "id": ID, "name": "read", "input": {"file_path": "/b"}, **about},
+            {"type": "tool_result", "tool_use_id": ID, "is_error": True, "content": "no such file", **about},
+            {
+                "type": "tool_result",
+                "name": "bash",
+                "is_error": True,
+                "content": "The user doesn't want to proceed with this tool use.",
+                "uuid": "r2",
+                **about,
+            },
+            # The same call again, in a file of another session.
+            {"type": "tool_use", "id": ID, "name": "read", "input": {"file_path": "/b"}, "sessionId": "s2"},
+        ],
+        FILE,
+    )
+    assert [(event.type, event.tool, event.outcome) for event in reading.events] == [
+        ("file_read", "bash", ""),
+        ("file_read", "bash", ""),
+        ("file_read", "read", ""),
+        ("error", "read", "error"),
+        ("approval", "bash", "refused"),
+    ]
+    assert reading.unknown == []
+    assert form(FORMAT).matches({"type": "tool_use", "name": "bash", "sessionId": "s1", "uuid": "t1"})
+
+
+def test_a_stream_without_a_path_has_the_directory_that_it_begins_with() -> None:
+    stream = {"session_id": "s1", "parent_tool_use_id": None}
+    message = {"id": "msg_01BTdZgmyVSyRzBGszzRLs2L", "role": "assistant", "content": [use()]}
+    reading = read(
+        FORMAT,
+        [
+            {"type": "system", "subtype": "init", "cwd": CWD, **stream},
+            {"type": "assistant", "message": message, **stream},
+        ],
+        "/var/log/out.jsonl",
+    )
+    assert {(event.agent, event.session) for event in reading.events} == {(CWD, "s1")}
+    assert len(reading.calls) == 1

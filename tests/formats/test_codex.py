@@ -389,3 +389,56 @@ def test_an_odd_call_is_still_a_call(odd: dict[str, Any]) -> None:
 def test_no_mutation_raises(record: dict[str, Any], data: st.DataObject) -> None:
     reading = read(FORMAT, [META, mutated(record, data)], FILE)
     assert len(reading.all) or reading.rows.ignored == [0, 1]
+
+
+def test_calls_in_a_form_that_names_a_function_count() -> None:
+    def item(**payload: Any) -> dict[str, Any]:
+        return {"timestamp": TIME, "type": "response_item", "payload": payload}
+
+    function = {"name": "run_shell_command"}
+    reading = read(
+        FORMAT,
+        [
+            item(type="tool_call", function=function, arguments={"command": "cat a"}),
+            item(type="tool_result", name="run_shell_command", result={"stdout": "x", "exitCode": 0}),
+            item(type="tool_call", function={**function, "arguments": json.dumps({"command": "rm a"})}),
+            item(type="tool_result", name="run_shell_command", result={"stderr": "x", "exitCode": 1}),
+        ],
+        FILE,
+    )
+    assert [(event.type, event.tool) for event in reading.events] == [
+        ("file_read", "run_shell_command"),
+        ("file_delete", "run_shell_command"),
+        ("error", "run_shell_command"),
+    ]
+    assert len(reading.calls) == 2
+    assert reading.unknown == []
+
+
+def test_a_call_that_an_item_and_an_event_tell_counts_once() -> None:
+    def record(kind: str, name: str) -> dict[str, Any]:
+        payload = {"type": "function_call", "name": name, "arguments": "{}", "call_id": ID}
+        return {"timestamp": TIME, "type": kind, "payload": payload}
+
+    both = [record("response_item", "exec_command"), record("event_msg", "exec_command")]
+    assert [call.tool for call in read(FORMAT, both, FILE).calls] == ["exec_command"]
+    assert [call.tool for call in read(FORMAT, both[1:], FILE).calls] == ["exec_command"]
+
+
+@pytest.mark.parametrize(
+    ("end", "is_error"),
+    [
+        ({"result": {"Ok": {"isError": False}}}, False),
+        ({"result": {"Ok": {"isError": True}}}, True),
+        ({"result": {"is_error": True}}, True),
+        ({"result": {"Err": "no server"}}, True),
+        ({"error": "no server"}, True),
+        ({"error": None, "result": None}, False),
+        ({"error": ""}, False),
+    ],
+)
+def test_ends_of_calls_of_mcp_tools(end: dict[str, Any], is_error: bool) -> None:
+    about = {"type": "mcp_tool_call_end", "call_id": ID, "invocation": {"server": "s", "tool": "t"}}
+    reading = read(FORMAT, [{"timestamp": TIME, "type": "event_msg", "payload": {**about, **end}}], FILE)
+    assert [call.tool for call in reading.calls] == ["mcp__s__t"]
+    assert len(reading.of("error")) == is_error

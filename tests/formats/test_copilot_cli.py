@@ -136,3 +136,15 @@ def test_an_odd_call_is_still_a_call(odd: dict[str, Any]) -> None:
 def test_no_mutation_raises(record: dict[str, Any], data: st.DataObject) -> None:
     reading = read(FORMAT, [mutated(record, data)], FILE)
     assert len(reading.all) or reading.rows.ignored == [0]
+
+
+def test_a_call_without_a_start_counts_where_it_was_announced() -> None:
+    asked = {"toolCallId": ID, "name": "bash", "arguments": {"command": "make"}}
+    announced = event("assistant.message", content="", toolRequests=[asked])
+    end = event("tool.execution_complete", toolCallId=ID, success=True)
+    for records in ([announced, end], [announced, START, end], [START, announced, end]):
+        assert [(call.tool, call.call_id) for call in read(FORMAT, records, FILE).calls] == [("bash", ID)]
+    assert read(FORMAT, [announced], FILE).calls == read(FORMAT, [end], FILE).calls == []
+    failed = event("tool.execution_complete", toolCallId=ID, success=False)
+    reading = read(FORMAT, [announced, failed], FILE)
+    assert [(of.type, of.tool) for of in reading.events[1:]] == [("shell_exec", "bash"), ("error", "bash")]

@@ -115,6 +115,15 @@ def test_what_is_newer_or_odd_shows_or_counts() -> None:
     assert (event.tool, event.agent, event.at_us, event.identity) == ("(unnamed)", "abc", None, None)
 
 
+def test_messages_of_old_chats_have_another_type() -> None:
+    old = {"id": "m4", "timestamp": "2025-12-16T23:47:05Z", "type": "model", "parts": [{"text": "Done."}]}
+    document = {**HEADER, "messages": [message(call()), old, message(call("c2"), type="model", id="m5")]}
+    for reading in (chat(document), chat(HEADER, *document["messages"])):
+        assert [event.call_id for event in reading.calls] == ["c1", "c2"]
+        assert len(reading.of("model_call")) == 2
+        assert reading.unknown == []
+
+
 def test_every_call_of_the_telemetry_file_counts_once() -> None:
     (path,) = samples(TELEMETRY)
     records = plain(path)
@@ -201,3 +210,9 @@ def test_no_mutation_of_a_chat_raises(record: dict[str, Any]) -> None:
 )
 def test_no_mutation_of_telemetry_raises(record: dict[str, Any]) -> None:
     read(TELEMETRY, [record])
+
+
+def test_telemetry_files_have_several_names() -> None:
+    for path in ("/h/.gemini/telemetry.log", "/d/gemini-cli/telemetry.log", "/d/my-gemini-telemetry.log"):
+        assert form(TELEMETRY).parts(path) is not None
+    assert form(TELEMETRY).parts("/var/log/app/telemetry.log") is None

@@ -164,6 +164,16 @@ def test_samples_of_spans() -> None:
             span({**CALL, "gen_ai.tool.call.id": "c1"}, "a"),
         ],
         [span(MCP, "c", "a", kind=SERVER), span(CALL, "a")],
+        # The same in the order in which they began.
+        [
+            span({**CALL, "gen_ai.tool.call.id": "c1"}, "a"),
+            span(MCP, "b", "a", kind=CLIENT),
+            span(MCP, "c", "b", kind=SERVER),
+        ],
+        [
+            span({"openinference.span.kind": "TOOL", "tool.name": "get"}, "a"),
+            span({"mcp.method.name": "tools/call", "gen_ai.tool.name": "get"}, "b", "a", kind=CLIENT),
+        ],
         [span({"openinference.span.kind": "TOOL", "tool.name": "get"}, "b", "a"), span(CALL, "a")],
     ],
 )
@@ -427,6 +437,40 @@ def test_claude_code_tells_a_call_in_a_log_event_and_in_a_span() -> None:
         request(span({"request_id": "r1", "gen_ai.request.model": "m"}, name="claude_code.llm_request")),
     )
     assert len(model.events) == 1
+
+
+def test_a_log_event_and_a_span_in_two_files_have_one_id_where_neither_tells_arguments() -> None:
+    about = {"tool_name": "Bash", "tool_use_id": "toolu_01RTg3PUkRjXDFhYPkCcJkSb", "user.id": "u"}
+    (of_log,) = read_all(request(log("tool_result", {**about, "success": "true"}))).all
+    (of_span,) = read_all(request(span(about, name="claude_code.tool"))).all
+    assert of_log.identity == of_span.identity is not None
+    assert of_log.agent == of_span.agent
+    # With arguments, which the two tell in different words, they must not look like a forgery.
+    told = {**about, "tool_parameters": '{"full_command": "ls"}', "success": "true"}
+    (of_log,) = read_all(request(log("tool_result", told))).all
+    (of_span,) = read_all(request(span({**about, "full_command": "ls"}, name="claude_code.tool"))).all
+    assert of_log.identity is not None
+    assert of_span.identity is not None
+    assert of_log.identity[0] != of_span.identity[0]
+
+
+@pytest.mark.parametrize(
+    ("inner", "outcome"),
+    [
+        (span({"success": True}, "b", "a", name="claude_code.tool.execution"), "ok"),
+        (span({"success": False}, "b", "a", name="claude_code.tool.execution"), "error"),
+        (span({"success": "false"}, "b", "a", name="claude_code.tool.execution"), "error"),
+        (span({}, "b", "a", name="claude_code.tool.execution", status={"code": 2}), "error"),
+        (span({"decision": "reject"}, "b", "a", name="claude_code.tool.blocked_on_user"), "refused"),
+        (span({"decision": "accept"}, "b", "a", name="claude_code.tool.blocked_on_user"), "ok"),
+        (span({"success": False}, "b", "x", name="claude_code.tool.execution"), "ok"),
+    ],
+)
+def test_spans_inside_tell_what_became_of_a_tool_of_claude_code(inner: dict[str, Any], outcome: str) -> None:
+    outer = span({"tool_name": "Bash", "tool_use_id": "t1"}, "a", name="claude_code.tool")
+    reading = read_all(request(inner), request(outer))
+    assert [(event.type, event.outcome) for event in reading.events] == [("shell_exec", outcome)]
+    assert reading.unknown == []
 
 
 def test_events_of_codex() -> None:

@@ -1,0 +1,353 @@
+"""Emission: how a table of a mapping becomes an event, and what it remembers, as lines of a function.
+
+The values of a table are read, the taxonomy asked, ids and contents made digests, and all of it added to the
+``Reading`` as one tuple. What is told by constants of the mapping is worked out here, once.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol, TypeAlias
+
+from sentineld.codegen import Code
+from sentineld.declaration import OUTCOMES, EventTable
+from sentineld.entropy import encode_canonical
+from sentineld.event import Entity
+from sentineld.instant import parse_iso
+from sentineld.memory import MAX_TEXT, remember
+from sentineld.names import MAX_NAME, Agents, Contents, Encoded, Keys, Names, clean, digest
+from sentineld.reading import TracedEvent
+from sentineld.rows import Facts, Remembered
+from sentineld.selector import to_text
+from sentineld.values import to_count, to_instant, to_number
+
+_MAX_ENTITIES = 16
+_MAX_COUNT = 1 << 63
+#: Digits from which on a text can be no date.
+_MIN_DIGITS = 16
+#: Name of a tool that has none that can be read: the call counts.
+_UNNAMED = "unnamed"
+#: Type of an event whose mapping gives it none that can be used.
+_OTHER_TYPE = "other"
+
+
+class Call(Protocol):
+    """What the taxonomy says of a call of a tool."""
+
+    @property
+    def event_class(self) -> str:
+        """One of ``event.EVENT_CLASSES``."""
+
+    @property
+    def entities(self) -> tuple[Entity, ...]:
+        """What the call touches."""
+
+
+#: A tool's name and its arguments, to the class of the call; it changes and keeps none of them.
+Classify: TypeAlias = Callable[[str, object], Call]
+
+
+class Emission:
+    """Writes the events of one format, by its name; ``factor``: microseconds of its unit of time, or None."""
+
+    def __init__(self, name: str, classify: Classify, factor: float | None) -> None:
+        self._nameless = name
+        self._globals: dict[str, Any] = {
+            "classify": classify,
+            "names": Names(),
+            "agents": Agents(name),
+            "encoded": Encoded(),
+            "contents": Contents(),
+            "key_of": Keys(name),
+            "time_of": _time_reader(factor),
+            "digest": digest,
+            "encode": encode_canonical,
+            "join": b"".join,
+            "clean": clean,
+            "count_of": to_count,
+            "entities_of": _entities,
+            "remember": remember,
+            "new": tuple.__new__,
+            "Facts": Facts,
+            "Remembered": Remembered,
+            "TracedEvent": TracedEvent,
+        }
+
+    def bind(self, code: Code) -> None:
+        """Give a function the objects that its lines call."""
+        for name, value in self._globals.items():
+            code.bind_as(name, value)
+
+    def take(self, code: Code, table: EventTable, *, is_traced: bool) -> None:
+        """Write what becomes of a record, or an item of it, that meets the conditions of a table."""
+        # An event tells of what was known before it; what it adds is for those behind it.
+        if table.emits:
+            self._emit(code, table, is_traced=is_traced)
+        elif is_traced:
+            code.line(f"{code.use('trace')}.ignored.append({table.note or table.label!r})")
+        if table.remember:
+            _remember(code, table)
+
+    def _emit(self, code: Code, table: EventTable, *, is_traced: bool) -> None:
+        values = table.values
+        is_call = "type" not in values
+        tool, has_tool = _tool(code, values, is_call=is_call)
+        arguments = ""
+        if "arguments" in values:
+            arguments = code.name("arguments")
+            code.line(f"{arguments} = {code.value(values['arguments'])}")
+        has_payload = is_traced or bool(values.get("meta"))
+        metadata = _metadata(code, values.get("meta", {})) if has_payload else "{}"
+        subject = f"{metadata} if {arguments} is None else {arguments}" if arguments else metadata
+        event_type, entities = _classify(code, values, tool, has_tool, subject)
+        if "entities" in values:
+            specs = values["entities"] if isinstance(values["entities"], list) else [values["entities"]]
+            bound = code.bind(tuple((item["kind"], item["role"]) for item in specs), "specs")
+            found = ", ".join([*(code.value(item.get("value")) for item in specs), ""])
+            own = f"(*{entities}, *entities_of({bound}, ({found})))[:{_MAX_ENTITIES}]"
+            entities = code.name("entities")
+            code.line(f"{entities} = {own}")
+        identity = ""
+        if "id" in values:
+            identity = code.name("id")
+            code.line(f"{identity} = {code.text(values['id'])}")
+        what = tool if has_tool else event_type if has_tool is False else f"({tool} or {event_type})"
+        if has_payload:
+            payload, content = _encoded(code, metadata, tool, has_tool, arguments, what)
+        else:
+            payload, content = _assembled(code, tool, has_tool, arguments, what)
+        pair = f"(key_of({identity}), {content}) if {identity} else None" if identity else "None"
+        at, raw = self._time(code, values)
+        session = _named(code, values, "session", "names", "''")
+        agent = _named(code, values, "agent", "agents", repr(self._nameless))
+        own_role = _named(code, values, "role", "names", "''")
+        tokens = values.get("tokens", {})
+        told = {
+            "tool": f"names[{tool}]" if "tool" in values else "''",
+            "role": f"{code.use('role')} or {own_role}",
+            "call_id": _call_id(code, values, identity, tool, has_tool),
+            "outcome": _outcome(code, values.get("outcome")),
+            "entities": entities,
+            "duration_ms": _duration(code, values.get("duration_ms"), at, raw),
+            "input_tokens": _count(code, tokens.get("input")),
+            "output_tokens": _count(code, tokens.get("output")),
+        }
+        # What others add to the facts stays as it is without it.
+        facts = ", ".join(
+            told.get(name) or code.bind_as(f"no_{name}", Facts._field_defaults[name]) for name in Facts._fields
+        )
+        code.line(
+            f"{code.use('add')}((offset, {at}, {agent}, {event_type}, {payload}, {session}, {pair},"
+            f" new(Facts, ({facts})), {_count(code, values.get('seq'))}, {is_call}))"
+        )
+        if is_traced:
+            event = f"TracedEvent({table.label!r}, {identity or repr('')}, {metadata})"
+            code.line(f"{code.use('trace')}.events.append({event})")
+
+    @staticmethod
+    def _time(code: Code, values: Mapping[str, Any]) -> tuple[str, str]:
+        """Return locals that hold an event's time, and what it was read from (empty: it is not at hand)."""
+        value = values.get("time")
+        if value is None:
+            return "None", ""
+        if code.depth_of(value) < code.depth:
+            return code.once(value, "at", lambda: f"time_of({code.value(value)})"), ""
+        at, raw = code.name("at"), code.name("time")
+        code.line(f"{raw} = {code.value(value)}")
+        code.line(f"{at} = time_of({raw})")
+        return at, raw
+
+
+def _tool(code: Code, values: Mapping[str, Any], *, is_call: bool) -> tuple[str, bool | None]:
+    """Return what holds the tool, and whether there is one; None: that shows when a record is read."""
+    value = values.get("tool")
+    if value is None:
+        return ("''", False) if not is_call else (repr(_UNNAMED), True)
+    if isinstance(value, str) and value.startswith("=") and len(value) > 1:
+        return repr(value[1:]), True
+    tool = code.name("tool")
+    code.line(f"{tool} = {code.text(value)}" + (f" or {_UNNAMED!r}" if is_call else ""))
+    return tool, True if is_call else None
+
+
+def _metadata(code: Code, meta: Mapping[str, object]) -> str:
+    metadata = code.name("metadata")
+    code.line(f"{metadata} = {{}}")
+    for name, value in meta.items():
+        found = code.name("found")
+        spelled = code.value(value)
+        with code.block(f"if ({found} := {spelled}) is not None:"):
+            code.line(f"{metadata}[{name!r}] = {found}")
+    return metadata
+
+
+def _classify(
+    code: Code, values: Mapping[str, Any], tool: str, has_tool: bool | None, subject: str
+) -> tuple[str, str]:
+    """Write the question to the taxonomy; return what holds the event's type and its entities."""
+    given = values.get("type")
+    fixed = clean(given[1:]) if isinstance(given, str) and given.startswith("=") else ""
+    call, entities = code.name("call"), code.name("entities")
+    others = [] if given is None else [f"names[{code.text(given)}]"]
+    if has_tool:
+        code.line(f"{call} = classify({tool}, {subject})")
+        entities = f"{call}.entities"
+        others.append(f"{call}.event_class")
+    elif has_tool is None:
+        with code.block(f"if {tool}:"):
+            code.line(f"{call} = classify({tool}, {subject})")
+            code.line(f"{entities}, {call} = {call}.entities, {call}.event_class")
+        with code.block("else:"):
+            code.line(f"{entities}, {call} = (), ''")
+        others.append(call)
+    else:
+        entities = "()"
+    if fixed:
+        return repr(fixed), entities
+    event_type = code.name("type")
+    code.line(f"{event_type} = {' or '.join([*others, repr(_OTHER_TYPE)])}")
+    return event_type, entities
+
+
+def _encoded(
+    code: Code, metadata: str, tool: str, has_tool: bool | None, arguments: str, what: str
+) -> tuple[str, str]:
+    """Return a payload as its canonical JSON, and the digest of an event's content."""
+    if has_tool:
+        code.line(f"{metadata}['tool'] = {tool}")
+    elif has_tool is None:
+        with code.block(f"if {tool}:"):
+            code.line(f"{metadata}['tool'] = {tool}")
+    content = f"contents[{what}]"
+    if arguments:
+        with code.block(f"if {arguments} is not None:"):
+            code.line(f"{metadata}['args'] = {arguments}")
+        content = f"({content} if {arguments} is None else digest(encode([{what}, {arguments}])))"
+    return f"encode({metadata}) if {metadata} else b''", content
+
+
+def _assembled(code: Code, tool: str, has_tool: bool | None, arguments: str, what: str) -> tuple[str, str]:
+    """Return the same of an event that has a tool and arguments at most, which are encoded once for both."""
+    alone = f"b'{{\"tool\":' + encoded[{tool}] + b'}}'"
+    if has_tool is None:
+        alone = f"({alone} if {tool} else b'')"
+    elif has_tool is False:
+        alone = "b''"
+    content = f"contents[{what}]"
+    if not arguments:
+        return alone, content
+    text = code.name("encoded")
+    code.line(f"{text} = None if {arguments} is None else encode({arguments})")
+    both = f"join((b'{{\"args\":', {text}, b',\"tool\":', encoded[{tool}], b'}}'))"
+    bare = f"join((b'{{\"args\":', {text}, b'}}'))"
+    if has_tool is None:
+        both = f"({both} if {tool} else {bare})"
+    payload = f"({alone} if {text} is None else {both if has_tool is not False else bare})"
+    whole = f"digest(join((b'[', encoded[{what}], b',', {text}, b']')))"
+    return payload, f"({content} if {text} is None else {whole})"
+
+
+def _named(code: Code, values: Mapping[str, Any], field: str, table: str, default: str) -> str:
+    """Return an agent, a role or a session by the table that keeps its names."""
+    value = values.get(field)
+    if value is None:
+        return default
+    if isinstance(value, str) and value.startswith("=") and table == "names":
+        return repr(clean(value[1:]))
+    if code.depth_of(value) < code.depth:
+        return code.once(value, field, lambda: f"{table}[{code.text(value)}]")
+    return f"{table}[{code.text(value)}]"
+
+
+def _call_id(code: Code, values: Mapping[str, Any], identity: str, tool: str, has_tool: bool | None) -> str:
+    parts = [code.text(values["call_id"])] if "call_id" in values else []
+    if identity and has_tool is not False:
+        parts.append(identity if has_tool else f"({identity} if {tool} else '')")
+    if not parts:
+        return "''"
+    found = code.name("call_id")
+    code.line(f"{found} = {' or '.join(parts)}")
+    with code.block(f"if not (len({found}) <= {MAX_NAME} and {found}.isascii() and {found}.isprintable()):"):
+        code.line(f"{found} = clean({found})")
+    return found
+
+
+def _outcome(code: Code, value: object) -> str:
+    if value is None:
+        return "''"
+    if isinstance(value, dict):
+        tests = [f"{name!r} if {code.condition(value[name])} else " for name in OUTCOMES if name in value]
+        return f"({''.join(tests)}'')"
+    if isinstance(value, str) and value.startswith("="):
+        return repr(value[1:] if value[1:] in OUTCOMES else "")
+    found = code.name("outcome")
+    return f"({found} if ({found} := {code.text(value)}) in {OUTCOMES!r} else '')"
+
+
+def _duration(code: Code, value: object, at: str, raw: str) -> str:
+    """Return a duration in milliseconds; ``raw`` is what the time ``at`` was read from."""
+    if value is None:
+        return "None"
+    if not (isinstance(value, dict) and "from" in value):
+        return code.number(value)
+    told, start, end = code.name("told"), code.name("start"), code.name("end")
+    code.line(f"{told} = {code.value(value['from'])}")
+    # It often begins when the event happens.
+    same = f"{at} if {told} is {raw} else " if raw else ""
+    code.line(f"{start} = {same}time_of({told})")
+    code.line(f"{end} = time_of({code.value(value.get('to'))})")
+    is_none = f"{start} is None or {end} is None or {end} < {start}"
+    return f"(None if {is_none} else ({end} - {start}) / 1000)"
+
+
+def _count(code: Code, value: object) -> str:
+    if value is None:
+        return "None"
+    found = code.name("count")
+    is_plain = f"type({found} := {code.number(value)}) is int and 0 <= {found} < {_MAX_COUNT}"
+    return f"({found} if {is_plain} else count_of({found}))"
+
+
+def _remember(code: Code, table: EventTable) -> None:
+    # All of it is read before anything is remembered.
+    found: list[tuple[str, str, str]] = []
+    for name, key, value in table.remember:
+        text, under = code.name("text"), ""
+        if key is not None:
+            under = code.name("key")
+            code.line(f"{under} = {code.text(key)}")
+        code.line(f"{text} = {code.text(value)}")
+        found.append((name, under, text))
+    for name, under, text in found:
+        kept = code.use("kept")
+        # Of values by key the latest ones are kept, so it matters that this one was seen again.
+        is_new = under or f"{kept}.get({name!r}, EMPTY).get('') != {text}[:{MAX_TEXT}]"
+        with code.block(f"if {text} and {is_new}:"):
+            code.line(f"remember({kept}, {name!r}, {under or repr('')}, {text})")
+            told = f"Remembered(offset, {name!r}, {under or repr('')}, {text})"
+            code.line(f"{code.use('remembered')}.append({told})")
+
+
+def _entities(specs: Iterable[tuple[str, str]], values: Iterable[object]) -> list[Entity]:
+    entities: list[Entity] = []
+    for (kind, role), value in zip(specs, values, strict=True):
+        for item in value[:_MAX_ENTITIES] if isinstance(value, list) else [value]:
+            text = clean(to_text(item))
+            if text:
+                entities.append(Entity(kind, role, text))
+    return entities
+
+
+def _time_reader(factor: float | None) -> Callable[[object], int | None]:
+    """Return what reads a time as microseconds; None for what is none."""
+
+    def time_of(value: object) -> int | None:
+        if type(value) is str:
+            # Digits alone are no date from here on: asking takes longer than all else.
+            if len(value) < _MIN_DIGITS or not value.isdecimal():
+                try:
+                    return parse_iso(value)
+                except ValueError:
+                    pass
+            return to_instant(to_number(value), factor)
+        return None if value is None else to_instant(value, factor)
+
+    return time_of

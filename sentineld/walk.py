@@ -1,0 +1,502 @@
+"""Walk: how a record is tried on the tables of a mapping, as one function for all records that are alike.
+
+Records are alike where the values of a few selectors (the pivots) are the same: for each combination of these
+only the tables are left that can be met, and of their conditions only what is still open. Items of records
+are told apart in the same way, inside of the function.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import replace
+from itertools import groupby
+from typing import Any, TypeAlias
+
+from sentineld.codegen import Code, Place
+from sentineld.declaration import Declaration, Decode, EventTable, is_changed
+from sentineld.emission import Emission
+from sentineld.knowledge import Known, NoneOf, options, patterns_of, reduced
+from sentineld.reading import Reading
+from sentineld.selector import RECORD, paths_of, scope_of
+from sentineld.values import DECODERS
+
+#: Items of one record that are gone through, over all tables.
+_MAX_ITEMS = 20_000
+#: Selectors by whose values functions are found, and combinations of their values that have one of their own.
+_MAX_PIVOTS = 3
+_MAX_WALKS = 1024
+#: Longest value of a pivot that has functions of its own whatever it is.
+_MAX_OPEN = 64
+#: Patterns asked of a selector that make it worth that.
+_MIN_PATTERNS = 4
+#: How often items are told apart by another selector.
+_MAX_DISPATCH = 3
+#: Tables that ask for one value of an item which make it worth that.
+_MIN_ALIKE = 2
+_UNKNOWN = "(unnamed)"
+
+#: Reads one record: the record, its offset, and where its events go. None: records that are nothing.
+Walk: TypeAlias = Callable[[dict[str, Any], int, Reading], None]
+#: A value of a pivot as it is looked up; ``True`` stands for one that is none of its texts, or too long.
+_Key: TypeAlias = str | bool | None
+
+
+class Walks:
+    """All functions that read the records of one format; each is made when it is first needed."""
+
+    def __init__(self, declaration: Declaration, emission: Emission) -> None:
+        self._declaration = declaration
+        self._emission = emission
+        self._pivots = self._choose_pivots()
+        self._flat = self._flat_places()
+        self._made: dict[object, Walk | None] = {}
+        self._read = _Found(self, is_traced=False)
+        self._traced = _Found(self, is_traced=True)
+        self._run = self._make_run()
+
+    def run(
+        self, records: Sequence[dict[str, Any]], offsets: Sequence[int], reading: Reading, *, is_traced: bool
+    ) -> None:
+        """Read records, in order."""
+        self._run(records, offsets, self._traced if is_traced else self._read, reading)
+
+    def make_all(self) -> None:
+        """Make what reads records of which nothing is known: what is wrong in a table shows."""
+        self.make({}, is_traced=False)
+
+    def walk_of(self, key: tuple[_Key, ...], *, is_traced: bool) -> Walk | None:
+        """Make the function for records whose pivots have these values."""
+        known: dict[str, Known] = {}
+        for (name, texts), value in zip(self._pivots, key, strict=True):
+            if value is not True:
+                known[name] = value  # type: ignore[assignment]
+            elif texts is not None:
+                known[name] = NoneOf(texts)
+        return self.make(known, is_traced=is_traced)
+
+    def make(self, known: dict[str, Known], *, is_traced: bool) -> Walk | None:
+        """Make a function; the same one where no more of the tables is left."""
+        tables = [found for table in self._declaration.tables if (found := self._left_of(table, known))]
+        alike = (is_traced, tuple((table.number, repr(table.when)) for table in tables))
+        if alike not in self._made:
+            if len(self._made) > 2 * _MAX_WALKS:
+                self._made.clear()
+            self._made[alike] = _Writer(self._declaration, self._emission, self._flat, is_traced).write(
+                tables
+            )
+        return self._made[alike]
+
+    def _left_of(self, table: EventTable, known: dict[str, Known]) -> EventTable | None:
+        """Return a table less the tests that known values answer; None where those rule it out."""
+        when = reduced(table.when, known)
+        if when is None:
+            return None
+        if when == table.when:
+            return table
+        stages = self._declaration.stages(when, table.items, table.decodes)
+        return replace(table, when=when, early=stages.early, late=stages.late, of_items=stages.of_items)
+
+    def _choose_pivots(self) -> list[tuple[str, frozenset[str] | None]]:
+        """Return the selectors that most tables ask for one of some texts, with all of these texts.
+
+        Without texts: every short value counts, for patterns are asked of it.
+        """
+        texts: dict[str, set[str]] = {}
+        counts: Counter[str] = Counter()
+        patterns: Counter[str] = Counter()
+        changed = [
+            decode.path
+            for table in self._declaration.tables
+            for decode in table.decodes
+            if decode.scope == RECORD
+        ]
+        for table in self._declaration.tables:
+            for name, found in table.equals.items():
+                texts.setdefault(name, set()).update(found)
+                counts[name] += 1
+            for name in patterns_of(table.when):
+                if all(scope_of(path, self._declaration.aliases) == RECORD for path in paths_of(name)):
+                    patterns[name] += 1
+        for name, count in patterns.items():
+            if count >= _MIN_PATTERNS:
+                counts[name] += count
+        names = [name for name, _ in counts.most_common() if not is_changed(paths_of(name), changed)]
+        # One that few tables ask for costs every record more than it saves.
+        names = [name for name in names[:_MAX_PIVOTS] if counts[name] > 3 or name == names[0]]
+        return [(name, None if patterns[name] >= _MIN_PATTERNS else frozenset(texts[name])) for name in names]
+
+    def _flat_places(self) -> frozenset[Place]:
+        code = Code(self._declaration.aliases)
+        return frozenset(
+            code.place(decode.path)
+            for table in self._declaration.tables
+            for decode in table.decodes
+            if decode.how != "json"
+        )
+
+    def _make_run(self) -> Callable[..., None]:
+        """Return what finds the function of each record, and calls it."""
+        code = Code(self._declaration.aliases, self._declaration.remembered, self._flat)
+        with code.block("for record, offset in zip(records, offsets):"):
+            keys = []
+            for name, texts in self._pivots:
+                key = code.name("key")
+                code.line(f"{key} = {code.value(name)}")
+                if texts is None:
+                    test = f"{key} is not None and (type({key}) is not str or len({key}) > {_MAX_OPEN})"
+                else:
+                    test = f"type({key}) is not str or {key} not in {code.bind(texts)}"
+                with code.block(f"if {test}:"):
+                    code.line(f"{key} = True")
+                keys.append(key)
+            code.line(f"walk = walks[({', '.join([*keys, ''])})]" if keys else "walk = walks[()]")
+            with code.block("if walk is not None:"):
+                code.line("walk(record, offset, batch)")
+        return code.function("records, offsets, walks, batch")
+
+
+class _Found(dict[tuple[_Key, ...], Walk | None]):
+    """Functions by the values of the pivots."""
+
+    def __init__(self, walks: Walks, *, is_traced: bool) -> None:
+        super().__init__()
+        self._walks = walks
+        self._is_traced = is_traced
+        self._general: Walk | None = None
+
+    def __missing__(self, key: tuple[_Key, ...]) -> Walk | None:
+        if len(self) >= _MAX_WALKS:
+            # Whoever writes the strangest combinations gets the slower way.
+            if self._general is None:
+                self._general = self._walks.make({}, is_traced=self._is_traced)
+            return self._general
+        self[key] = self._walks.walk_of(key, is_traced=self._is_traced)
+        return self[key]
+
+
+class _Writer:
+    """Writes one function."""
+
+    def __init__(
+        self, declaration: Declaration, emission: Emission, flat: frozenset[Place], is_traced: bool
+    ) -> None:
+        self._kinds = declaration.kinds
+        self._emission = emission
+        self._is_traced = is_traced
+        self._code = Code(declaration.aliases, declaration.remembered, flat)
+        emission.bind(self._code)
+        #: Whether a record is known that gets to the end.
+        self._is_known = False
+        #: How many tables decode a value of the record; what says that it was done, where several do.
+        self._decodes: Counter[Decode] = Counter()
+        self._flags: dict[Decode, str] = {}
+
+    def write(self, tables: Sequence[EventTable]) -> Walk | None:
+        """Return the function for these tables; None where it would do nothing."""
+        code = self._code
+        for table in tables:
+            self._decodes.update(decode for decode in table.decodes if decode.scope == RECORD)
+        groups: dict[str, list[EventTable]] = {}
+        for table in tables:
+            groups.setdefault(table.each_key, []).append(table)
+        self._is_known = any(map(_is_always_known, groups.values()))
+        if not self._is_known:
+            code.line("is_known = False")
+        if any(members[0].each for members in groups.values()):
+            code.line(f"budget = {_MAX_ITEMS}")
+        for decode, count in self._decodes.items():
+            if count > 1:
+                code.line(f"{self._flag(decode)} = False")
+        for members in groups.values():
+            if members[0].each:
+                self._write_items(members)
+            else:
+                self._write_record(members)
+        if not self._is_known:
+            with code.block("if not is_known:"):
+                self._tell_unknown(RECORD, "")
+        return code.function("record, offset, batch")
+
+    # The record.
+
+    def _write_record(self, members: list[EventTable]) -> None:
+        code = self._code
+        chains = [list(chain) for _, chain in groupby(members, key=lambda table: table.chain)]
+        if len(chains) == 1:
+            self._expect(members)
+            self._write_chain(chains[0], self._take_record, self._met)
+            return
+        # What a table remembers is no matter of the conditions of those beside it.
+        self._expect(members)
+        chosen = []
+        for chain in chains:
+            number = code.name("chosen")
+            chosen.append(number)
+            code.line(f"{number} = -1")
+
+            def choose(table: EventTable, number: str = number) -> None:
+                code.line(f"{number} = {table.number}")
+
+            self._write_chain(chain, choose, self._met)
+        for number, chain in zip(chosen, chains, strict=True):
+            for table in chain:
+                if self._does_something(table):
+                    with code.block(f"if {number} == {table.number}:"):
+                        self._take_record(table)
+            if not self._is_known:
+                with code.block(f"if {number} >= 0:"):
+                    code.line("is_known = True")
+
+    def _take_record(self, table: EventTable) -> None:
+        if not self._is_known:
+            self._code.line("is_known = True")
+        self._emission.take(self._code, table, is_traced=self._is_traced)
+
+    def _does_something(self, table: EventTable) -> bool:
+        return table.emits or bool(table.remember) or self._is_traced
+
+    @contextmanager
+    def _met(self, table: EventTable) -> Iterator[None]:
+        """Write what is in hand where the conditions of a table hold."""
+        with ExitStack() as stack:
+            if table.early:
+                stack.enter_context(self._code.block(f"if {self._all_of(table.early)}:"))
+            for decode in table.decodes:
+                if decode.scope == RECORD:
+                    self._decode_once(decode)
+            if table.late:
+                stack.enter_context(self._code.block(f"if {self._all_of(table.late)}:"))
+            yield
+
+    # Items.
+
+    def _write_items(self, members: list[EventTable]) -> None:
+        """Write the loops over the items that some tables go through."""
+        code = self._code
+        self._expect(members)
+        flags: dict[int, str] = {}
+        for table in members:
+            if not _is_plain(table):
+                flags[table.number] = flag = code.name("meets")
+                code.line(f"{flag} = False")
+                with self._met(table):
+                    code.line(f"{flag} = True")
+        with ExitStack() as stack:
+            if len(flags) == len(members):
+                stack.enter_context(code.block(f"if {' or '.join(flags.values())}:"))
+            is_known = self._is_known
+            if not is_known:
+                asking = [table for table in members if table.asks]
+                if any(table.number not in flags for table in asking):
+                    code.line("is_known = True")
+                    is_known = True
+                elif asking:
+                    with code.block(f"if {' or '.join(flags[table.number] for table in asking)}:"):
+                        code.line("is_known = True")
+            self._write_level(members, flags, 0, is_known=is_known)
+            with code.block("if budget < 0:"):
+                code.line(f"{code.use('unknown')}.append((offset, 'too many items'))")
+                code.line("budget = 0")
+
+    def _write_level(
+        self, members: list[EventTable], flags: dict[int, str], level: int, *, is_known: bool
+    ) -> None:
+        code, each = self._code, members[0].each
+        alias, path = each[level]
+        is_last = level + 1 == len(each)
+        items = code.name("items")
+        code.line(f"{items} = {code.value(path) if level == 0 and not is_known else code.raw(path)}")
+        if level == 0 and not is_known:
+            # Tables that ask nothing of the record know those that have their items.
+            with code.block(f"if {items} is not None:"):
+                code.line("is_known = True")
+        with code.block(f"if type({items}) is not list:"):
+            # One where several could be is one.
+            code.line(f"{items} = [{items}] if type({items}) is dict else ()")
+        if is_last:
+            with code.block(f"if len({items}) <= budget:"):
+                code.line(f"budget -= len({items})")
+            with code.block("else:"):
+                code.line(f"{items}, budget = {items}[:budget], -1")
+        with code.loop(alias, items):
+            self._expect(members)
+            self._decode_items(members, flags, alias)
+            if is_last:
+                self._write_tables(members, flags, alias)
+            else:
+                self._write_level(members, flags, level + 1, is_known=True)
+                with code.block("if budget < 0:"):
+                    code.line("break")
+
+    def _decode_items(self, members: list[EventTable], flags: dict[int, str], alias: str) -> None:
+        owners: dict[Decode, list[EventTable]] = {}
+        for table in members:
+            for decode in table.decodes:
+                if decode.scope == alias:
+                    owners.setdefault(decode, []).append(table)
+        for decode, tables in owners.items():
+            if all(table.number in flags for table in tables) and len(tables) < len(members):
+                with self._code.block(f"if {' or '.join(flags[table.number] for table in tables)}:"):
+                    self._decode(decode)
+            else:
+                self._decode(decode)
+
+    def _write_tables(self, members: list[EventTable], flags: dict[int, str], alias: str) -> None:
+        code = self._code
+        is_counted = alias in self._kinds
+        if is_counted:
+            code.line("is_met = False")
+
+        def take(table: EventTable) -> None:
+            if is_counted:
+                code.line("is_met = True")
+            self._emission.take(code, table, is_traced=self._is_traced)
+
+        self._dispatch(members, flags, take, ())
+        if is_counted:
+            with code.block("if not is_met:"):
+                self._tell_unknown(alias, f"{alias}:")
+
+    def _dispatch(
+        self,
+        members: list[EventTable],
+        flags: dict[int, str],
+        take: Callable[[EventTable], None],
+        used: tuple[str, ...],
+    ) -> None:
+        """Write the tables of an item, told apart by a value of it where several ask for that."""
+        code = self._code
+        asked = {table.number: _options(table) for table in members}
+        counts = Counter(name for names in asked.values() for name in names if name not in used)
+        name, count = counts.most_common(1)[0] if counts else ("", 0)
+        if count < _MIN_ALIKE or len(used) >= _MAX_DISPATCH:
+            for _, chain in groupby(members, key=lambda table: table.chain):
+                found = list(chain)
+                self._expect(found)
+                self._write_chain(found, take, lambda table: self._met_item(table, flags.get(table.number)))
+            return
+        texts = {value for names in asked.values() for value in names.get(name, ())}
+        branches: dict[object, tuple[list[EventTable], list[str | None]]] = {}
+        for value in [*sorted(text for text in texts if text is not None), None]:
+            left = [found for table in members if (found := _left_of_items(table, {name: value}))]
+            alike = tuple((table.number, repr(table.of_items)) for table in left)
+            branches.setdefault(alike, (left, []))[1].append(value)
+        other = NoneOf(frozenset(text for text in texts if text is not None))
+        rest = [found for table in members if (found := _left_of_items(table, {name: other}))]
+        found, number = code.name("found"), code.name("branch")
+        code.line(f"{found} = {code.value(name)}")
+        numbers = {value: place for place, (_, values) in enumerate(branches.values(), 1) for value in values}
+        bound = code.bind({value: place for value, place in numbers.items() if value is not None}, "branches")
+        code.line(
+            f"{number} = {bound}.get({found}, 0) if type({found}) is str"
+            f" else {numbers[None]} if {found} is None else 0"
+        )
+        head = "if"
+        for place, (left, _) in [*enumerate(branches.values(), 1), (0, (rest, []))]:
+            if left:
+                with code.block(f"{head} {number} == {place}:"):
+                    self._dispatch(left, flags, take, (*used, name))
+                head = "elif"
+
+    @contextmanager
+    def _met_item(self, table: EventTable, flag: str | None) -> Iterator[None]:
+        tests = [flag] if flag else []
+        tests += [self._code.condition(condition) for condition in table.of_items]
+        with ExitStack() as stack:
+            if tests:
+                stack.enter_context(self._code.block(f"if {' and '.join(tests)}:"))
+            yield
+
+    # Both.
+
+    def _write_chain(
+        self,
+        chain: list[EventTable],
+        take: Callable[[EventTable], None],
+        met: Callable[[EventTable], AbstractContextManager[None]],
+    ) -> None:
+        """Write tables of which the first counts whose conditions hold."""
+        if len(chain) == 1:
+            with met(chain[0]):
+                take(chain[0])
+            return
+        with self._code.block("while True:"):
+            for table in chain:
+                with met(table):
+                    take(table)
+                    self._code.line("break")
+            self._code.line("break")
+
+    def _all_of(self, conditions: Sequence[object]) -> str:
+        return " and ".join(map(self._code.condition, conditions))
+
+    def _expect(self, members: list[EventTable]) -> None:
+        """Take notice of what these tables are going to read."""
+        self._code.expect(
+            value
+            for table in members
+            for value in (table.early, table.late, table.of_items, table.values, table.remember)
+        )
+
+    def _flag(self, decode: Decode) -> str:
+        if decode not in self._flags:
+            self._flags[decode] = self._code.name("decoded")
+        return self._flags[decode]
+
+    def _decode_once(self, decode: Decode) -> None:
+        """Decode a value of the record, unless another table has done so."""
+        if self._decodes[decode] == 1:
+            self._decode(decode)
+            return
+        with self._code.block(f"if not {self._flag(decode)}:"):
+            self._code.line(f"{self._flag(decode)} = True")
+            self._decode(decode)
+
+    def _decode(self, decode: Decode) -> None:
+        # Each record is read once, so it may be changed; what was decoded before stays as it is.
+        code = self._code
+        base, names = code.place(decode.path)
+        holder, value = code.holder(base, names[:-1]), code.name("value")
+        last = names[-1] if names else base
+        kind = "str" if decode.how == "json" else "list"
+        with code.block(f"if type({value} := {holder}.get({last!r})) is {kind}:"):
+            code.line(f"{holder}[{last!r}] = {code.bind(DECODERS[decode.how], 'decode')}({value})")
+        code.forget(base, names)
+
+    def _tell_unknown(self, scope: str, prefix: str) -> None:
+        code = self._code
+        kind = self._kinds.get(scope)
+        name = code.name("name")
+        text = "''" if kind is None else f"clean({code.text(kind)})"
+        code.line(f"{name} = {text} or {_UNKNOWN!r}")
+        told = f"{prefix!r} + {name}" if prefix else name
+        code.line(f"{code.use('unknown')}.append((offset, {told}))")
+
+
+def _is_plain(table: EventTable) -> bool:
+    """Say whether nothing of the record is asked, or decoded, for a table any more."""
+    return not (table.early or table.late or any(decode.scope == RECORD for decode in table.decodes))
+
+
+def _is_always_known(members: list[EventTable]) -> bool:
+    """Say whether every record is known that these tables are tried on."""
+    if members[0].each:
+        return any(table.asks and _is_plain(table) for table in members)
+    return not (members[0].early or members[0].late)
+
+
+def _options(table: EventTable) -> dict[str, frozenset[str | None]]:
+    """Return which values of selectors of items alone can meet the conditions of a table."""
+    found: dict[str, frozenset[str | None]] = {}
+    for condition in table.of_items:
+        for name, values in options(condition, table.items).items():
+            found[name] = found.get(name, values) & values
+    return found
+
+
+def _left_of_items(table: EventTable, known: dict[str, Known]) -> EventTable | None:
+    """Return a table less what is known of an item; None where that rules it out."""
+    left = [reduced(condition, known) for condition in table.of_items]
+    if any(condition is None for condition in left):
+        return None
+    return replace(table, of_items=tuple(condition for condition in left if condition != {}))
