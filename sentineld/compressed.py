@@ -25,6 +25,8 @@ from sentineld.zstd import NoZstdError, RefusedError, UnfinishedError, unpack
 
 #: How long an incomplete file may stay unchanged before it is rejected, microseconds.
 _INCOMPLETE_US = 2_000_000
+#: Plain files that were compressed, whose inodes are remembered for the watch.
+_MAX_CONTINUED = 10_000
 #: Unpacked files that are kept, and their bytes in all: reading takes turns.
 _MAX_UNPACKED = 16
 _MAX_UNPACKED_BYTES = 512 << 20
@@ -71,6 +73,8 @@ class CompressedFiles:
     copies: Copies
     next_id: Callable[[], int]
     _files: dict[str, _Followed] = field(default_factory=dict)
+    #: The names of plain files that compressed ones go on for.
+    _continued_from: dict[Inode, tuple[str, ...]] = field(default_factory=dict)
     _unpacked: OrderedDict[str, int] = field(default_factory=OrderedDict)
 
     def restore(self, source: Source) -> None:
@@ -128,6 +132,19 @@ class CompressedFiles:
         """Say whether it is still to be seen if the compressed form of a plain file continues it."""
         file = self._files.get(path + _ENDING)
         return file is not None and file.is_due and file.gone_us is None
+
+    def was_continued(self, inode: Inode | None, path: str) -> bool:
+        """Say, once, whether the plain file of an inode had a path and a compressed one goes on for it."""
+        return inode is not None and path in self._continued_from.pop(inode, ())
+
+    def form_of(self, plain: str) -> tuple[str, ...]:
+        """Find the compressed form of a plain file that nobody met; see ``Tail.followed``.
+
+        It is known by the name alone, so each version of it stands for one plain file.
+        """
+        path = plain + _ENDING
+        file = self._files.get(path)
+        return () if file is None or file.gone_us is not None else (f"{path}:{file.signature}", path, path)
 
     # Looking.
 
@@ -380,6 +397,9 @@ class CompressedFiles:
             if not source.pos or not identity.begins_with(unpacked, file.size, source):
                 continue
             if source.kind != COMPRESSED_LINES:
+                self._continued_from[(source.dev, source.ino)] = (plain, source.path, source.last_path)
+                if len(self._continued_from) > _MAX_CONTINUED:
+                    del self._continued_from[next(iter(self._continued_from))]
                 self.copies.release(source)
                 if self.files.followed(source) is not None:
                     self.files.drop((source.dev, source.ino))

@@ -274,6 +274,13 @@ class DetectionOptions(Struct, forbid_unknown_fields=True, frozen=True):
     session_gap: Annotated[
         Duration, Meta(description="Learned: silence that ends a session.", examples=["30m"])
     ] = Duration(_LEARNED.gap_us // 1_000_000)
+    judge_history: Annotated[
+        bool,
+        Meta(
+            description="Learned: judge what is there at the first start too, instead of only learning from it.",
+            examples=[True],
+        ),
+    ] = False
     rules: Annotated[
         list[str], Meta(description="Learned: the rules in force, by name.", examples=[list(RULES)])
     ] = msgspec.field(default_factory=lambda: list(RULES))
@@ -490,6 +497,7 @@ class Config(Struct, forbid_unknown_fields=True, frozen=True):
             detection.sessions_per_week,
             detection.session_gap.us,
             tuple(detection.rules),
+            detection.judge_history,
         )
         policy = Policy(self.recovery.quiet_time.us, needs_pardon or self.recovery.tier3 == "auto")
         return Prior(monitor, policy, charges, Detection(settings))

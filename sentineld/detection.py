@@ -38,7 +38,8 @@ class DetectionSettings:
     """How learned detection decides.
 
     Rates are shares: of sessions for tier 2, of agent-weeks for tier 3; ``sessions_per_week`` is the least
-    that an agent is taken to have. ``gap_us`` of silence ends a session. ``rules`` are those in force.
+    that an agent is taken to have. ``gap_us`` of silence ends a session. ``rules`` are those in force. Without
+    ``judges_history`` what was there at the first start is learned from, and nobody is demoted for it.
     """
 
     false_alarms_per_session: float = 0.01
@@ -46,6 +47,7 @@ class DetectionSettings:
     sessions_per_week: float = 20.0
     gap_us: int = 1800 * SECOND_US
     rules: tuple[str, ...] = tuple(RULES)
+    judges_history: bool = False
 
     @property
     def sessions_for_tier2(self) -> int:

@@ -64,7 +64,8 @@ class Pipeline:
     """The line of one database. Every method is one transaction; nothing is published or logged here.
 
     Without ``is_durable`` (replay, whose database is in memory) agents are written once, by ``flush``. Where
-    learned detection decides, history is judged only with ``judges_history``; it is learned from anyhow.
+    learned detection decides, history is learned from, and judged as ``judges_history`` says (None: as the
+    settings do).
     """
 
     def __init__(
@@ -76,12 +77,12 @@ class Pipeline:
         clock_us: int = 0,
         observer: Observer | None = None,
         is_durable: bool = True,
-        judges_history: bool = True,
+        judges_history: bool | None = None,
     ) -> None:
         self.store = store
         self._roles = load_roles(store.roles())
         self.roster = Roster(store, self._with_roles(prior), agents_per_owner, clock_us)
-        self.judges_history = judges_history
+        self._judges_history = judges_history
         latest = max([clock_us, *(state.clock_us for state in self.roster.warm())])
         self._teaching = Teaching(self.prior.detection, latest)
         self._observer = observer
@@ -98,6 +99,13 @@ class Pipeline:
         """Judge by other thresholds and rules from here on."""
         self.roster.set_prior(self._with_roles(prior))
         self._teaching.detection = self.prior.detection
+
+    @property
+    def _is_history_judged(self) -> bool:
+        detection = self.prior.detection
+        if detection is None or self._judges_history is not None:
+            return self._judges_history is not False
+        return detection.settings.judges_history
 
     def _with_roles(self, prior: Prior) -> Prior:
         detection = prior.detection
@@ -122,8 +130,7 @@ class Pipeline:
         drafts: list[tuple[AgentState, Draft]] = []
         touched: list[AgentState] = []
         roles: dict[tuple[int, str], RoleRow] = {}
-        is_history = any(part.is_history for part in batch.parts)
-        is_learning = self.prior.detection is not None and is_history and not self.judges_history
+        is_learning = any(part.is_history for part in batch.parts) and not self._is_history_judged
         for border, runs in self._teaching.stretches(inputs.observations):
             if border is not None:
                 self._cross(border, touched, drafts, roles)

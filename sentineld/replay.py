@@ -181,7 +181,7 @@ def replay(paths: Sequence[str], config: Config) -> Replayed:
         is_final=True,
     )
     sessions = Sessions(prior.monitor)
-    pipeline = _pipeline(store, prior, config, sessions)
+    pipeline = _pipeline(store, prior, config, sessions, judges_history=True)
     pipeline.bind(trust.bindings)
     intake = Intake(tail, formats, trust)
     tail.scan()
@@ -262,11 +262,14 @@ def _by_time(decisions: list[Decision]) -> list[Decision]:
     ]
 
 
-def _pipeline(store: Store, prior: Prior, config: Config, sessions: Sessions) -> Pipeline:
+def _pipeline(
+    store: Store, prior: Prior, config: Config, sessions: Sessions, *, judges_history: bool | None = None
+) -> Pipeline:
     return Pipeline(
         store,
         prior,
         agents_per_owner=config.limits.agents_per_owner,
         observer=sessions,
         is_durable=False,
+        judges_history=judges_history,
     )

@@ -55,7 +55,9 @@ class Successors:
             return None, True
         file = self.files.get(former)
         for source in self.files.known_at(former):
-            if source.last_path != path or not continues(fd, status, source):
+            if source.last_path != path or not (
+                continues(fd, status, source) or (not source.pos and source.owner == status.st_uid)
+            ):
                 continue
             is_long = source.pos >= MIN_COPY_BYTES
             if file is None or file.fd is None:

@@ -406,12 +406,14 @@ class Tail:
         file = self._files.get(key)
         # The number of its inode may have been used again: first what the path says of it.
         was_continued = inode is not None and self._successors.was_continued(inode, path)
-        if was_continued or self._copies.is_suspect(key):
+        if was_continued or self._copies.is_suspect(key) or self._compressed.was_continued(inode, path):
             return f"{key[0]}:{key[1]}", path, path
         is_same = file is not None and inode is not None and path in (file.source.path, file.source.last_path)
         if not is_same and (path in self._successors.waiting or self._successors.is_at(path, self._notice)):
             return MANY, path, path
-        return () if file is None else (str(file.source.id), file.source.path, file.source.last_path)
+        if file is None:
+            return self._compressed.form_of(path)
+        return str(file.source.id), file.source.path, file.source.last_path
 
     def close(self) -> None:
         """Close every descriptor."""
@@ -678,6 +680,8 @@ class Tail:
                 # The former file is gone for certain: a new one has its inode.
                 source, followed = self._successors.move(known, key, fd, generation), None
                 is_successor = True
+            elif verdict == "replaced" and self._follow_successor(known, key):
+                followed = None
             else:
                 size = known.pos
                 if followed is not None:
@@ -688,6 +692,32 @@ class Tail:
             return None, source
         source.away_us = 0
         return followed or File(source, is_successor=is_successor), source
+
+    def _follow_successor(self, former: Source, key: Inode) -> bool:
+        """Go on with the file that took the place of one whose inode has been given away, if there is one.
+
+        Were it left for later, nobody would know any more what had been read of the former.
+        """
+        path = former.last_path
+        if former.pos < MIN_COPY_BYTES or self._files.inode_of.get(path, key) != key:
+            return False
+        try:
+            fd = self._open_path(path)
+        except OSError:
+            return False
+        is_followed = False
+        try:
+            status = os.fstat(fd)
+            now = (status.st_dev, status.st_ino)
+            is_new = stat.S_ISREG(status.st_mode) and status.st_nlink == 1 and not self._files.is_known(now)
+            if is_new and continues(fd, status, former):
+                moved = self._successors.move(former, now, fd, identity.generation(fd))
+                self._files.adopt(File(moved, is_successor=True), fd, status, path)
+                is_followed = True
+        finally:
+            if not is_followed:
+                os.close(fd)
+        return is_followed
 
     def _end_by(self, source: Source, verdict: str, path: str, size: int) -> None:
         """End a source whose file is no longer what was read; ``size`` is what it was known to hold."""

@@ -62,7 +62,7 @@ def run(
     state_file: str | None,
     mode: str | None,
     format_name: str | None,
-    judge_history: bool,  # noqa: ARG001 (a contract of the command line; activity mode judges all history)
+    judge_history: bool,
     once: bool,
     valid_for: str | None,
     daemonize: bool,
@@ -80,6 +80,7 @@ def run(
         "telemetry.format": format_name,
         "state.file": state_file,
         "mode": mode,
+        "detection.judge_history": judge_history or None,
         "log.format": "json" if as_json or daemonize else None,
     }
     given = {key: value for key, value in overrides.items() if value is not None}

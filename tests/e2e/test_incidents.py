@@ -4,7 +4,10 @@ import gzip
 import json
 import os
 import signal
+import sys
 import time
+
+import pytest
 
 QUICK = '[telemetry]\nrescan_interval = "200ms"\n'
 
@@ -144,6 +147,28 @@ def test_files_that_are_rewritten_whole_and_copies_that_are_compressed_demote_no
     # Of what was compressed only the note is left.
     assert [item.partition(",")[0] for item in replayed["missing"]] == [str(other)]
     assert replayed["totals"]["events"] == 60 + 3 + 2
+
+
+@pytest.mark.parametrize("rotated", ["", "-20261123"])
+def test_a_file_that_came_while_the_daemon_ran_may_be_compressed(place, wait_for, rotated):
+    zstd = pytest.importorskip("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd")
+    daemon = place.start("--config", place.config(QUICK))
+    path = place.telemetry.append("mailer.jsonl", *place.telemetry.normal("mailer"))
+    wait_for(lambda: "mailer" in place.json("status")["agents"], "the file is read")
+    plain = path.rename(path.with_name(f"mailer{rotated}.jsonl"))
+    temporary = plain.with_name("temporary")
+    temporary.write_bytes(zstd.compress(plain.read_bytes()))
+    temporary.rename(f"{plain}.zst")
+    plain.unlink()
+    for n in range(3):
+        # What is found by two whole scans has been decided.
+        place.telemetry.append(f"last{n}.jsonl", *place.telemetry.normal(f"last{n}", 1))
+        wait_for(lambda n=n: f"last{n}" in place.json("status")["agents"], "a later file")
+    assert daemon.stop() == 0
+
+    status = place.json("status")
+    assert status["totals"]["incidents"] == {}
+    assert status["agents"]["mailer"]["events"] == 40
 
 
 def test_numbers_that_are_missing_demote_over_a_kill_and_replay_exactly(place, wait_for):

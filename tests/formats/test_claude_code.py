@@ -296,6 +296,14 @@ def test_no_mutation_raises(record: dict[str, Any], data: st.DataObject) -> None
     assert len(reading.all) or reading.rows.ignored == [0]
 
 
+def test_a_denial_is_told_by_its_kind_whatever_its_text() -> None:
+    of_record = result("no", toolDenialKind="automode-blocked")
+    of_part = result("no", is_error=None)
+    of_part["message"]["content"][0]["toolDenialKind"] = "user_rejected"
+    for record in (of_record, of_part):
+        assert outcomes(assistant(use()), record) == [("approval", "Bash", "refused")]
+
+
 def test_calls_that_are_records_of_their_own_count() -> None:
     about = {"sessionId": "s1", "timestamp": "2025-12-16T01:00:01.000Z"}
     reading = read(

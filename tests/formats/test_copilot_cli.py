@@ -148,3 +148,19 @@ def test_a_call_without_a_start_counts_where_it_was_announced() -> None:
     failed = event("tool.execution_complete", toolCallId=ID, success=False)
     reading = read(FORMAT, [announced, failed], FILE)
     assert [(of.type, of.tool) for of in reading.events[1:]] == [("shell_exec", "bash"), ("error", "bash")]
+
+
+def test_what_was_announced_is_looked_at_where_it_stands_as_text() -> None:
+    asked = {"toolCallId": ID, "name": "view", "arguments": '{"path": "/a/.env"}'}
+    announced = event("assistant.message", content="", toolRequests=[asked])
+    end = event("tool.execution_complete", toolCallId=ID, success=True)
+    assert [call.type for call in read(FORMAT, [announced, end], FILE).calls] == ["credential_access"]
+
+
+def test_calls_without_ids_count_by_their_ends_or_by_their_starts() -> None:
+    start = event("tool.execution_start", toolName="bash", arguments={"command": "make"})
+    end = event("tool.execution_complete", toolName="bash", success=True)
+    assert [call.tool for call in read(FORMAT, [end, end], FILE).calls] == ["bash", "bash"]
+    assert [call.tool for call in read(FORMAT, [start, end, start, end], FILE).calls] == ["bash", "bash"]
+    named = event("tool.execution_complete", toolCallId=ID, toolName="bash", success=True)
+    assert [call.tool for call in read(FORMAT, [START, named], FILE).calls] == ["bash"]

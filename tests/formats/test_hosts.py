@@ -67,6 +67,9 @@ def test_samples_of_falco() -> None:
             "network_request",
         ),
         ({"evt.type": "ptrace"}, "other"),
+        # Rules that give neither the system call nor the command.
+        ({"fd.name": "/etc/shadow"}, "credential_access"),
+        ({"fd.name": "/etc/hosts", "proc.name": "cat"}, "file_read"),
     ],
 )
 def test_calls_of_the_system_by_falco(fields: dict[str, Any], event_type: str) -> None:
@@ -74,6 +77,9 @@ def test_calls_of_the_system_by_falco(fields: dict[str, Any], event_type: str) -
     assert (event.type, event.agent) == (event_type, "svc@h")
     assert read("falco", [{**FALCO, "output_fields": {"evt.type": "dream"}}]).unknown == ["dream"]
     assert read("falco", [FALCO]).unknown == ["R"]
+    written = {**FALCO, "rule": "Write below bin", "output_fields": {"fd.name": "/usr/bin/x"}}
+    assert kinds(read("falco", [written])) == [("file_write", "write_file")]
+    assert read("falco", [{**FALCO, "output_fields": {"proc.name": "mount"}}]).unknown == ["R"]
     audit = {**FALCO, "source": "k8s_audit", "output_fields": {"ka.user.name": "svc", "ka.verb": "get"}}
     (event,) = read("falco", [audit]).events
     assert (event.type, event.agent) == ("api_call", "svc@h")
@@ -250,3 +256,10 @@ BASES = {
 @given(record=mutated([dict(record, which=name) for name, of in BASES.items() for record in of]))
 def test_no_mutation_raises(name: str, record: dict[str, Any]) -> None:
     assert len(read(name, [record]).all) <= 1
+
+
+def test_what_shells_remember_by_osquery_is_a_command_and_has_no_time() -> None:
+    columns = {"command": "cat ~/.netrc", "history_file": "/h/.bash_history", "uid": "1000", "time": "0"}
+    (event,) = read("osquery", [{**OSQUERY, "columns": columns}]).events
+    assert (event.type, event.tool, event.agent) == ("credential_access", "bash", "uid:1000@h")
+    assert event.at_us == 1_700_000_000_000_000

@@ -1,0 +1,129 @@
+"""Ranks and e-values: what they promise, and that they keep it."""
+
+import math
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sentineld.calibration import MAX_SCORES, Calibration, sessions_needed
+from sentineld.e_detector import add, e_value, threshold
+
+SCORES = st.lists(st.floats(0, 100, allow_nan=False), max_size=60)
+
+
+@given(SCORES, st.floats(0, 100, allow_nan=False))
+def test_the_p_value_is_the_share_of_scores_as_high_with_the_new_one_among_them(scores, score):
+    as_high = sum(known >= score for known in scores)
+
+    assert Calibration(scores).p(score) == (1 + as_high) / (1 + len(scores))
+
+
+@given(SCORES, st.lists(st.floats(0, 300, allow_nan=False), min_size=2, max_size=2))
+def test_a_higher_score_is_never_less_unusual_and_beyond_the_highest_it_goes_on(scores, pair):
+    calibration = Calibration(scores)
+    low, high = sorted(pair)
+
+    assert calibration.p(high) <= calibration.p(low)
+    assert calibration.tail(high) <= calibration.tail(low) <= calibration.p(low)
+    highest = max(scores, default=0.0)
+    if highest < low < high - 1e-6:
+        assert calibration.tail(high) < calibration.tail(low)
+
+
+@given(SCORES, SCORES)
+def test_scores_that_are_added_one_by_one_are_the_same_as_all_at_once(first, second):
+    grown = Calibration(first)
+    for score in second:
+        grown.add(score)
+
+    whole = Calibration([*first, *second])
+    assert grown.scores == whole.scores
+    assert [grown.p(score) for score in (0, 1, 50)] == [whole.p(score) for score in (0, 1, 50)]
+    assert grown.tail(1000.0) == whole.tail(1000.0)
+
+
+def test_the_oldest_scores_go_first():
+    calibration = Calibration(float(n) for n in range(MAX_SCORES))
+    calibration.add(0.5)
+
+    assert len(calibration) == MAX_SCORES
+    assert (calibration.scores[0], calibration.scores[-1]) == (1.0, 0.5)
+    assert calibration.p(1.0) == MAX_SCORES / (MAX_SCORES + 1)
+
+
+def test_a_session_that_was_an_attack_is_struck_out_once():
+    calibration = Calibration([1.0, 2.0, 2.0])
+
+    assert calibration.discard(2.0)
+    assert calibration.scores == [1.0, 2.0]
+    assert not calibration.discard(7.0)
+    assert calibration.p(2.0) == 2 / 3
+
+
+@pytest.mark.parametrize(("rate", "sessions"), [(0.01, 99), (0.05, 19), (0.0025, 399), (0.5, 1)])
+def test_a_rate_needs_so_many_sessions_before_any_score_can_reach_it(rate, sessions):
+    assert sessions_needed(rate) == sessions
+    assert Calibration([0.0] * sessions).p(1.0) <= rate < Calibration([0.0] * (sessions - 1)).p(1.0)
+
+
+@pytest.mark.parametrize("rate", [0.01, 0.05])
+def test_of_ten_thousand_honest_sessions_no_more_alarm_than_was_promised(rate):
+    random.seed(11)
+    calibration = Calibration()
+    alarms = judged = 0
+    for number in range(10_000):
+        # Heavy tails and ties, as real sessions have.
+        score = float(round(random.paretovariate(1.2), 1))
+        if len(calibration) >= sessions_needed(rate):
+            judged += 1
+            alarms += calibration.p(score) <= rate
+        calibration.add(score)
+        assert len(calibration) == min(number + 1, MAX_SCORES)
+
+    assert alarms / judged <= 1.2 * rate
+    assert alarms / judged >= 0.5 * rate
+
+
+def test_an_e_value_has_mean_one_at_most_and_falls_as_p_grows():
+    # Midpoints of equal steps of log p, down to 1e-12, weighed by how much of p they stand for.
+    steps = 20_000
+    total = last = 0.0
+    for n in range(steps):
+        low, high = 10 ** (-12 * (n + 1) / steps), 10 ** (-12 * n / steps)
+        p = math.sqrt(low * high)
+        assert e_value(p) >= last
+        last = e_value(p)
+        total += last * (high - low)
+
+    assert 0.95 < total <= 1.0001
+    assert e_value(1.0) == 0.5
+
+
+def test_sessions_that_are_a_little_odd_add_up_and_ordinary_ones_do_not():
+    limit = threshold(20, 0.05)
+    statistic, sessions = 0.0, 0
+    while statistic < limit:
+        statistic, sessions = add(statistic, 0.01), sessions + 1
+
+    assert 2 < sessions <= 6
+    statistic = 0.0
+    for _ in range(1000):
+        statistic = add(statistic, 0.6)
+    assert statistic < limit / 10
+
+
+def test_an_honest_agent_is_demoted_in_no_more_weeks_than_was_promised():
+    random.seed(5)
+    limit = threshold(20, 0.05)
+    alarmed = 0
+    for _ in range(1500):
+        statistic = 0.0
+        for _ in range(20):
+            statistic = add(statistic, max(random.random(), 1e-12))
+            if statistic >= limit:
+                alarmed += 1
+                break
+
+    assert alarmed / 1500 <= 0.05

@@ -1,0 +1,253 @@
+"""Teaching: roles learn between slices of time, whatever the batches are and whenever the line restarts."""
+
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sentineld.batch import Part
+from sentineld.config import Config, DetectionOptions
+from sentineld.event import Facts, Feature
+from sentineld.identity import Source
+from sentineld.intake import Batch
+from sentineld.pipeline import Pipeline
+from sentineld.rows import Rows
+from sentineld.step import Pardon, load_state
+from sentineld.store import Store
+from sentineld.teaching import SLICE_US
+
+S = 1_000_000
+START = 1_795_000_000 * S
+MINUTE = 60 * S
+
+
+def prior():
+    return Config(detection=DetectionOptions(mode="learned")).prior()
+
+
+def event(at, agent="a", session="", value="x", name="first.tool", role="worker"):
+    return (at, agent, Facts(role=role, session=session, features=(Feature(name, value),)))
+
+
+def batch_of(events, number, *, is_history=True):
+    events = sorted(events, key=lambda item: item[0])
+    rows = Rows(
+        [at for at, _, _ in events],
+        [agent for _, agent, _ in events],
+        [0] * len(events),
+        [0] * len(events),
+        ["tool_call"] * len(events),
+        list(range(len(events))),
+        facts={n: facts for n, (_, _, facts) in enumerate(events)},
+    )
+    batch = Batch()
+    hi = max(at for at, _, _ in events)
+    batch.sources[number] = (
+        0,
+        Source(number, f"/{number}", f"/{number}", "lines", 1, number, 0, 1000, 0),
+    )
+    batch.parts.append(Part(number, 1000, 0, 1, 0, hi, hi, is_history, rows))
+    return batch
+
+
+@pytest.fixture
+def store():
+    with Store.open(":memory:", START, is_durable=False) as opened:
+        yield opened
+
+
+class Line:
+    """A pipeline that reads events in pieces and can be begun anew from its database."""
+
+    def __init__(self, store):
+        self.store, self.files, self.decisions = store, 0, []
+        self.begin()
+
+    def begin(self):
+        self.pipeline = Pipeline(
+            self.store,
+            prior(),
+            agents_per_owner=100,
+            clock_us=self.store.meta().clock,
+            judges_history=True,
+        )
+
+    def read(self, events, **how):
+        self.files += 1
+        outcome = self.pipeline.read(batch_of(events, self.files, **how), events[-1][0])
+        self.decisions += outcome.decisions
+
+    def tick(self, at):
+        self.decisions += self.pipeline.tick(at).decisions
+
+    def agent(self, name="a"):
+        row = self.store.agent_named(name)
+        return load_state(row.state).learned
+
+    def role(self, name="worker"):
+        return self.pipeline.prior.detection.roles.get((1000, name))
+
+    def everything(self):
+        """Everything that later decisions can depend on."""
+        return (
+            [row.habits for row in self.store.roles()],
+            {row.name: row.state for row in self.store.agents()},
+            [(d.agent_id, d.decided_at, d.to_tier, d.score, d.reasons) for d in self.decisions],
+        )
+
+
+def work(count, start=START, every=MINUTE, agent="a", session="", value="x"):
+    return [event(start + n * every, agent, session, value) for n in range(count)]
+
+
+def test_a_session_is_learned_from_when_it_has_been_silent_for_the_gap_and_a_slice_has_ended(store):
+    line = Line(store)
+    line.read(work(5))
+    last = START + 4 * MINUTE
+    line.tick(last + 30 * MINUTE)
+    assert line.role().sessions == 0
+
+    line.tick((last + 30 * MINUTE) // SLICE_US * SLICE_US + SLICE_US)
+    assert line.role().sessions == 1
+    assert len(line.role().calibration) == 1
+    assert line.agent().is_settled
+    assert line.agent().own.sessions == 1
+
+
+def test_events_without_a_gap_are_one_session_and_names_are_kept_apart(store):
+    line = Line(store)
+    line.read([*work(3, session="one"), *work(3, session="two")])
+    assert [one.events for one in line.agent().sessions] == [3, 3]
+    line.read([event(START + 40 * MINUTE, session="two"), event(START + 41 * MINUTE, session="three")])
+
+    # The one named "one" has ended; "two" went on before it had been silent for the gap? It had: it is new.
+    assert {(one.name, one.events) for one in line.agent().sessions} == {("two", 1), ("three", 1)}
+
+
+def test_habits_inside_of_a_slice_do_not_change(store):
+    line = Line(store)
+    # An hour of sessions, a gap between each two; then two agents in one slice see the same thing new.
+    for n in range(30):
+        line.read(work(2, START + n * 60 * MINUTE, agent=f"a{n % 3}", session=f"s{n}"))
+    start = (START + 40 * 60 * MINUTE) // SLICE_US * SLICE_US
+    line.read([event(start, "a1", "n1", "new"), event(start + MINUTE, "a2", "n2", "new")])
+
+    first, second = (line.agent(name).sessions[-1].score for name in ("a1", "a2"))
+    assert first == second > 0
+
+
+def test_a_suspicious_session_ranks_and_teaches_nothing_until_it_is_pardoned(store):
+    line = Line(store)
+    for n in range(120):
+        line.read(work(3, START + n * 60 * MINUTE, session=f"s{n}"))
+    start = START + 200 * 60 * MINUTE
+    line.read([event(start, session="odd", value="never seen")])
+    assert [(d.to_tier, d.cause) for d in line.decisions] == [(2, "detected")]
+    assert line.decisions[0].p <= 0.01
+    line.tick(start + 60 * MINUTE)
+    before = line.role().sessions
+    assert before == 120
+    assert len(line.role().calibration) == 121
+    assert len(line.agent().held) == 1
+
+    outcome = line.pipeline.obey("r", "a", Pardon(start + 61 * MINUTE, "me", "why", 0), {})
+    assert [d.to_tier for d in outcome.decisions] == [1]
+    line.tick(start + 90 * MINUTE)
+    assert line.role().sessions == 121
+    assert len(line.role().calibration) == 121
+    line.read([event(start + 100 * MINUTE, session="again", value="never seen")])
+    assert len(line.decisions) == 1
+
+
+def test_a_confirmed_attack_is_struck_out_of_the_ranks_and_never_learned(store):
+    line = Line(store)
+    for n in range(120):
+        line.read(work(3, START + n * 60 * MINUTE, session=f"s{n}"))
+    start = START + 200 * 60 * MINUTE
+    line.read([event(start, session="odd", value="never seen")])
+    line.tick(start + 60 * MINUTE)
+    wish = Pardon(start + 61 * MINUTE, "me", "why", 0, attack=True)
+    line.pipeline.obey("r", "a", wish, {})
+    line.tick(start + 90 * MINUTE)
+
+    assert line.role().sessions == len(line.role().calibration) == 120
+    line.read([event(start + 100 * MINUTE, session="again", value="never seen")])
+    assert [d.to_tier for d in line.decisions] == [2, 2]
+
+
+def test_tier_2_ends_after_quiet_time_in_which_events_were_seen_and_not_in_silence(store):
+    line = Line(store)
+    for n in range(120):
+        line.read(work(3, START + n * 60 * MINUTE, session=f"s{n}"))
+    start = START + 200 * 60 * MINUTE
+    line.read([event(start, session="odd", value="never seen")])
+    line.tick(start + 20 * 60 * MINUTE)
+    assert [d.to_tier for d in line.decisions] == [2]
+    again = start + 21 * 60 * MINUTE
+    line.read(work(30, again, every=S, session="calm"))
+    line.tick(again + 14 * MINUTE)
+    assert [d.to_tier for d in line.decisions] == [2]
+    line.tick(again + 16 * MINUTE)
+    assert [(d.to_tier, d.cause) for d in line.decisions] == [(2, "detected"), (1, "recovered")]
+
+
+def test_history_at_the_first_start_is_learned_and_demotes_nobody_unless_told_to(store):
+    line = Line(store)
+    line.pipeline._judges_history = None
+    for n in range(120):
+        line.read(work(3, START + n * 60 * MINUTE, session=f"s{n}"))
+    odd = [event(START + 200 * 60 * MINUTE, session="odd", value="never seen")]
+    line.read(odd)
+    assert line.decisions == []
+    line.tick(START + 202 * 60 * MINUTE)
+    assert len(line.role().calibration) == 121
+
+
+EVENTS = st.lists(
+    st.tuples(
+        st.integers(0, 40 * 60),
+        st.sampled_from("abc"),
+        st.sampled_from(["", "s1", "s2"]),
+        st.sampled_from("uvwxyz"),
+    ),
+    min_size=1,
+    max_size=60,
+)
+
+
+@settings(max_examples=40)
+@given(EVENTS, st.integers(0, 1000), st.booleans())
+def test_neither_the_pieces_that_are_read_nor_restarts_change_anything(items, seed, restarts):
+    events = [
+        event(START + minutes * MINUTE, agent, session, value) for minutes, agent, session, value in items
+    ]
+    events.sort(key=lambda item: item[0])
+    rng = random.Random(seed)
+    found = []
+    for is_cut in (False, True):
+        with Store.open(":memory:", START, is_durable=False) as opened:
+            line = Line(opened)
+            rest = list(events)
+            while rest:
+                # What happened at one instant stays together: between files its order is no promise.
+                count = rng.randint(1, len(rest)) if is_cut else len(rest)
+                while count < len(rest) and rest[count][0] == rest[count - 1][0]:
+                    count += 1
+                line.read(rest[:count])
+                rest = rest[count:]
+                if is_cut and restarts:
+                    line.begin()
+            line.tick(START + 60 * 60 * MINUTE)
+            habits, agents, decisions = line.everything()
+            found.append((habits, agents.keys(), decisions))
+    assert found[0] == found[1]
+
+
+def test_another_owner_teaches_nobody_else(store):
+    assert Config().detection.mode == "activity"
+    line = Line(store)
+    line.read(work(2))
+    line.tick(START + 120 * MINUTE)
+
+    assert list(line.pipeline.prior.detection.roles) == [(1000, "worker")]
