@@ -1,21 +1,25 @@
-"""Cost of reading what agents write: decoding, mapping, and mapping with the taxonomy, for every format.
+"""Cost of reading what agents write: decoding, selection, mapping, and mapping with the taxonomy.
 
 python bench/formats.py [--runs 9]
 
-Over all samples in tests/data/formats. Mapping is the choice of tables and fields alone; what every event
-costs in any format (the entropy of its payload) stands beside it. CPU time, best of all runs.
+Over all samples in tests/data/formats. Selection is the choice of tables and fields alone. Mapping adds what
+makes an event of them: digests of ids and contents, and the payload as JSON; the taxonomy adds its class.
+What every event costs in any format (the entropy of its payload) stands beside it. CPU time, best of all
+runs.
 """
 
 import argparse
 import json
 import time
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import patch
 
 from common import report
 
-from sentineld import mapping as mapping_module
+from sentineld import emission, reading
 from sentineld.decode import decode_lines
 from sentineld.entropy import batch_entropy_units
 from sentineld.mapping import FileContext
@@ -63,11 +67,11 @@ def measure(form, chunks: list[bytes], path: str) -> dict:
     sums = dict.fromkeys(NAMES, 0)
     context = FileContext(path, 0)
     payloads: list = []
-    # The entropy is measured by itself.
-    mapping_module.batch_entropy_units = lambda found: payloads.extend(found) or [0] * len(found)
     for chunk in chunks:
         decode_us, decoded = cpu_us(partial(decode_lines, chunk))
-        map_us, (rows, _) = cpu_us(partial(form.rows, decoded, context))
+        # The entropy is measured by itself.
+        with patch.object(reading, "batch_entropy_units", lambda found: payloads.extend(found) or []):
+            map_us, (rows, _) = cpu_us(partial(form.rows, decoded, context))
         entropy_us, _ = cpu_us(partial(batch_entropy_units, payloads))
         payloads.clear()
         found = (len(decoded.records), len(rows), len(rows.tool_calls), decode_us, map_us, entropy_us)
@@ -87,35 +91,66 @@ def total(form, runs: int) -> dict:
     return sums
 
 
+@contextmanager
+def selecting_only():
+    """Compile what is compiled meanwhile without digests and payloads."""
+    nothing = {name: lambda *_: b"" for name in ("digest", "encode_canonical")}
+    nothing |= {"Keys": lambda _: lambda _: b"", "Encoded": lambda: Nothing(), "Contents": lambda: Nothing()}
+    with patch.multiple(emission, **nothing):
+        yield
+
+
+class Nothing(dict):
+    """Empty bytes by any text."""
+
+    def __missing__(self, text: str) -> bytes:
+        self[text] = b""
+        return b""
+
+
+def compiled(classify) -> dict:
+    forms = {form.name: form for form in built_in(classify)}
+    for form in forms.values():
+        form.check()
+    return forms
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=9)
     options = parser.parse_args()
     stub = SimpleNamespace(event_class="tool_call", entities=())
-    plain = {form.name: form for form in built_in(lambda *_: stub)}
-    classified = {form.name: form for form in built_in(Taxonomy().classify)}
+    with selecting_only():
+        selecting = compiled(lambda *_: stub)
+    plain = compiled(lambda *_: stub)
+    classified = compiled(Taxonomy().classify)
     data: dict = {}
     for name in plain:
         first, second = total(plain[name], options.runs), total(classified[name], options.runs)
         if first:
-            data[name] = first | {"classified_us": second["map_us"]}
-    data["all"] = {name: sum(one[name] for one in data.values()) for name in (*NAMES, "classified_us")}
-    print(f"{'':<18}{'records':>9}{'events':>9}{'us a record: decode':>22}{'map':>8}", end="")
-    print(f"{'us an event: map':>18}{'+ taxonomy':>12}{'entropy':>11}")
+            third = total(selecting[name], options.runs)
+            data[name] = first | {"classified_us": second["map_us"], "select_us": third["map_us"]}
+    sums = (*NAMES, "classified_us", "select_us")
+    data["all"] = {name: sum(one[name] for one in data.values()) for name in sums}
+    print(f"{'':<18}{'':>9}{'':>9}{'us a record:':>30}{'us an event:':>36}")
+    print(f"{'':<18}{'records':>9}{'events':>9}{'decode':>10}{'select':>10}{'map':>10}", end="")
+    print(f"{'map':>12}{'+ taxonomy':>12}{'entropy':>12}")
     for name, one in data.items():
         events = max(1, one["events"])
+        one["select_us_a_record"] = one["select_us"] / one["records"]
         one["map_us_a_record"] = one["map_us"] / one["records"]
         one["classified_us_an_event"] = one["classified_us"] / events
         print(
             f"{name:<18}{one['records']:>9,}{one['events']:>9,}"
-            f"{one['decode_us'] / one['records']:>22.1f}{one['map_us_a_record']:>8.1f}"
-            f"{one['map_us'] / events:>18.1f}{one['classified_us_an_event']:>12.1f}"
-            f"{one['entropy_us'] / events:>11.1f}"
+            f"{one['decode_us'] / one['records']:>10.1f}{one['select_us_a_record']:>10.1f}"
+            f"{one['map_us_a_record']:>10.1f}{one['map_us'] / events:>12.1f}"
+            f"{one['classified_us_an_event']:>12.1f}{one['entropy_us'] / events:>12.1f}"
         )
     whole = data["all"]
     report(
         "formats",
         [
+            ("selection, all formats", whole["select_us_a_record"], "us a record"),
             ("mapping, all formats", whole["map_us_a_record"], "us a record"),
             ("mapping and taxonomy, all formats", whole["classified_us_an_event"], "us an event"),
         ],

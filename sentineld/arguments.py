@@ -25,8 +25,13 @@ _COMMANDS = (
     "commandline",
     "command_line",
     "commandLine",
+    "CommandLine",
+    "shell_command",
+    "fullCommandText",
     "chars",
     "input",
+    # The program's name alone.
+    "bash_command",
 )
 _DIRECTORIES = ("workdir", "cwd", "working_directory", "dir_path", "directory")
 _MAX_DIRECTORY = 1024

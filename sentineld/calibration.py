@@ -15,6 +15,9 @@ from collections.abc import Iterable
 
 #: Scores that are kept; the oldest go first. 1 % needs 99, five in a hundred weeks of twenty sessions 399.
 MAX_SCORES = 2000
+#: Heights of a channel that are kept, and what its prior weighs, in sessions.
+MAX_HEIGHTS = 400
+PRIOR_WEIGHT = 5.0
 #: The share of the highest scores by which the tail is drawn.
 _TAIL = 0.1
 
@@ -90,6 +93,60 @@ class Calibration:
             high = self._sorted[-count - 1] if count < len(self._sorted) else 0.0
             self._mean_excess = 1.0 + sum(score - high for score in self._sorted[-count:]) / count
         return self._mean_excess
+
+
+class Tail:
+    """How high something is in a role's sessions, as a smooth tail probability: for what is fused, not decided.
+
+    ``p(x)`` counts each known session fully below its own height and, beyond it, by ``exp(-(x - height) /
+    width)``; beside them stands a prior, ``scale * exp(-x / decay)``, of the weight of five sessions.
+    """
+
+    __slots__ = ("_below", "_heights", "decay", "heights", "scale", "width")
+
+    def __init__(self, scale: float, decay: float, width: float, heights: Iterable[float] = ()) -> None:
+        """``heights`` are those of known sessions, oldest first; the latest ``MAX_HEIGHTS`` are kept."""
+        self.scale, self.decay, self.width = scale, decay, width
+        self.heights = list(heights)[-MAX_HEIGHTS:]
+        self._heights: list[float] | None = None
+
+    def add(self, height: float) -> None:
+        """Take in one more session."""
+        self.heights.append(height)
+        if len(self.heights) > MAX_HEIGHTS:
+            del self.heights[0]
+        self._heights = None
+
+    def p(self, x: float) -> float:
+        """Return the probability (0 < p <= 1) that a session reaches ``x``."""
+        if x <= 0.0:
+            return 1.0
+        if self._heights is None:
+            self._prepare()
+        heights = self._heights or []
+        place = bisect_left(heights, x - 1e-9)
+        count = float(len(heights) - place)
+        if place:
+            count += self._below[place] * math.exp((heights[place - 1] - x) / self.width)
+        prior = PRIOR_WEIGHT * min(1.0, self.scale * math.exp(-x / self.decay))
+        return max(1e-300, min(1.0, (count + prior) / (len(heights) + PRIOR_WEIGHT)))
+
+    def quantile(self, share: float) -> float:
+        """Return the height that this share of sessions reaches; 0 where none is known."""
+        if self._heights is None:
+            self._prepare()
+        heights = self._heights or []
+        return heights[max(0, math.ceil(len(heights) * (1 - share)) - 1)] if heights else 0.0
+
+    def _prepare(self) -> None:
+        heights = self._heights = sorted(self.heights)
+        # What all lower ones lend to the height of each, summed up once.
+        self._below = [0.0]
+        lent, last = 0.0, heights[0] if heights else 0.0
+        for height in heights:
+            lent = lent * math.exp((last - height) / self.width) + 1.0
+            last = height
+            self._below.append(lent)
 
 
 def sessions_needed(rate: float) -> int:

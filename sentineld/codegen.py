@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from sentineld.condition import MAX_SUBJECT, compile_condition, compile_value, search_of
+from sentineld.condition import compile_condition, compile_value, search_of
 from sentineld.selector import (
     FILE,
     KEPT,
@@ -32,7 +32,7 @@ from sentineld.selector import (
     template_of,
     to_text,
 )
-from sentineld.values import DECODERS, first_match, has_one_of, is_one_of, to_number, total
+from sentineld.values import DECODERS, MAX_SUBJECT, first_match, has_one_of, is_one_of, to_number, total
 
 #: Values within values, and alternatives, that are spelled out; what is beyond that is called.
 _MAX_DEEP = 6
@@ -77,7 +77,9 @@ class Code:
         self._remembered = remembered
         self._flat = frozenset(flat)
         self._bound: dict[str, Any] = {"EMPTY": _NOTHING, "text_of": to_text, "number_of": to_number}
-        self._names = 0
+        #: Names are numbered: those of locals that live as long as their block (the numbers are used again
+        #: behind it, for every local costs each call), of other locals, of what is bound.
+        self._numbers, self._kept_numbers, self._bound_numbers = 0, 0, 0
         #: What is taken out of the batch, then everything else.
         self._head: _Lines = []
         self._lines: _Lines = []
@@ -86,6 +88,7 @@ class Code:
         #: Locals of a scope: the value, and the same where it is an object, else an empty one.
         self._scopes: dict[str, tuple[str, str, int]] = {RECORD: ("record", "record", 0)}
         self._uses: Counter[str] = Counter()
+        self._is_sharing = True
         #: Names with dots that would be in the way, by place.
         self._dotted: dict[tuple[str, Place], set[str]] = {}
 
@@ -96,13 +99,19 @@ class Code:
         self._lines.append("    " * self._indent + text)
 
     def name(self, what: str) -> str:
-        """Return a new name of a local."""
-        self._names += 1
-        return f"{what}{self._names}"
+        """Return the name of a local that is new in the block in hand, and not used behind it."""
+        self._numbers += 1
+        return f"{what}{self._numbers}"
+
+    def kept_name(self, what: str) -> str:
+        """Return the name of a local that is new everywhere."""
+        self._kept_numbers += 1
+        return f"{what}_{self._kept_numbers}"
 
     def bind(self, value: object, what: str = "bound") -> str:
         """Return the name by which the source calls an object."""
-        name = self.name(what)
+        self._bound_numbers += 1
+        name = f"{what}__{self._bound_numbers}"
         self._bound[name] = value
         return name
 
@@ -117,10 +126,11 @@ class Code:
         self.line(head)
         self._indent += 1
         self._frames.append(_Frame(self.depth))
-        at = len(self._lines)
+        at, numbers = len(self._lines), self._numbers
         yield
         if len(self._lines) == at:
             self.line("pass")
+        self._numbers = numbers
         self._frames.pop()
         self._indent -= 1
 
@@ -129,7 +139,7 @@ class Code:
         """Write the body of a loop over items; ``alias`` is what the mapping calls one of them."""
         before: _Lines = []
         self._lines.append(before)
-        value, table = self.name("item"), self.name("object")
+        value, table, numbers = self.kept_name("item"), self.kept_name("object"), self._numbers
         self.line(f"for {value} in {items}:")
         self._frames.append(_Frame(self.depth + 1, {}, before, self._indent))
         self._indent += 1
@@ -137,6 +147,7 @@ class Code:
         self.line(f"{table} = {value} if type({value}) is dict else EMPTY")
         yield
         del self._scopes[alias]
+        self._numbers = numbers
         self._indent -= 1
         self._frames.pop()
 
@@ -177,7 +188,7 @@ class Code:
 
     def _put(self, key: tuple[str, object], what: str, depth: int, lines: Callable[[str], list[str]]) -> str:
         """Write lines that give a local its value, as early as the items are in hand that it depends on."""
-        name = self.name(what)
+        name = self.kept_name(what)
         for number, frame in enumerate(self._frames):
             if frame.before is not None and frame.depth > depth:
                 frame.before += ["    " * frame.indent + line for line in lines(name)]
@@ -231,8 +242,11 @@ class Code:
 
     def text(self, value: object) -> str:
         """Return a value as text, empty where there is none."""
+        value = _bare(value)
         if isinstance(value, str) and value.startswith("="):
             return repr(value[1:])
+        if isinstance(value, str) and "{" in value and len(split(value)) == 1 and kept_of(value) is None:
+            return f"({self.raw(value)} or '')"
         name = self.name("text")
         return f"({name} if type({name} := {self.raw(value)}) is str else text_of({name}))"
 
@@ -257,15 +271,17 @@ class Code:
         if isinstance(value, str):
             if self._known(("value", value)) is not None:
                 return False
-            return (
-                not value.startswith("=") and kept_of(value) is None and ("{" not in value or " | " in value)
-            )
-        return isinstance(value, list) or (
-            isinstance(value, dict) and not value.keys() & {"pattern", "decode"}
-        )
+            is_other = value.startswith("=") or kept_of(value) is not None
+            return not is_other and ("{" not in value or " | " in value)
+        if isinstance(value, list):
+            return any(map(self._may_be_empty, value))
+        if isinstance(value, dict):
+            return not value.keys() & {"pattern", "decode"} and self._may_be_empty(value["value"])
+        return False
 
     def raw(self, value: object, depth: int = 0) -> str:
         """Return a value that may be empty text where there is none."""
+        value = _bare(value)
         if depth > _MAX_DEEP or (isinstance(value, list) and len(value) > _MAX_ALTERNATIVES):
             return self._called(compile_value(value, self._aliases, self._remembered))
         if isinstance(value, list):
@@ -280,7 +296,7 @@ class Code:
         if known is not None:
             return known
         several = split(value)
-        if self._uses[value] > 1 and 1 < len(paths_of(value)) <= _MAX_EARLY and not _is_kept(value):
+        if self._is_sharing and self._uses[value] > 1 and 1 < len(paths_of(value)) <= _MAX_EARLY and not _is_kept(value):
             self._uses[value] = 0
             spelled = self.value(value, depth)
             return self._put(
@@ -298,6 +314,8 @@ class Code:
         return self._path(value)
 
     def _table(self, value: dict[str, Any], depth: int) -> str:
+        # What a condition guards is not read before it.
+        is_sharing, self._is_sharing = self._is_sharing, self._is_sharing and "when" not in value
         # What is decoded from empty text is nothing, as that is.
         inner = (self.value if "decode" in value else self.raw)(value["value"], depth + 1)
         if "pattern" in value:
@@ -306,6 +324,7 @@ class Code:
             inner = f"{self.bind_as('first_match', first_match)}({search}, {group}, text_of({inner}))"
         if "decode" in value:
             inner = f"{self.bind(DECODERS[value['decode']], 'decode')}({inner})"
+        self._is_sharing = is_sharing
         if "when" not in value:
             return inner
         return f"({inner} if {self.condition(value['when'], depth + 1)} else None)"
@@ -495,6 +514,17 @@ def _flattened(lines: _Lines) -> Iterator[str]:
             yield from _flattened(line)
         else:
             yield line
+
+
+def _bare(value: object) -> object:
+    """Return what a value means that is a list of one, or a table that asks nothing."""
+    while True:
+        if isinstance(value, list) and len(value) == 1:
+            value = value[0]
+        elif isinstance(value, dict) and value.keys() == {"value"}:
+            value = value["value"]
+        else:
+            return value
 
 
 def _texts_in(value: object) -> Iterator[str]:

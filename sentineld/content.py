@@ -44,7 +44,7 @@ class Content:
     documents: Documents
     next_id: Callable[[], int]
     line_bytes: int = 0
-    _claim: Claims = field(init=False)
+    _judge: Callable[[str], tuple[str | None, bool]] = field(init=False)
 
     def configure(self, claims: Claims, line_bytes: int) -> None:
         """Ask ``claims`` from here on; ``line_bytes`` is the longest record accepted."""
@@ -55,19 +55,22 @@ class Content:
             base = "" if said else _former_name(path)
             return (claims(base) if base else None) or said
 
-        self._claim, self.line_bytes = lru_cache(_MAX_CLAIMS)(ask), line_bytes
+        def judge(path: str) -> tuple[str | None, bool]:
+            claimed = ask(path)
+            return claimed, claimed != NO_TELEMETRY and (claimed or kind_of(path)) is not None
+
+        self._judge, self.line_bytes = lru_cache(_MAX_CLAIMS)(judge), line_bytes
 
     def is_telemetry(self, path: str) -> bool:
         """Say whether a path carries telemetry, by its name or because the configuration claims it."""
-        claimed = self._claim(path)
-        return claimed != NO_TELEMETRY if claimed is not None else kind_of(path) is not None
+        return self._judge(path)[1]
 
     def framing(self, path: str, fd: int, status: os.stat_result, *, is_final: bool) -> str | None:
         """Say how an open file that is not known is framed; None: a document that may be changing now.
 
         Raises ``OSError``.
         """
-        claimed = self._claim(path)
+        claimed, _ = self._judge(path)
         if claimed or kind_of(path) != DOCUMENT:
             return claimed or LINES
         original = self.files.at(base_of(self.files, path))

@@ -19,6 +19,13 @@ CAUSES = (
     "flood",
     "damaged",
     "unreadable",
+    "frozen",
+    "unfrozen",
+    "reset",
+    "imported",
+    "renamed",
+    "retired",
+    "erased",
 )
 
 
@@ -56,7 +63,8 @@ class Decision:
     ``decision_no`` is dense and unique over the life of a database; ``decided_at`` is effective time
     (ISO 8601 UTC); ``prior_version`` names the immutable inputs (thresholds, habits) that were in force.
     ``actor`` and ``note`` are set where an operator asked for it, ``attack`` where the operator confirmed
-    that the evidence was an attack. Where habits decided, ``p`` is the session's p-value (None elsewhere), and
+    that the evidence was an attack. ``role`` is set, and ``agent_id`` empty, where something was done to the
+    habits of a role; then no tier changes. Where habits decided, ``p`` is the session's p-value (None elsewhere), and
     ``bound`` says which share of honest sessions or weeks ends like this.
     """
 
@@ -76,6 +84,7 @@ class Decision:
     attack: bool = False
     p: float | None = None
     bound: str = ""
+    role: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data, ready for JSON."""
@@ -106,6 +115,7 @@ class Decision:
             attack=data.get("attack", False),
             p=data.get("p"),
             bound=data.get("bound", ""),
+            role=data.get("role"),
         )
 
 

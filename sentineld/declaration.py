@@ -179,7 +179,8 @@ class Declaration:
                     equals.update(condition.equals)
         else:
             raise SelectorError("a table of paths, or a list of these, was expected")
-        return Stages(*map(tuple, stages), equals)
+        early, late, of_items = map(tuple, stages)
+        return Stages(early, late, of_items, equals)
 
     def _event(self, table: Table[str, Any], defaults: Table[str, Any], key: str) -> EventTable:
         check_keys(table, _EVENT_KEYS, key)

@@ -21,8 +21,8 @@ from sentineld.values import to_count, to_instant, to_number
 
 _MAX_ENTITIES = 16
 _MAX_COUNT = 1 << 63
-#: Digits from which on a text can be no date.
-_MIN_DIGITS = 16
+#: Digits from which on a text can be no date, and those of nanoseconds since 2001.
+_MIN_DIGITS, _NANO_DIGITS = 16, 19
 #: Name of a tool that has none that can be read: the call counts.
 _UNNAMED = "unnamed"
 #: Type of an event whose mapping gives it none that can be used.
@@ -132,7 +132,8 @@ class Emission:
         }
         # What others add to the facts stays as it is without it.
         facts = ", ".join(
-            told.get(name) or code.bind_as(f"no_{name}", Facts._field_defaults[name]) for name in Facts._fields
+            told.get(name) or code.bind_as(f"no_{name}", Facts._field_defaults[name])
+            for name in Facts._fields
         )
         code.line(
             f"{code.use('add')}((offset, {at}, {agent}, {event_type}, {payload}, {session}, {pair},"
@@ -149,9 +150,9 @@ class Emission:
         if value is None:
             return "None", ""
         if code.depth_of(value) < code.depth:
-            return code.once(value, "at", lambda: f"time_of({code.value(value)})"), ""
+            return code.once(value, "at", lambda: f"time_of({code.raw(value)})"), ""
         at, raw = code.name("at"), code.name("time")
-        code.line(f"{raw} = {code.value(value)}")
+        code.line(f"{raw} = {code.raw(value)}")
         code.line(f"{at} = time_of({raw})")
         return at, raw
 
@@ -289,11 +290,11 @@ def _duration(code: Code, value: object, at: str, raw: str) -> str:
     if not (isinstance(value, dict) and "from" in value):
         return code.number(value)
     told, start, end = code.name("told"), code.name("start"), code.name("end")
-    code.line(f"{told} = {code.value(value['from'])}")
+    code.line(f"{told} = {code.raw(value['from'])}")
     # It often begins when the event happens.
     same = f"{at} if {told} is {raw} else " if raw else ""
     code.line(f"{start} = {same}time_of({told})")
-    code.line(f"{end} = time_of({code.value(value.get('to'))})")
+    code.line(f"{end} = time_of({code.raw(value.get('to'))})")
     is_none = f"{start} is None or {end} is None or {end} < {start}"
     return f"(None if {is_none} else ({end} - {start}) / 1000)"
 
@@ -338,11 +339,15 @@ def _entities(specs: Iterable[tuple[str, str]], values: Iterable[object]) -> lis
 
 def _time_reader(factor: float | None) -> Callable[[object], int | None]:
     """Return what reads a time as microseconds; None for what is none."""
+    is_open = factor is None
 
     def time_of(value: object) -> int | None:
         if type(value) is str:
             # Digits alone are no date from here on: asking takes longer than all else.
-            if len(value) < _MIN_DIGITS or not value.isdecimal():
+            if len(value) >= _MIN_DIGITS and value.isdecimal():
+                if is_open and len(value) == _NANO_DIGITS and value[0] != "0" and value.isascii():
+                    return int(value) // 1000
+            else:
                 try:
                     return parse_iso(value)
                 except ValueError:

@@ -47,6 +47,8 @@ def decide(
         ]
     if draft.incident is not None:
         evidence.append(_incident_evidence(draft.incident))
+    if draft.said:
+        evidence.append(done(draft.said))
     if change.cause == "expired":
         # The end of a pin reveals a tier that was called for earlier: nothing seen now would have changed it.
         reasons = [replace(reason, expected=None) for reason in reasons]
@@ -68,10 +70,16 @@ def decide(
         p=None if verdict is None else verdict.p,
         bound="" if verdict is None else verdict.bound,
     )
-    state.decision_no = number
-    state.decision_score = decision.score
-    state.reason_code = reason_code(decision)
+    if draft.gives_tier:
+        state.decision_no = number
+        state.decision_score = decision.score
+        state.reason_code = reason_code(decision)
     return decision
+
+
+def done(said: str) -> Evidence:
+    """Return what an operator's act has done, as evidence of the decision that tells of it."""
+    return Evidence(path="", offset=0, event_id="", summary=said)
 
 
 def reason_code(decision: Decision) -> str:

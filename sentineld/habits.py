@@ -12,11 +12,12 @@ costs O(what it holds).
 import math
 from collections.abc import Iterable
 from hashlib import blake2b
-from typing import Any
+from typing import Any, TypedDict, cast
 
 import msgspec
 
-from sentineld.calibration import Calibration
+from sentineld.calibration import Calibration, Tail
+from sentineld.detectors.base import CHANNELS
 from sentineld.learned import Finished, Own
 
 #: Version of the bytes that ``Role.dump`` gives.
@@ -33,8 +34,12 @@ FADE = 0.99
 OWN_FADE = 0.95
 #: Sessions that the role's habit weighs against the agent's own.
 PRIOR_SESSIONS = 10.0
+#: Sessions that what is known of any agent weighs against the role's habit.
+FIRST_SESSIONS = 10.0
+#: Sessions that an agent must have finished before its own grades are gone by.
+MIN_OWN = 5
 #: An order without anything before it.
-_START = "^"
+START = "^"
 _BETWEEN = "\x1f"
 
 
@@ -42,6 +47,21 @@ def key_of(feature: str, value: str) -> int:
     """Return the hash (64 bits) under which a value of a feature is remembered."""
     data = f"{feature}\0{value}".encode("utf-8", "surrogatepass")
     return int.from_bytes(blake2b(data, digest_size=8).digest(), "little")
+
+
+class _Plain(TypedDict):
+    version: int
+    is_frozen: bool
+    sessions: int
+    known: dict[int, int]
+    uses: dict[str, list[int]]
+    new: dict[str, float]
+    weight: float
+    grades: dict[str, dict[int, int]]
+    order: dict[str, dict[str, int]]
+    symbols: dict[str, int]
+    scores: list[float]
+    tails: dict[str, list[float]]
 
 
 class Role:
@@ -63,13 +83,18 @@ class Role:
         self.order: dict[str, dict[str, int]] = {}
         self.symbols: dict[str, int] = {}
         self.calibration = Calibration()
-        self.tails: dict[str, Calibration] = {}
+        self.tails: dict[str, Tail] = {}
+        #: What each channel counts (see ``scoring.shares``); None: to be found anew.
+        self.shares: dict[str, float] | None = None
 
     # Asking.
 
-    def bits_of_new(self, feature: str, own: Own) -> float:
-        """Return -log2 of the chance that a session of this agent has a new value of a feature."""
-        role = (self.new.get(feature, 0.0) + 0.5) / (self.weight + 1.0)
+    def bits_of_new(self, feature: str, own: Own, first: float) -> float:
+        """Return -log2 of the chance that a session of this agent has a new value of a feature.
+
+        ``first`` is that chance for any agent, before anything was counted.
+        """
+        role = (self.new.get(feature, 0.0) + FIRST_SESSIONS * first) / (self.weight + FIRST_SESSIONS)
         mine = own.new.get(feature, 0.0) + PRIOR_SESSIONS * role
         return -math.log2(min(1.0, mine / (own.weight + PRIOR_SESSIONS)))
 
@@ -81,11 +106,17 @@ class Role:
         uses = self.uses.get(feature)
         return 0.0 if uses is None else math.log2((uses[0] + uses[2]) / uses[2])
 
-    def bits_of_grade(self, feature: str, grade: int, own: Own) -> float:
-        """Return -log2 of the share of sessions (the agent's, where it has a few) that reach a grade."""
-        counts, sessions = own.grades.get(feature), own.sessions
-        if counts is None or sessions < 5:
+    def bits_of_grade(self, feature: str, grade: int, own: Own | None) -> float:
+        """Return -log2 of the share of sessions that reach a grade: the role's, or the agent's own.
+
+        An agent without enough sessions of its own cannot be unlike itself: 0 bits.
+        """
+        if own is None:
             counts, sessions = self.grades.get(feature, {}), self.sessions
+        elif own.sessions < MIN_OWN:
+            return 0.0
+        else:
+            counts, sessions = own.grades.get(feature, {}), own.sessions
         reached = sum(count for known, count in counts.items() if known >= grade)
         return -math.log2(min(1.0, (reached + 0.5) / (sessions + 1)))
 
@@ -100,31 +131,54 @@ class Role:
             p = (found.get(symbol, 0) + kinds * p) / (total + kinds)
         return -math.log2(p)
 
+    def tail(self, name: str) -> Tail:
+        """Return how high the levels of a channel are in the role's sessions."""
+        tail = self.tails.get(name)
+        if tail is None:
+            channel = CHANNELS[name]
+            tail = self.tails[name] = Tail(channel.scale, channel.decay, channel.width)
+        return tail
+
     # Learning.
 
     def merge(self, finished: Iterable[Finished], owns: Iterable[Own]) -> None:
-        """Learn from sessions in the order given; each comes with the habits of its agent."""
+        """Learn from sessions in the order given; each comes with the habits of its agent.
+
+        Every session ranks, also where habits are frozen: a bound is kept only by ranks that leave none out.
+        """
         is_changed = False
         for session, own in zip(finished, owns, strict=True):
             if session.is_attack:
                 is_changed |= self.calibration.discard(session.score)
                 continue
-            if self.is_frozen:
-                continue
-            is_changed = True
             if session.is_rank:
                 self._rank(session)
-            if not session.is_suspicious:
-                self._learn(session)
+                is_changed = True
+            if self.learns_from(session, own):
+                self.learn_habits(session)
                 learn_own(own, session)
+                is_changed = True
         self.version += is_changed
+
+    def learns_from(self, session: Finished, own: Own) -> bool:
+        """Say whether habits learn from a session of this agent."""
+        return not (session.is_attack or session.is_suspicious or self.is_frozen or own.is_frozen)
 
     def _rank(self, session: Finished) -> None:
         self.calibration.add(session.score)
-        for channel, peak in session.peaks.items():
-            self.tails.setdefault(channel, Calibration()).add(peak)
+        for name in CHANNELS:
+            self.tail(name).add(session.peaks.get(name, 0.0))
+        self.shares = None
 
-    def _learn(self, session: Finished) -> None:
+    def rank_again(self, session: Finished) -> None:
+        """Take in the score that a session's levels have by the tails as they are now."""
+        # Late: scoring goes by habits.
+        from sentineld.scoring import score
+
+        self.calibration.add(score(self, session.peaks))
+
+    def learn_habits(self, session: Finished) -> None:
+        """Learn what a session did; its score is not ranked."""
         self.sessions += 1
         known, uses = self.known, self.uses
         for feature, keys in session.seen.items():
@@ -148,7 +202,7 @@ class Role:
         for feature, grade in session.grades.items():
             counts_of = self.grades.setdefault(feature, {})
             counts_of[grade] = counts_of.get(grade, 0) + 1
-        self._learn_order([_START, *session.symbols])
+        self._learn_order([START, START, *session.symbols])
 
     def _learn_order(self, symbols: list[str]) -> None:
         order = self.order
@@ -181,7 +235,7 @@ class Role:
             "order": self.order,
             "symbols": self.symbols,
             "scores": self.calibration.scores,
-            "tails": {channel: tail.scores for channel, tail in self.tails.items()},
+            "tails": {name: tail.heights for name, tail in self.tails.items()},
         }
         return b"%d:" % VERSION + msgspec.msgpack.encode(plain)
 
@@ -191,14 +245,18 @@ class Role:
         version, _, body = data.partition(b":")
         if version != b"%d" % VERSION:
             raise ValueError(f"habits of version {version[:8]!r}, this program reads {VERSION}")
-        plain: dict[str, Any] = msgspec.msgpack.decode(body)
+        plain = cast("dict[str, Any]", msgspec.msgpack.decode(body, type=_Plain))
         role = cls()
         try:
             for name in ("version", "is_frozen", "sessions", "known", "uses", "new", "weight", "grades"):
                 setattr(role, name, plain[name])
             role.order, role.symbols = plain["order"], plain["symbols"]
             role.calibration = Calibration(plain["scores"])
-            role.tails = {channel: Calibration(scores) for channel, scores in plain["tails"].items()}
+            role.tails = {
+                name: Tail(channel.scale, channel.decay, channel.width, plain["tails"][name])
+                for name, channel in CHANNELS.items()
+                if name in plain["tails"]
+            }
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"damaged habits: {error}") from error
         return role

@@ -9,15 +9,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from sentineld.condition import MAX_SUBJECT
 from sentineld.selector import paths_of, scope_of
+from sentineld.values import MAX_SUBJECT
 
 
 @dataclass(frozen=True, slots=True)
 class NoneOf:
-    """A value that is none of these texts: another one, no text, or nothing."""
+    """A value that is none of these texts: another one, no text, or (unless ``is_present``) nothing."""
 
     texts: frozenset[str]
+    is_present: bool = False
 
 
 Known: TypeAlias = str | NoneOf | None
@@ -48,7 +49,7 @@ def _answer(expected: object, value: Known) -> bool | None:
             answer = _answer(inner, value)
             return None if answer is None else not answer
         if isinstance(value, NoneOf):
-            return None
+            return bool(inner) if word == "present" and value.is_present else None
         if word == "present":
             return bool(inner) == (value is not None)
         if value is None:

@@ -14,12 +14,14 @@ class Own:
 
     ``sessions`` are those that it has finished; ``weight`` the same with the past fading, ``new`` in how many of
     these (fading alike) something was new, by feature; ``grades`` in how many sessions a grade was reached.
+    ``is_frozen``: an operator wants nothing to be learned from this agent.
     """
 
     sessions: int = 0
     weight: float = 0.0
     new: dict[str, float] = field(default_factory=dict)
     grades: dict[str, dict[int, int]] = field(default_factory=dict)
+    is_frozen: bool = False
 
 
 @dataclass(slots=True)
@@ -77,6 +79,21 @@ class Learned:
     def next_end_us(self, gap_us: int) -> int | None:
         """Return when the next session ends if nothing more happens in it; None where none is open."""
         return min(session.latest_us for session in self.sessions) + gap_us if self.sessions else None
+
+    def renew(self, own: Own, since_us: int, role: str | None = None) -> None:
+        """Go on with other habits: sessions that began, or ended, before ``since_us`` are forgotten.
+
+        With ``role`` these are the sessions of that role alone, and the evidence of all begins anew.
+        """
+
+        def stays(one: Session | Finished, at_us: int) -> bool:
+            return at_us >= since_us or (role is not None and one.role != role)
+
+        self.own = own
+        self.sessions = [one for one in self.sessions if stays(one, one.began_us)]
+        self.finished = [one for one in self.finished if stays(one, one.ended_us)]
+        self.held = [one for one in self.held if stays(one, one.ended_us)]
+        self.evidence = 0.0
 
     def worst(self) -> Session | None:
         """Return the open session that calls for most; None where none is open."""

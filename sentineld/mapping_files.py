@@ -15,19 +15,25 @@ from sentineld.recognition import NATIVE
 
 
 def read_mappings(path: str, classify: Classify) -> list[Mapping]:
-    """Read one file of mappings. Raises ``ConfigError`` with file and key."""
+    """Read one file of mappings, and check all of it. Raises ``ConfigError`` with file and key."""
+    return parse_mappings(_read(path), path, classify)
+
+
+def _read(path: str) -> bytes:
     try:
         with open(path, "rb") as file:
-            data = file.read()
+            return file.read()
     except OSError as error:
         raise ConfigError(
             f"the mapping {path} cannot be read: {error.strerror}", hint="--mapping FILE.toml"
         ) from error
-    return parse_mappings(data, path, classify)
 
 
-def parse_mappings(data: bytes, name: str, classify: Classify) -> list[Mapping]:
-    """Compile the mappings of a TOML document; ``name`` says where it stands. Raises ``ConfigError``."""
+def parse_mappings(data: bytes, name: str, classify: Classify, *, is_checked: bool = True) -> list[Mapping]:
+    """Return the mappings of a TOML document; ``name`` says where it stands. Raises ``ConfigError``.
+
+    Without ``is_checked`` a mistake in an event shows when the first record is read.
+    """
     try:
         document = tomllib.loads(data.decode("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -42,6 +48,8 @@ def parse_mappings(data: bytes, name: str, classify: Classify) -> list[Mapping]:
     for number, table in enumerate(sources):
         try:
             mapping = Mapping(table, classify, f"source[{number}]")
+            if is_checked:
+                mapping.check()
         except MappingError as error:
             hint = error.hint or "docs/mapping.md"
             raise ConfigError(f"{name}: {error.key}: {error}", hint=hint) from error
@@ -56,12 +64,13 @@ def parse_mappings(data: bytes, name: str, classify: Classify) -> list[Mapping]:
 
 @lru_cache(4)
 def built_in(classify: Classify) -> tuple[Mapping, ...]:
-    """Return the built-in mappings; compiled once, for that takes longer than all else at a start."""
+    """Return the built-in mappings: those without mistakes, so each is compiled when it is first used."""
     found: list[Mapping] = []
     folder = os.path.join(os.path.dirname(__file__), "formats")
     for name in sorted(os.listdir(folder)):
         if name.endswith(".toml"):
-            found += read_mappings(os.path.join(folder, name), classify)
+            path = os.path.join(folder, name)
+            found += parse_mappings(_read(path), path, classify, is_checked=False)
     return tuple(found)
 
 

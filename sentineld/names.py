@@ -106,5 +106,8 @@ class Keys:
     def __call__(self, text: str) -> bytes:
         """Return the digest of an id."""
         state = self._begun.copy()
-        state.update(text.encode("utf-8", "surrogatepass"))
+        try:
+            state.update(text.encode())
+        except UnicodeEncodeError:
+            state.update(text.encode("utf-8", "surrogatepass"))
         return state.digest()

@@ -203,7 +203,8 @@ def _path(value: str, items: tuple[str, ...]) -> Selector:
     if not names:
 
         def whole(scope: Scope) -> object:
-            return scope.names.get(base)
+            found = scope.names.get(base)
+            return None if found == "" else found
 
         return whole
     if any(map(is_index, names)) or len(names) > 2:

@@ -35,8 +35,13 @@ class Finding:
 class Session:
     """One open session.
 
+    What detectors remember of it: ``root`` (the tree that it works in), ``taken`` (places outside that it
+    read), ``recent`` (how often its latest calls came), ``times`` (of its latest calls), how often something
+    was deleted, how many calls failed in a row, and how many tokens it used.
+
     ``seen`` holds the hashes of the values that occurred, by the name of their feature, in the order of their
-    last use; ``symbols`` the actions in their order. ``levels`` and ``peaks`` are what each channel has
+    last use; ``symbols`` the actions in their order, ``new`` how many values were new, ``grades`` the heights
+    that were reached, by feature. ``levels`` and ``peaks`` are what each channel has
     now and at most, in bits; ``score`` and ``p`` belong to the peaks. ``tier`` is the one that the session's
     own events call for. ``is_forgiven``: an operator pardoned the agent while it went on.
     """
@@ -47,10 +52,17 @@ class Session:
     latest_us: int
     events: int = 0
     seen: dict[str, dict[int, int]] = field(default_factory=dict)
+    seen_count: int = 0
     symbols: list[str] = field(default_factory=list)
     new: dict[str, int] = field(default_factory=dict)
     grades: dict[str, int] = field(default_factory=dict)
-    memory: dict[str, str] = field(default_factory=dict)
+    root: str = ""
+    taken: dict[str, int] = field(default_factory=dict)
+    recent: dict[str, int] = field(default_factory=dict)
+    times: list[int] = field(default_factory=list)
+    deletes: int = 0
+    failures: int = 0
+    tokens: int = 0
     levels: dict[str, float] = field(default_factory=dict)
     peaks: dict[str, float] = field(default_factory=dict)
     score: float = 0.0

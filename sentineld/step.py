@@ -26,6 +26,7 @@ from sentineld.numbering import Numbering
 from sentineld.policy import Change, Policy, Standing
 from sentineld.profile import AgentBehavioralProfile
 from sentineld.tier import Tier
+from sentineld.wishes import ACTS, Freeze, Renew, Retire
 
 #: When an observation counts.
 _AT = itemgetter(0)
@@ -69,6 +70,7 @@ class AgentState:
     ``decision_no``, ``decision_score`` and ``reason_code`` tell of the decision that gave it its present
     tier (0: none); whoever numbers decisions sets them. ``numbering`` follows the numbers that the agent
     gives its own records (None: it gives none), ``learned`` what learned detection knows of it (None: nothing yet).
+    ``retired_us`` is when an operator retired it (None: it works, or has acted since).
     """
 
     owner: int
@@ -85,6 +87,7 @@ class AgentState:
     recent: list[Observation] = field(default_factory=list)
     numbering: Numbering | None = None
     learned: Learned | None = None
+    retired_us: int | None = None
 
     @property
     def agent_id(self) -> str:
@@ -132,7 +135,7 @@ class Unpin:
     reason: str
 
 
-Wish = Pardon | Pin | Unpin
+Wish = Pardon | Pin | Unpin | Freeze | Renew | Retire
 Input = Observation | Tick | Incident | Wish
 
 
@@ -149,6 +152,13 @@ class Draft:
     incident: Incident | None = None
     #: What learned detection thinks, where it decides.
     verdict: Verdict | None = None
+    #: What an operator's act has done, in words.
+    said: str = ""
+
+    @property
+    def gives_tier(self) -> bool:
+        """Whether the agent has its tier by this: acts on habits and names leave it as it was."""
+        return self.change.cause not in ACTS or self.change.from_tier != self.change.to_tier
 
 
 def new_state(owner: int, agent_id: str, prior: Prior, at_us: int) -> AgentState:
@@ -205,6 +215,7 @@ def observe(
         _observe_activity(state, prior, run, drafts)
     else:
         _observe_learned(state, prior, prior.detection, run, drafts, is_learning, verdicts)
+    state.retired_us = None
     state.events += len(run)
     state.recent = _latest(state, run)
     state.last_activity_us = max(state.last_activity_us, max(map(_AT, run)))
@@ -397,9 +408,40 @@ def _obey(state: AgentState, prior: Prior, wish: Wish, drafts: list[Draft]) -> N
     elif isinstance(wish, Pin):
         change = prior.policy.pin(state.standing, at_us, Tier(wish.tier), wish.until_us)
         drafts.append(Draft(change, moment, recent, wish.actor, wish.reason))
-    elif state.standing.pinned_tier is not None:
-        change = prior.policy.unpin(state.standing, at_us)
-        drafts.append(Draft(change, moment, recent, wish.actor, wish.reason))
+    elif isinstance(wish, Unpin):
+        if state.standing.pinned_tier is not None:
+            change = prior.policy.unpin(state.standing, at_us)
+            drafts.append(Draft(change, moment, recent, wish.actor, wish.reason))
+    else:
+        tier = state.standing.effective_tier
+        cause, said = _act(state, prior, at_us, wish)
+        if cause:
+            change = Change(at_us, tier, state.standing.effective_tier, cause)
+            drafts.append(Draft(change, moment, (), wish.actor, wish.reason, said=said))
+
+
+def _act(state: AgentState, prior: Prior, at_us: int, wish: Freeze | Renew | Retire) -> tuple[str, str]:
+    """Do to an agent what leaves its behaviour as it was: (cause, what was done), empty for nothing."""
+    agent = state.learned
+    if isinstance(wish, Retire):
+        if agent is not None and prior.detection is not None:
+            is_frozen = state.standing.tier > 1
+            prior.detection.end_due(agent, state.owner, NEVER_US, is_frozen=is_frozen)
+        state.retired_us = at_us
+        if not wish.is_final:
+            return "retired", "its sessions ended; it is listed again when it acts"
+        prior.policy.pin(state.standing, at_us, Tier.ANOMALOUS, None)
+        return "retired", "for good: whoever acts under its id is at tier 3"
+    if agent is None:
+        agent = state.learned = Learned()
+    if isinstance(wish, Freeze):
+        if agent.own.is_frozen == wish.is_frozen:
+            return "", ""
+        agent.own.is_frozen = wish.is_frozen
+        return wish.cause, "its sessions rank, and teach nothing" if wish.is_frozen else "its sessions teach again"
+    wish.own.is_frozen = agent.own.is_frozen
+    agent.renew(wish.own, wish.since_us)
+    return wish.cause, wish.said
 
 
 def distrust(state: AgentState, prior: Prior, at_us: int, from_tier: int, drafts: list[Draft]) -> None:

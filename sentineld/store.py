@@ -31,10 +31,11 @@ from sentineld.identity import Source
 from sentineld.instant import iso
 from sentineld.retention import Retention
 from sentineld.statedir import PASSING_ERRORS
+from sentineld.trust import UNNAMED_ID
 
 #: ``PRAGMA application_id``: "SNTL".
 APPLICATION_ID = 0x534E544C
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 #: Size that the database is kept below unless told otherwise, bytes.
 LIMIT_BYTES = 512 << 20
@@ -48,6 +49,11 @@ MAX_UNKNOWN = 512
 _SAME_INCIDENT_US = 60_000_000
 #: Explicit record ids remembered for each owner.
 MAX_SEEN = 100_000
+#: Finished sessions that are kept for learning anew: of one role, and bytes of one owner's.
+MAX_LESSONS = 500
+MAX_LESSONS_BYTES = 8 << 20
+#: A database of at most this size is written anew when something is erased, bytes.
+_SCRUBBED_BYTES = 64 << 20
 
 _SCHEMA = """
 CREATE TABLE meta(
@@ -147,8 +153,18 @@ CREATE TABLE role(
   owner INTEGER NOT NULL, name TEXT NOT NULL, habits BLOB NOT NULL, PRIMARY KEY (owner, name)
 ) STRICT;
 """,
+    5: """
+CREATE TABLE lesson(
+  no INTEGER PRIMARY KEY, owner INTEGER NOT NULL, role TEXT NOT NULL, agent_id TEXT NOT NULL,
+  ended INTEGER NOT NULL, is_rank INTEGER NOT NULL, is_suspicious INTEGER NOT NULL,
+  is_learned INTEGER NOT NULL, is_attack INTEGER NOT NULL, ranks INTEGER NOT NULL, session BLOB NOT NULL
+) STRICT;
+CREATE INDEX lesson_role ON lesson(owner, role, no);
+CREATE INDEX lesson_agent ON lesson(owner, agent_id);
+""",
 }
 
+_LESSON_COLUMNS = "owner, role, agent_id, ended, is_rank, is_suspicious, is_learned, is_attack, ranks, session"
 _SOURCE_COLUMNS = [item.name for item in fields(Source)]
 _STORED_COLUMNS = [*_SOURCE_COLUMNS, "last_input"]
 _SOURCE_UPSERT = (
@@ -179,6 +195,37 @@ class RoleRow:
     habits: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class LessonRow:
+    """A session that a role has learned from, or only ranked, kept for learning anew.
+
+    ``agent_id`` is the claimed one; ``ranks`` is how many sessions the role could rank it among; ``session`` are
+    the bytes of ``teaching.dump_session``.
+    """
+
+    owner: int
+    role: str
+    agent_id: str
+    ended_us: int
+    is_rank: bool
+    is_suspicious: bool
+    is_learned: bool
+    is_attack: bool
+    ranks: int
+    session: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Renaming:
+    """An agent that goes on under another claimed id, and another published one."""
+
+    owner: int
+    old_id: str
+    new_id: str
+    old_name: str
+    new_name: str
+
+
 @dataclass(slots=True)
 class Commit:
     """Everything that one transaction changes.
@@ -194,6 +241,12 @@ class Commit:
     sources: list[tuple[int, Source]] = field(default_factory=list)
     agents: list[AgentRow] = field(default_factory=list)
     roles: list[RoleRow] = field(default_factory=list)
+    lessons: list[LessonRow] = field(default_factory=list)
+    #: Lessons that are forgotten: of this role, ended by then.
+    forgotten: tuple[int, str, int] | None = None
+    renamed: Renaming | None = None
+    #: The agent of which everything is removed: owner, claimed id, published id.
+    erased: tuple[int, str, str] | None = None
     decisions: list[Decision] = field(default_factory=list)
     parts: Sequence[Part] = ()
     document: dict[str, Any] = field(default_factory=dict)
@@ -476,6 +529,7 @@ class Store:
         with self._transaction():
             self._write_input(commit)
             self._write_sources(commit.sources)
+            self._write_housekeeping(commit)
             self._db.executemany(
                 "INSERT INTO agent(owner, agent_id, name, tier, is_cold, state) VALUES (?, ?, ?, ?, ?, ?) "
                 "ON CONFLICT(owner, agent_id) DO UPDATE SET name = excluded.name, tier = excluded.tier, "
@@ -486,6 +540,7 @@ class Store:
                 "INSERT OR REPLACE INTO role VALUES (?, ?, ?)",
                 [(role.owner, role.name, role.habits) for role in commit.roles],
             )
+            self._write_lessons(commit.lessons)
             self._db.executemany(
                 "INSERT INTO decision(decision_no, name, document) VALUES (?, ?, ?)",
                 [(d.decision_no, d.agent_id, json.dumps(d.to_dict())) for d in commit.decisions],
@@ -493,6 +548,7 @@ class Store:
             if commit.shift_us:
                 self._db.execute("UPDATE source SET look_us = look_us + ?", (commit.shift_us,))
                 self._db.execute("UPDATE source SET away_us = away_us + ? WHERE away_us", (commit.shift_us,))
+                self._db.execute("UPDATE lesson SET ended = ended + ?", (commit.shift_us,))
             self._write_types(commit.event_types)
             self._write_unknown(commit.unknown)
             self._write_seen(commit.seen)
@@ -501,7 +557,7 @@ class Store:
             if commit.request_id:
                 self._db.execute(
                     "INSERT INTO request(id, at, document) VALUES (?, ?, ?)",
-                    (commit.request_id, commit.at_us, json.dumps(commit.document)),
+                    (commit.request_id, commit.at_us, json.dumps(_without_baseline(commit.document))),
                 )
             self._db.execute(
                 "UPDATE meta SET seq = seq + ?, decision_no = max(decision_no, ?), "
@@ -584,6 +640,41 @@ class Store:
         """Return the habits of every role."""
         rows = self._db.execute("SELECT owner, name, habits FROM role ORDER BY owner, name")
         return [RoleRow(*row) for row in rows]
+
+    def lessons(self, owner: int, *, role: str | None = None, agent_id: str | None = None) -> list[LessonRow]:
+        """Return the kept sessions of a role, or of an agent, in the order in which they were learned from."""
+        column, value = ("role", role) if role is not None else ("agent_id", agent_id)
+        rows = self._db.execute(
+            f"SELECT {_LESSON_COLUMNS} FROM lesson WHERE owner = ? AND {column} = ? ORDER BY no",  # noqa: S608
+            (owner, value),
+        )
+        return [
+            LessonRow(owner, role, agent_id, ended, *map(bool, flags), ranks, session)
+            for owner, role, agent_id, ended, *flags, ranks, session in rows
+        ]
+
+    def formats_of(self, owner: int, agent_ids: Iterable[str]) -> list[str]:
+        """Return the formats of the files that an owner's agents wrote, in the order of names."""
+        found = set()
+        for agent_id in agent_ids:
+            found.update(
+                row[0]
+                for row in self._db.execute(
+                    "SELECT DISTINCT format FROM source JOIN writer ON writer.source = source.id "
+                    "WHERE source.owner = ? AND agent_id = ?",
+                    (owner, agent_id),
+                )
+            )
+        return sorted(found - {""})
+
+    def files_of(self, owner: int, agent_id: str) -> list[str]:
+        """Return the paths of the files that nobody but this agent wrote."""
+        rows = self._db.execute(
+            "SELECT path, last_path FROM source JOIN writer ON writer.source = source.id WHERE owner = ? "
+            "AND agent_id = ? AND (SELECT count(*) FROM writer WHERE writer.source = source.id) = 1",
+            (owner, agent_id),
+        )
+        return sorted({os.fsdecode(path) for row in rows for path in row})
 
     def agent_names(self) -> list[str]:
         """Return every published id."""
@@ -755,6 +846,99 @@ class Store:
                     pruned[name]
                     for name in ("inputs", "sources", "decisions", "incidents", "requests", "seen")
                 ],
+            )
+
+    def _write_housekeeping(self, commit: Commit) -> None:
+        """Forget and rename, before anything is written under the new names."""
+        if commit.forgotten is not None:
+            self._db.execute("DELETE FROM lesson WHERE owner = ? AND role = ? AND ended <= ?", commit.forgotten)
+        if (old := commit.renamed) is not None:
+            self._db.execute("DELETE FROM agent WHERE owner = ? AND agent_id = ?", (old.owner, old.old_id))
+            self._move_writer(old.owner, old.old_id, old.new_id)
+            self._db.execute(
+                "UPDATE lesson SET agent_id = ? WHERE owner = ? AND agent_id = ?",
+                (old.new_id, old.owner, old.old_id),
+            )
+            # What was decided stays as it was said then; it is found under the new id.
+            self._db.execute("UPDATE decision SET name = ? WHERE name = ?", (old.new_name, old.old_name))
+        if commit.erased is not None:
+            self._erase(*commit.erased)
+
+    def _erase(self, owner: int, agent_id: str, name: str) -> None:
+        self._db.execute("PRAGMA secure_delete=ON")
+        self._db.execute("DELETE FROM agent WHERE owner = ? AND agent_id = ?", (owner, agent_id))
+        self._db.execute("DELETE FROM lesson WHERE owner = ? AND agent_id = ?", (owner, agent_id))
+        self._db.execute("DELETE FROM decision WHERE name = ?", (name,))
+        # Who wrote a file is who answers for what is done to it: nobody else must from now on.
+        self._move_writer(owner, agent_id, UNNAMED_ID)
+        self._db.execute(
+            "UPDATE incident SET detail = '' WHERE (owner = ? AND substr(detail, 1, ?) = ?) OR instr(detail, ?)",
+            (owner, len(agent_id) + 2, f"{agent_id}: ", repr(agent_id)),
+        )
+
+    def _move_writer(self, owner: int, old_id: str, new_id: str) -> None:
+        where = "agent_id = ? AND source IN (SELECT id FROM source WHERE owner = ?)"
+        self._db.execute(
+            f"UPDATE OR IGNORE writer SET agent_id = ? WHERE {where}",  # noqa: S608
+            (new_id, old_id, owner),
+        )
+        self._db.execute(f"DELETE FROM writer WHERE {where}", (old_id, owner))  # noqa: S608
+
+    def scrub(self) -> bool:
+        """Leave nothing of what was erased in unused parts of the file; False where it is too large for that.
+
+        Raises ``sqlite3.Error``; the database is as it was then.
+        """
+        self._db.execute("PRAGMA secure_delete=FAST")
+        is_small = self.retention.used_bytes() <= _SCRUBBED_BYTES
+        if is_small:
+            self._db.execute("VACUUM")
+        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return is_small
+
+    def _write_lessons(self, lessons: Sequence[LessonRow]) -> None:
+        if not lessons:
+            return
+        self._db.executemany(
+            f"INSERT INTO lesson({_LESSON_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
+            [
+                (
+                    item.owner, item.role, item.agent_id, item.ended_us, item.is_rank, item.is_suspicious,
+                    item.is_learned, item.is_attack, item.ranks, item.session,
+                )
+                for item in lessons
+            ],
+        )  # fmt: skip
+        for owner, role in {(item.owner, item.role) for item in lessons}:
+            self._db.execute(
+                "DELETE FROM lesson WHERE owner = ? AND role = ? AND no <= "
+                "(SELECT no FROM lesson WHERE owner = ? AND role = ? ORDER BY no DESC LIMIT 1 OFFSET ?)",
+                (owner, role, owner, role, MAX_LESSONS),
+            )
+        for owner in {item.owner for item in lessons}:
+            # Whoever has most loses first: an owner alone, and of its roles the one that fills it.
+            self._bound_lessons(owner)
+
+    def _bound_lessons(self, owner: int) -> None:
+        while True:
+            sizes = self._db.execute(
+                "SELECT sum(length(session)), role FROM lesson WHERE owner = ? GROUP BY role ORDER BY 1 DESC",
+                (owner,),
+            ).fetchall()
+            excess = sum(size for size, _ in sizes) - MAX_LESSONS_BYTES
+            if excess <= 0:
+                return
+            rows = self._db.execute(
+                "SELECT no, length(session) FROM lesson WHERE owner = ? AND role = ? ORDER BY no",
+                (owner, sizes[0][1]),
+            ).fetchall()
+            last = 0
+            for no, size in rows:
+                if excess <= 0:
+                    break
+                last, excess = no, excess - size
+            self._db.execute(
+                "DELETE FROM lesson WHERE owner = ? AND role = ? AND no <= ?", (owner, sizes[0][1], last)
             )
 
     def _write_types(self, counts: dict[str, int]) -> None:
@@ -990,6 +1174,14 @@ def _decision(number: int, name: str, document: str) -> Decision:
         # Numbers are dense: one of which nothing else is left is told too, and hides none of the others.
         note = "this decision is damaged in the database"
         return Decision(number, decision_id(number), name, 3, 3, 0.0, iso(0), "unreadable", "", note=note)
+
+
+def _without_baseline(document: dict[str, Any]) -> dict[str, Any]:
+    """Return an input's document without the habits that it may carry: it is kept once, as an input."""
+    request = document.get("request")
+    if not isinstance(request, dict) or "baseline" not in request:
+        return document
+    return {**document, "request": {key: value for key, value in request.items() if key != "baseline"}}
 
 
 def _is_text(name: str) -> bool:

@@ -532,8 +532,10 @@ class Tail:
             file = self._meet(path, status)
         else:
             self._files.place(file, path)
-            is_as_long = status.st_size in (file.source.pos, file.examined)
-            if file.checked == identity.stamp(status) or not (is_as_long or file.fd is None):
+            # One that is shorter than it was may have been cut, or cut and written anew.
+            is_shorter = status.st_size < file.size
+            is_doubtful = status.st_size in (file.source.pos, file.examined) or file.fd is None
+            if not is_shorter and (file.checked == identity.stamp(status) or not is_doubtful):
                 self._files.resize(file, status.st_size)
                 if file.is_read:
                     file.source.look_us = now_us
@@ -709,7 +711,7 @@ class Tail:
         try:
             status = os.fstat(fd)
             now = (status.st_dev, status.st_ino)
-            is_new = stat.S_ISREG(status.st_mode) and status.st_nlink == 1 and not self._files.is_known(now)
+            is_new = stat.S_ISREG(status.st_mode) and now != key and not self._files.is_known(now)
             if is_new and continues(fd, status, former):
                 moved = self._successors.move(former, now, fd, identity.generation(fd))
                 self._files.adopt(File(moved, is_successor=True), fd, status, path)

@@ -47,7 +47,7 @@ TOOLS: dict[str, tuple[str, ...]] = {
         "file_create": ("create_file create create_directory mkdir create_new_jupyter_notebook"),
         "file_delete": ("delete_file delete remove_file delete_path"),
         "network_request": (
-            "webfetch web_fetch websearch web_search web_search_call google_web_search web.run"
+            "webfetch web_fetch websearch web_search web_search_call google_web_search web.run web.search"
             " fetch fetch_url fetch_webpage http_get http_post http_request x_search browser"
             " open_simple_browser github_repo message send_email sendemail pushnotification"
             " senduserfile remotetrigger artifact gateway nodes url_fetch download web"
@@ -120,8 +120,8 @@ TOOLS: dict[str, tuple[str, ...]] = {
             " vscode_searchextensions_internal list_available_plugins_to_install"
         ),
         "model_call": (
-            "image_generation image_generation_call image_generate image_gen generate_image music_generate"
-            " video_generate painter"
+            "image_generation image_generation_call image.generation image_generate image_gen"
+            " generate_image music_generate video_generate painter"
         ),
     }.items()
 }

@@ -30,6 +30,8 @@ _LAST_ROTATION = re.compile(r"(?<=[^/])[.-][0-9][0-9TZ_:]*\Z")
 _MAX_DEPTH = 32
 #: Names that are listed without a pause.
 _PIECE = 1024
+#: Names of a directory that are held at a time.
+_LISTED = 16_384
 
 
 def kind_of(name: str) -> str | None:
@@ -90,30 +92,53 @@ def walk(directory: str, on_trouble: Callable[[Trouble], None]) -> Iterator[os.D
 def walk_in_pieces(
     directory: str, on_trouble: Callable[[Trouble], None]
 ) -> Iterator[os.DirEntry[str] | None]:
-    """Yield as ``walk`` does, and None now and then where listing a large directory takes time."""
-    stack = [(directory, 0)]
+    """Yield as ``walk`` does, and None now and then where listing a large directory takes time.
+
+    Entries come in the order of their names, in a large directory so many at a time: whoever makes a million
+    of them shall not fill our memory.
+    """
+    # Of each directory on the way down: what is left of its listing, and directories found by now.
+    stack: list[tuple[Iterator[list[os.DirEntry[str]] | None], list[str]]] = []
+    stack.append((_listing(directory, on_trouble), []))
     while stack:
-        path, depth = stack.pop()
-        found: list[os.DirEntry[str]] = []
+        listing, below = stack[-1]
+        if below:
+            stack.append((_listing(below.pop(), on_trouble), []))
+            continue
         try:
-            with os.scandir(path) as entries:
-                for entry in entries:
-                    found.append(entry)
-                    if not len(found) % _PIECE:
-                        yield None
-        except FileNotFoundError:
-            # It went away while its parent was searched.
-            continue
-        except OSError as error:
-            on_trouble(os_trouble(path, error))
+            entries = next(listing)
+        except StopIteration:
+            stack.pop()
             continue
         yield None
-        found.sort(key=attrgetter("name"))
-        yield None
-        for entry in found:
+        for entry in entries or ():
             if not entry.is_dir(follow_symlinks=False):
                 yield entry
-            elif depth < _MAX_DEPTH:
-                stack.append((entry.path, depth + 1))
+            elif len(stack) <= _MAX_DEPTH:
+                below.append(entry.path)
             else:
                 on_trouble(Trouble("too_deep", entry.path, f"deeper than {_MAX_DEPTH} directories"))
+
+
+def _listing(path: str, on_trouble: Callable[[Trouble], None]) -> Iterator[list[os.DirEntry[str]] | None]:
+    """Yield the entries of a directory, ``_LISTED`` at a time, each time sorted; None is a pause."""
+    found: list[os.DirEntry[str]] = []
+    try:
+        with os.scandir(path) as entries:
+            for entry in entries:
+                found.append(entry)
+                if len(found) == _LISTED:
+                    found.sort(key=attrgetter("name"))
+                    yield found
+                    found = []
+                elif not len(found) % _PIECE:
+                    yield None
+    except FileNotFoundError:
+        # It went away while its parent was searched.
+        return
+    except OSError as error:
+        on_trouble(os_trouble(path, error))
+        return
+    yield None
+    found.sort(key=attrgetter("name"))
+    yield found

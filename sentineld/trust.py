@@ -23,8 +23,9 @@ IDENTITIES = (RECORD, PATH, OWNER)
 #: agent with a name of its own; no record can claim this id.
 UNNAMED_ID = "<unnamed>"
 
-#: A rotated file belongs to whom it belonged to before: `x.jsonl.1`, `x.jsonl-20260101`.
-_ROTATION = re.compile(r"(?<=\.jsonl)[.-][0-9][0-9TZ_.:-]*\Z")
+#: A rotated or compressed file belongs to whom it belonged to before: `x.jsonl.1`, `x.json-20260101`,
+#: `x.jsonl.zst`.
+_ROTATION = re.compile(r"(?:(?<=\.jsonl)|(?<=\.ndjson)|(?<=\.json))(?:[.-][0-9][0-9TZ_.:-]*|\.zst)\Z")
 _TOKEN = re.compile(r"\*|\?|\{(?P<name>[^{}]*)\}|[{}]|[^*?{}]+")
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 _NAME = re.compile(r"[a-z_][a-z0-9_]*")

@@ -37,15 +37,17 @@ def from_otel(value: object) -> object:
         return value
     found = {}
     for item in value:
-        if type(item) is dict:
-            name = item.get("key")
-            if type(name) is str:
-                inner = item.get("value")
-                # Nearly all values are text: those are spelled out.
-                if type(inner) is dict and len(inner) == 1 and "stringValue" in inner:
-                    found[name] = inner["stringValue"]
-                else:
-                    found[name] = _otel_value(inner, 0)
+        try:
+            # Nearly all values are text: those are spelled out.
+            name, inner = item["key"], item["value"]
+            (kind,) = inner
+            if kind == "stringValue" and type(name) is str:
+                found[name] = inner[kind]
+                continue
+        except (KeyError, TypeError, ValueError):
+            pass
+        if type(item) is dict and type(item.get("key")) is str:
+            found[item["key"]] = _otel_value(item.get("value"), 0)
     return found
 
 

@@ -181,6 +181,7 @@ class _Writer:
         self, declaration: Declaration, emission: Emission, flat: frozenset[Place], is_traced: bool
     ) -> None:
         self._kinds = declaration.kinds
+        self._each_keys = dict.fromkeys(table.each_key for table in declaration.tables)
         self._emission = emission
         self._is_traced = is_traced
         self._code = Code(declaration.aliases, declaration.remembered, flat)
@@ -196,9 +197,10 @@ class _Writer:
         code = self._code
         for table in tables:
             self._decodes.update(decode for decode in table.decodes if decode.scope == RECORD)
-        groups: dict[str, list[EventTable]] = {}
-        for table in tables:
-            groups.setdefault(table.each_key, []).append(table)
+        # In one order, whichever of their tables are left.
+        groups = {
+            key: found for key in self._each_keys if (found := [t for t in tables if t.each_key == key])
+        }
         self._is_known = any(map(_is_always_known, groups.values()))
         if not self._is_known:
             code.line("is_known = False")
@@ -230,7 +232,7 @@ class _Writer:
         self._expect(members)
         chosen = []
         for chain in chains:
-            number = code.name("chosen")
+            number = code.kept_name("chosen")
             chosen.append(number)
             code.line(f"{number} = -1")
 
@@ -277,7 +279,7 @@ class _Writer:
         flags: dict[int, str] = {}
         for table in members:
             if not _is_plain(table):
-                flags[table.number] = flag = code.name("meets")
+                flags[table.number] = flag = code.kept_name("meets")
                 code.line(f"{flag} = False")
                 with self._met(table):
                     code.line(f"{flag} = True")
@@ -366,33 +368,34 @@ class _Writer:
     ) -> None:
         """Write the tables of an item, told apart by a value of it where several ask for that."""
         code = self._code
-        asked = {table.number: _options(table) for table in members}
-        counts = Counter(name for names in asked.values() for name in names if name not in used)
+        asked = [_options(table) for table in members]
+        counts = Counter(name for names in asked for name in names if name not in used)
         name, count = counts.most_common(1)[0] if counts else ("", 0)
-        if count < _MIN_ALIKE or len(used) >= _MAX_DISPATCH:
-            for _, chain in groupby(members, key=lambda table: table.chain):
-                found = list(chain)
-                self._expect(found)
-                self._write_chain(found, take, lambda table: self._met_item(table, flags.get(table.number)))
-            return
-        texts = {value for names in asked.values() for value in names.get(name, ())}
+        texts = {text for names in asked for text in names.get(name, ()) if text is not None}
+        # Values with which the same is left share a branch; the first one is for all other values.
         branches: dict[object, tuple[list[EventTable], list[str | None]]] = {}
-        for value in [*sorted(text for text in texts if text is not None), None]:
-            left = [found for table in members if (found := _left_of_items(table, {name: value}))]
+        for value in [NoneOf(frozenset(texts), is_present=True), None, *sorted(texts)]:
+            left = [one for table in members if (one := _left_of_items(table, {name: value}))]
             alike = tuple((table.number, repr(table.of_items)) for table in left)
             branches.setdefault(alike, (left, []))[1].append(value)
-        other = NoneOf(frozenset(text for text in texts if text is not None))
-        rest = [found for table in members if (found := _left_of_items(table, {name: other}))]
+        # Tables stand in each branch that they can be met in: there is an end to that.
+        is_large = bool(used) and sum(len(left) for left, _ in branches.values()) > 2 * len(members)
+        if count < _MIN_ALIKE or is_large or len(used) >= _MAX_DISPATCH:
+            for _, chain in groupby(members, key=lambda table: table.chain):
+                tables = list(chain)
+                self._expect(tables)
+                self._write_chain(tables, take, lambda table: self._met_item(table, flags.get(table.number)))
+            return
+        numbers = {value: number for number, (_, values) in enumerate(branches.values()) for value in values}
         found, number = code.name("found"), code.name("branch")
         code.line(f"{found} = {code.value(name)}")
-        numbers = {value: place for place, (_, values) in enumerate(branches.values(), 1) for value in values}
-        bound = code.bind({value: place for value, place in numbers.items() if value is not None}, "branches")
+        bound = code.bind({text: numbers[text] for text in texts}, "branches")
         code.line(
             f"{number} = {bound}.get({found}, 0) if type({found}) is str"
             f" else {numbers[None]} if {found} is None else 0"
         )
         head = "if"
-        for place, (left, _) in [*enumerate(branches.values(), 1), (0, (rest, []))]:
+        for place, (left, _) in [*enumerate(branches.values())][1:] + [*enumerate(branches.values())][:1]:
             if left:
                 with code.block(f"{head} {number} == {place}:"):
                     self._dispatch(left, flags, take, (*used, name))
@@ -440,7 +443,7 @@ class _Writer:
 
     def _flag(self, decode: Decode) -> str:
         if decode not in self._flags:
-            self._flags[decode] = self._code.name("decoded")
+            self._flags[decode] = self._code.kept_name("decoded")
         return self._flags[decode]
 
     def _decode_once(self, decode: Decode) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import sys
 import tempfile
 from collections import Counter
 from pathlib import Path
@@ -14,9 +15,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sentineld import intake as intake_module
+from sentineld.claims import Claims
 from sentineld.framing import LINES
 from sentineld.intake import new_elements
+from sentineld.mapping_files import built_in
+from sentineld.recognition import Formats
 from sentineld.tail import CHUNK_BYTES
+from sentineld.taxonomy import Taxonomy
+from sentineld.trust import Trust
 
 START = 1_763_850_000
 
@@ -379,3 +385,42 @@ def test_new_elements_are_those_that_were_not_there(known, now, fresh, is_rewrit
         return [letter.encode() * 16 for letter in text]
 
     assert new_elements(b"".join(hashes(known)), hashes(now)) == (fresh, is_rewritten)
+
+
+def test_what_is_changed_after_it_was_read_ahead_is_not_taken_for_what_was_read(line, telemetry, small_reads):
+    paths = [write(telemetry.directory / f"{n}.jsonl", [record(f"e{n}", START + n)]) for n in range(30)]
+    one = line()
+    one.tail.scan()
+    batches = one.intake.history()
+    assert not next(batches)
+    paths[0].write_bytes(paths[0].read_bytes().replace(b"e0", b"xx"))
+    for batch in batches:
+        if batch:
+            one.commit(batch)
+    for _ in range(2):
+        one.poll()
+
+    assert one.counted == {f"e{n}": 1 for n in range(30)} | {"xx": 1}
+    assert [(item.kind, item.path) for item in one.incidents] == [("rewritten", str(paths[0]))]
+
+
+def test_history_of_small_files_costs_few_calls_a_file(line, telemetry):
+    """Recognising formats once took more calls than all else together."""
+    formats = Formats(built_in(Taxonomy().classify))
+    claims = Claims(formats, Trust(), {}, os.getuid())
+    for n in range(400):
+        write(telemetry.directory / f"{n % 8}" / f"{n}.jsonl", [record("plan", START + n)])
+    one = line(claims=claims)
+    one.intake.formats = formats
+    calls = Counter[str]()
+    sys.setprofile(lambda _frame, event, _arg: calls.update([event]))
+    try:
+        one.tail.scan()
+        batches = [batch for batch in one.intake.history() if batch]
+    finally:
+        sys.setprofile(None)
+    count = (calls["call"] + calls["c_call"]) / 400
+
+    assert sum(len(batch.parts) for batch in batches) == 400
+    # Measured: 340. Each costs about 0.15 us.
+    assert count < 450, count

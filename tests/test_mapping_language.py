@@ -2,25 +2,30 @@
 
 import json
 import time
+import tomllib
 from collections.abc import Callable
 from functools import cache
+from importlib import resources
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from format_reading import mutated, plain, samples
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from slow_mapping import SlowMapping
 
+from sentineld.codegen import Code
 from sentineld.condition import compile_condition, compile_value
 from sentineld.decode import Decoded, decode_value
 from sentineld.errors import ConfigError
-from sentineld.expression import Expressions
 from sentineld.mapping import FileContext, Mapping, MappingError, agent_id
 from sentineld.mapping_files import built_in, parse_mappings
 from sentineld.memory import MAX_KEYS, MAX_TEXT, dump, grown, load
 from sentineld.path_glob import compile_glob
 from sentineld.rows import Rows
 from sentineld.selector import Scope, SelectorError, paths_of, to_text
+from sentineld.taxonomy import Taxonomy
 from sentineld.values import from_json, to_instant, to_number
 
 TIME = "2026-01-02T03:04:05Z"
@@ -329,13 +334,39 @@ SPELLED_VALUES = [
     {"value": "a", "pattern": "([a-z])"},
     {"value": "{a}{b}", "when": {"item.a": {"not": {"pattern": "x"}}, "c": {"not": [1, "x"]}}},
     [[[[[[[[["a"], "b"], "c"], "a.b"], "b.c"], "item.a"], "item.b"], "kept.s"], "=z"],
+    ["a.b.c", "a.c", "b.c.a", "item.a.b.c", "item.b.c.a", "a.b.c"],
+    {"value": "a", "decode": "json"},
+    {"value": "a", "pattern": "x(y?)", "decode": "json", "when": {"b": {"has": ["x", "y"]}}},
+    {"value": "a", "when": {"b": [1, "x", True], "c": {"has": "x"}}},
+    {"value": "a | b.c | item.b", "when": {"a | b.c | item.b": {"not": ""}, "path.host": "h"}},
+    " | ".join(["a.b", "b"] * 20),
+    "other.a",
 ]
 
 
-@given(values, values)
+records = st.dictionaries(keys, values, max_size=4)
+
+
+def _made(make: Callable[[Code], str]) -> Callable[[Scope], Any]:
+    """Return a function of what is written where one item is in hand."""
+    code = Code(("item",), frozenset({"s", "t"}))
+    with code.loop("item", "[batch.item]"):
+        expression = make(code)
+        code.line(f"return {expression}")
+    read = code.function("record, batch")
+
+    def called(scope: Scope) -> Any:
+        names = scope.names
+        batch = SimpleNamespace(item=names.get("item"), kept=scope.kept, path={"host": "h"}, file={})
+        return read(names["record"], batch)
+
+    return called
+
+
+@given(records, values)
 def test_an_expression_gives_what_the_selector_gives(record: object, item: object) -> None:
     kept = {"s": {"": "s1"}, "t": {"x": "tx", "1": "t1", "true": "tt"}}
-    scope = Scope({"record": record, "item": item}, kept)
+    scope = Scope({"record": record, "item": item, "path": {"host": "h"}, "file": {}}, kept)
     for value in SPELLED_VALUES:
         compiled, read = _compiled(json.dumps(value))
         expected = compiled(scope)
@@ -344,32 +375,36 @@ def test_an_expression_gives_what_the_selector_gives(record: object, item: objec
 
 def test_a_template_takes_a_bounded_part_of_each_text() -> None:
     scope = Scope({"record": {"a": "x" * 9999}})
-    spelled = Expressions((), frozenset())
-    read = spelled.function([spelled.value("<{a}>")])
-    assert read(scope) == (compile_value("<{a}>")(scope),) == (f"<{'x' * 4096}>",)
+    read = _made(lambda code: code.value("<{a}>"))
+    assert read(scope) == compile_value("<{a}>")(scope) == f"<{'x' * 4096}>"
 
 
 @cache
 def _compiled(value: str) -> tuple[Any, Any]:
-    remembered = frozenset({"s", "t"})
-    expressions = Expressions(("item",), remembered)
-    spelled = [make(json.loads(value)) for make in (expressions.value, expressions.text, expressions.number)]
-    return compile_value(json.loads(value), ("item",), remembered), expressions.function(spelled)
+    def make(code: Code) -> str:
+        found = json.loads(value)
+        # What several ask for is read once.
+        code.expect([found, found])
+        return f"({code.value(found)}, {code.text(found)}, {code.number(found)})"
+
+    return compile_value(json.loads(value), ("item",), frozenset({"s", "t"})), _made(make)
 
 
-@given(values, st.sampled_from(["x", "a'b\\n", "{", "1"]))
+@given(records, st.sampled_from(["x", "a'b\\n", "{", "1", ""]))
 def test_a_condition_spelled_out_holds_where_it_does(record: object, text: str) -> None:
     conditions: list[Any] = [
         {"a": text, "b": [text, "y"], "c": True},
         {"a": {"present": True}, "b": {"not": {"present": False}}},
-        [{"a.b": 1}, {"a": {"pattern": "^[a-z]"}}, {"b": {"not": text}, "c": {"has": [text]}}],
+        [{"a.b": 1}, {"a": {"pattern": "^[a-z]|^$"}}, {"b": {"not": text}, "c": {"has": [text]}}],
+        {"a": [1, "x", True], "b": {"not": {"not": {"not": {"not": {"not": {"not": {"not": {"not": 1}}}}}}}}},
+        {"a": {"pattern": "x*"}},
+        {"a": {"has": text}},
         {},
     ]
     scope = Scope({"record": record})
     for condition in conditions:
-        expressions = Expressions((), frozenset())
-        spelled = expressions.test(expressions.condition(condition))(scope)
-        assert bool(spelled) is compile_condition(condition).test(scope)
+        spelled = _made(lambda code, condition=condition: code.condition(condition))(scope)
+        assert bool(spelled) is compile_condition(condition).test(scope), condition
 
 
 # Fields of events.
@@ -857,8 +892,8 @@ remember.c = {key = "key", value = "c"}
 # Finding the tables of a record.
 
 
-KIND = 'kind = {record = "type", part = "part.k"}'
 DISPATCHED = """
+kind = {record = "type", part = "part.k"}
 [[source.event]]
 when = {type = "a", sub = "x"}
 type = "=1"
@@ -887,39 +922,191 @@ type = "=7"
 """
 
 
+EACH_WAY = """
+kind = {record = "type", item = "item.k", inner = "inner.k | item.k"}
+[source.defaults]
+agent = ["item.who", "inner.who", "who"]
+session = "run"
+time = "at"
+decode = {"item.at" = "json", "inner.at" = "otel", "data.at" = "json"}
+[[source.event]]
+each = {item = "parts"}
+when = {"item.k" = "x", "data.at.k" = "x"}
+tool = "item.k"
+arguments = "item.at"
+id = "{run}/{item.k}"
+remember.seen = {key = "item.k", value = "item.who | run"}
+[[source.event]]
+each = {item = "parts"}
+otherwise = true
+when = {"item.k" = {not = "y"}, "kept.seen[item.k]" = {present = true}}
+type = "=again"
+tool = "kept.seen[item.k]"
+meta = {at = "item.at.k", sub = "sub"}
+[[source.event]]
+each = {item = "parts"}
+when = {"item.k" = {present = false}}
+type = "item.who"
+duration_ms = {from = "at", to = "item.who"}
+tokens = {input = {sum = ["item.who", "sub"]}}
+[[source.event]]
+each = {item = "parts", inner = "item.parts"}
+when = {sub = {not = "y"}}
+tool = ["inner.at.k", "inner.k"]
+outcome = {error = {"item.k" = "x"}, ok = {"inner.k" = "y"}}
+entities = {kind = "path", role = "sink", value = "inner.who"}
+[[source.event]]
+each = {item = "parts", inner = "item.parts"}
+otherwise = true
+emit = false
+[[source.event]]
+when = {type = "a", "data.at.k" = "x"}
+type = "=8"
+arguments = "data"
+[[source.event]]
+when = {type = {pattern = "^a"}, "kept.last" = {present = false}}
+type = "=9"
+remember.last = "run"
+[[source.event]]
+when = {type = {not = {pattern = "b"}}, sub = "x"}
+type = "=10"
+seq = "run"
+call_id = "kept.last"
+[[source.event]]
+when = [{type = {pattern = "c$"}}, {type = {pattern = "d$"}, "sub" = "y"}]
+type = "=11"
+"""
+_records = st.fixed_dictionaries(
+    {},
+    optional={
+        "type": st.sampled_from(["a", "b", "c", "zz", "ac", "ad", "x" * 70 + "c"]) | values,
+        "sub": st.sampled_from(["x", "y"]) | values,
+        "run": st.sampled_from(["r", "7"]) | values,
+        "at": st.sampled_from([TIME, 1e9, "1712031504000", "1767323045000000000", "20260102"]) | values,
+        "data": st.sampled_from([{"at": '{"k": "x"}'}, {"at": {"k": "x"}}]) | values,
+        "parts": st.lists(
+            st.fixed_dictionaries(
+                {},
+                optional={
+                    "k": st.sampled_from(["x", "y"]) | values,
+                    "who": st.sampled_from(["w", TIME]) | values,
+                    "at": st.sampled_from(['{"k": 1}', [{"key": "k", "value": {"stringValue": "x"}}]])
+                    | values,
+                    "parts": st.lists(st.fixed_dictionaries({"k": values}), max_size=2) | values,
+                },
+            )
+            | values,
+            max_size=3,
+        )
+        | values,
+    },
+)
+
+
 @cache
-def _two_ways() -> tuple[Mapping, Mapping]:
-    quick, slow = mapping(DISPATCHED, KIND), mapping(DISPATCHED, KIND)
-    assert quick._pivots
-    slow._key = lambda scope: ()
-    slow._groups[()] = slow._general
-    return quick, slow
+def _two_ways(text: str) -> tuple[Mapping, SlowMapping]:
+    source = tomllib.loads(f'[[source]]\nname = "test"\n{text}')["source"][0]
+    return Mapping(source, classify), SlowMapping(source, classify)
+
+
+def compare(quick: Mapping, slow: SlowMapping, records: list[dict[str, Any]], role: str = "") -> None:
+    """Read records in both ways, one by one and all at once."""
+    copies = [json.loads(json.dumps(records)) for _ in range(3)]
+    contexts = [FileContext("/x/-p/a.jsonl", 1000, role) for _ in range(3)]
+    rows, _ = quick.rows(Decoded(copies[0], list(range(len(records))), [], []), contexts[0])
+    expected = [slow.read(record, n, contexts[1]) for n, record in enumerate(copies[1])]
+    traced = [quick.trace(record, n, contexts[2])[0] for n, record in enumerate(copies[2])]
+    assert _plain(rows) == [row for one in traced for row in _plain(one)]
+    assert _plain(rows) == [row for one in expected for row in one.rows]
+    assert rows.unknown == [item for one in expected for item in one.unknown]
+    assert rows.unknown == [item for one in traced for item in one.unknown]
+    assert rows.remembered == [item for one in expected for item in one.remembered]
+    assert contexts[0].memory == contexts[1].memory == contexts[2].memory
+    assert rows.ignored == sorted(set(range(len(records))) - set(rows.offsets))
+
+
+def _plain(rows: Rows) -> list[tuple[Any, ...]]:
+    return [
+        (
+            offset,
+            rows.at_us[number],
+            rows.agent_ids[number],
+            rows.event_types[number],
+            rows.entropies[number],
+            rows.sessions.get(number, ""),
+            rows.identities.get(number),
+            rows.facts[number][:8],
+            rows.seqs.get(number),
+            number in rows.tool_calls,
+        )
+        for number, offset in enumerate(rows.offsets)
+    ]
 
 
 @given(
-    st.lists(
-        st.fixed_dictionaries(
-            {},
-            optional={
-                "type": st.sampled_from(["a", "b", "c", "zz"]) | values,
-                "sub": st.sampled_from(["x", "y"]) | values,
-                "parts": st.lists(
-                    st.fixed_dictionaries({}, optional={"k": st.sampled_from(["x", "y"]) | values})
-                )
-                | values,
-            },
-        ),
-        max_size=6,
-    )
+    st.lists(_records, max_size=6),
+    st.sampled_from([DISPATCHED, EACH_WAY, MEMORY]),
+    st.sampled_from(["", "r"]),
 )
-def test_dispatch_finds_what_trying_all_tables_finds(records: list[dict[str, Any]]) -> None:
-    results = []
-    for form in _two_ways():
-        rows = form.rows(
-            Decoded([dict(r) for r in records], list(range(len(records))), [], []), FileContext("/a", 0)
-        )[0]
-        results.append((rows.event_types, rows.offsets, rows.unknown, rows.ignored))
-    assert results[0] == results[1]
+def test_records_are_read_as_when_every_table_is_tried(
+    records: list[dict[str, Any]], text: str, role: str
+) -> None:
+    compare(*_two_ways(text), records, role)
+
+
+def test_beyond_the_bound_records_are_read_in_the_same_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sentineld.walk._MAX_WALKS", 2)
+    quick, slow = _two_ways.__wrapped__(DISPATCHED)
+    records = [{"type": kind, "sub": sub} for kind in "abcd" for sub in "xyz"]
+    compare(quick, slow, [*records, *records])
+
+
+@cache
+def _built_in_two_ways(name: str) -> tuple[Mapping, SlowMapping]:
+    source = tomllib.loads((resources.files("sentineld") / "formats" / f"{name}.toml").read_text())["source"][
+        0
+    ]
+    taxonomy = Taxonomy().classify
+    return Mapping(source, taxonomy), SlowMapping(source, taxonomy)
+
+
+@pytest.mark.parametrize("name", [form.name for form in built_in(classify)])
+@settings(max_examples=12)
+@given(data=st.data())
+def test_any_change_of_a_sample_is_read_as_when_every_table_is_tried(name: str, data: st.DataObject) -> None:
+    files = samples(name)
+    records = plain(data.draw(st.sampled_from(files)))[:200]
+    chosen = data.draw(st.lists(st.sampled_from(records), min_size=1, max_size=4))
+    compare(*_built_in_two_ways(name), [mutated(record, data) for record in chosen])
+
+
+@pytest.mark.parametrize("name", [form.name for form in built_in(classify)])
+def test_built_in_formats_have_no_mistakes(name: str) -> None:
+    next(form for form in built_in(classify) if form.name == name).check()
+
+
+def test_what_a_mapping_says_is_no_code() -> None:
+    """Names, texts and patterns with all that ends a literal are read as what they are."""
+    odd = ["a'b", 'a"b', "a\\", "a\nb", "{x", "')+boom('", "\u2028", "a#b"]
+    for text in odd:
+        event = {
+            "when": {text: [text, "x"], f"{text}y.{text}z": {"present": False}},
+            "type": f"={text}",
+            "meta": {text: text} if "{" not in text else {},
+            "id": [text if "{" not in text else "=i"],
+            "session": f"kept.s[{text}]" if "{" not in text and "[" not in text else "=s",
+            "remember": {"s": {"key": text if "{" not in text else "=k", "value": f"={text}"}},
+            "note": text,
+            "name": text,
+        }
+        if "{" in text:
+            event["when"] = {"a": text}
+        quick = Mapping({"name": "test", "event": [event]}, classify)
+        record = {text: text, "a": text}
+        rows, trace = quick.trace(record, 0, FileContext("/a", 0))
+        assert len(rows) == 1, text
+        assert trace.events[0].label == text
+        assert rows.remembered[0].value == text
 
 
 # Mistakes.
@@ -1016,7 +1203,9 @@ def test_a_mistake_names_file_key_and_what_is_right(text: str, key: str, hint: s
 
 def test_a_mapping_alone_names_the_key() -> None:
     with pytest.raises(MappingError) as caught:
-        Mapping({"name": "x", "event": [{"tool": "a", "when": {"b": {"pattern": "("}}}]}, classify, "source")
+        Mapping(
+            {"name": "x", "event": [{"tool": "a", "when": {"b": {"pattern": "("}}}]}, classify, "source"
+        ).check()
     assert caught.value.key == "source.event[0].when"
 
 

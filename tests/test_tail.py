@@ -428,6 +428,24 @@ def test_lines_between_the_copying_and_the_cutting_count_once(line, a):
     assert one.incidents == []
 
 
+def test_a_file_that_was_copied_cut_and_written_anew_up_to_its_last_line_leaves_no_gap(line, a):
+    one = line()
+    torn = record("three", data={"x": "x" * 100})
+    append(a, record("one"), record("two"), torn[:-9])
+    one.poll()
+    append(a, torn[-9:])
+    shutil.copy(a, f"{a}.1")
+    # As long as what was read, and shorter than what was known.
+    a.write_bytes(record("six") + record("ten") + record("four")[:30])
+    for _ in range(3):
+        one.poll()
+    append(a, record("four")[30:])
+    one.poll()
+
+    assert one.counted == dict.fromkeys(("one", "two", "three", "six", "ten", "four"), 1)
+    assert not one.incidents
+
+
 def test_a_short_file_that_differs_in_the_middle_is_no_copy(line, a):
     one = line()
     append(a, *(record(f"event{n}") for n in range(100)))
@@ -1817,6 +1835,46 @@ def test_a_file_that_was_rewritten_while_nobody_looked_goes_on(line, a):
     one.poll()
 
     assert one.counted == {f"e{n}": 1 for n in range(9)}
+    assert not one.incidents
+
+
+@pytest.mark.parametrize("name", ["0", "z"])
+def test_a_file_that_was_rewritten_while_nobody_looked_goes_on_though_its_inode_was_given_away(line, a, name):
+    one = line()
+    former = [record(f"e{n}", data={"x": "x" * 100}) for n in range(20)]
+    append(a, *former)
+    one.poll()
+    inode = a.stat().st_ino
+    one.close()
+    append(a.with_name("temporary"), *former, record("more")).rename(a)
+    number = 0
+    # Met before the file that was rewritten, or after it.
+    while (other := append(a.with_name(f"{name}{number}.jsonl"), record("other"))).stat().st_ino != inode:
+        other.rename(a.with_name(f"kept{number}"))
+        number += 1
+        if number > 200:
+            pytest.skip("this file system does not use inode numbers again")
+    one.open()
+    for _ in range(3):
+        one.poll()
+
+    assert one.counted == dict.fromkeys([*(f"e{n}" for n in range(20)), "more", "other"], 1)
+    assert not one.incidents
+
+
+def test_a_file_that_was_met_and_rewritten_before_it_was_read_counts_once(line, a):
+    one = line()
+    append(a.with_name("z.jsonl"), record("zero"))
+    one.poll()
+    append(a, record("one"))
+    one.tail.scan()
+    append(a.with_name("temporary"), record("one"), record("two"))
+    a.with_name("temporary").rename(a)
+    for _ in range(3):
+        one.poll()
+    one.poll(after_s=100)
+
+    assert one.counted == {"zero": 1, "one": 1, "two": 1}
     assert not one.incidents
 
 

@@ -351,3 +351,14 @@ def test_a_stream_without_a_path_has_the_directory_that_it_begins_with() -> None
     )
     assert {(event.agent, event.session) for event in reading.events} == {(CWD, "s1")}
     assert len(reading.calls) == 1
+
+
+def test_a_fork_begins_with_a_reference_to_its_parent() -> None:
+    reference = {"type": "fork-context-ref", "agentId": "a4396", "parentSessionId": "s1", "contextLength": 17}
+    totals = {"type": "cost-state", "sessionId": "s1", "totalCostUSD": 0.1}
+    of_fork = assistant(use(), agentId="a4396", isSidechain=True)
+    reading = read(
+        FORMAT, [reference, of_fork, totals], FILE.replace("s1.jsonl", "s1/subagents/agent-a4396.jsonl")
+    )
+    assert [(call.agent, call.role) for call in reading.calls] == [("-home-u-p/a4396", "subagent")]
+    assert reading.unknown == []

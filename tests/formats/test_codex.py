@@ -442,3 +442,33 @@ def test_ends_of_calls_of_mcp_tools(end: dict[str, Any], is_error: bool) -> None
     reading = read(FORMAT, [{"timestamp": TIME, "type": "event_msg", "payload": {**about, **end}}], FILE)
     assert [call.tool for call in reading.calls] == ["mcp__s__t"]
     assert len(reading.of("error")) == is_error
+
+
+def usage(response: str | None, total: int, **more: Any) -> list[dict[str, Any]]:
+    """Return what one answer of the model leaves: its usage record, then the count."""
+    tokens = {"input_tokens": 10, "output_tokens": 3, "total_tokens": 13}
+    payload = {"usage": tokens, "thread_token_usage": {"total_tokens": total}, **more}
+    info = {"last_token_usage": tokens, "total_token_usage": {"total_tokens": total}}
+    return [
+        {"timestamp": TIME, "type": "token_usage_record", "payload": {"response_id": response, **payload}},
+        {"timestamp": TIME, "type": "event_msg", "payload": {"type": "token_count", "info": info}},
+    ]
+
+
+def test_usage_records_count_each_answer_once_in_forks_too() -> None:
+    header = {"timestamp": TIME, "type": "session_meta", "payload": {"id": "s1", "cwd": "/p"}}
+    answers = [*usage("resp_0123456789abcdef01", 13), *usage("resp_0123456789abcdef02", 26)]
+    reading = read(FORMAT, [header, *answers], FILE)
+    assert [event.tokens for event in reading.of("model_call")] == [(10, 3), (10, 3)]
+    assert reading.unknown == []
+    fork = read(FORMAT, [{**header, "payload": {"id": "s2"}}, *answers, *usage(None, 39)], FILE)
+    ids = [event.identity for event in reading.of("model_call")]
+    assert [event.identity in ids for event in fork.of("model_call")] == [True, True, False]
+    # Without such records, the counts tell.
+    assert len(read(FORMAT, [header, *answers[1::2]], FILE).of("model_call")) == 2
+
+
+def test_searches_of_paged_history_reach_the_network() -> None:
+    item = {"type": "Extension", "kind": "web.search", "id": ID, "action": {"type": "search", "query": "x"}}
+    record = {"timestamp": TIME, "type": "event_msg", "payload": {"type": "item_completed", "item": item}}
+    assert [call.type for call in read(FORMAT, [record, record], FILE).calls] == ["network_request"]

@@ -162,6 +162,8 @@ def test_events_of_the_telemetry_file() -> None:
                 is_raw=False,
             ),
             emitted("qwen-code.tool_call", success=False),
+            emitted("gemini_cli.tool_call", function_name="list", mcp_server_name="gh", success=True),
+            emitted("gemini_cli.tool_call", function_name="mcp_gh_get", mcp_server_name="gh", success=True),
             emitted("gemini_cli.api_error", is_raw=False),
             emitted("gemini_cli.file_operation"),
             {
@@ -178,6 +180,8 @@ def test_events_of_the_telemetry_file() -> None:
         ("file_read", "read_file", "ok"),
         ("shell_exec", "run_shell_command", "refused"),
         ("tool_call", "(unnamed)", "error"),
+        ("api_call", "mcp__gh__list", "ok"),
+        ("api_call", "mcp_gh_get", "ok"),
         ("error", "", "error"),
     ]
     assert {(event.agent, event.session, event.at_us) for event in reading.events} == {

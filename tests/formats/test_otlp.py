@@ -473,6 +473,17 @@ def test_spans_inside_tell_what_became_of_a_tool_of_claude_code(inner: dict[str,
     assert reading.unknown == []
 
 
+def test_short_ids_of_claude_code_count_within_their_session() -> None:
+    about = {"tool_name": "Bash", "tool_use_id": "Bash:0", "success": "true"}
+    refused = {"tool_name": "Bash", "tool_use_id": "Bash:1", "decision": "reject"}
+    reading = read_all(
+        *(request(log("tool_result", {**about, "session.id": session})) for session in ("s1", "s2", "s1")),
+        *(request(log("tool_decision", {**refused, "session.id": session})) for session in ("s1", "s2")),
+    )
+    assert [event.session for event in reading.events] == ["s1", "s2", "s1", "s2"]
+    assert conflicts(reading) == 0
+
+
 def test_events_of_codex() -> None:
     about = {"conversation.id": "c1", "user.account_id": "u1", "call_id": "k1", "tool_name": "exec_command"}
     at = {"timeUnixNano": "0", "observedTimeUnixNano": "1700000000000000000"}
@@ -540,7 +551,11 @@ def test_events_of_gemini_cli() -> None:
             ),
             log("gemini_cli.tool_call", {**about, "success": False, "decision": "reject"}),
             log("qwen-code.tool_call", {**about, "success": False}),
-            log("gemini_cli.api_response", {**about, "input_token_count": 1, "output_token_count": 2}),
+            log("gemini_cli.tool_call", {**about, "function_name": "list", "mcp_server_name": "gh"}),
+            log(
+                "gemini_cli.api_response",
+                {**about, "input_token_count": 1, "output_token_count": 2, "thoughts_token_count": 4},
+            ),
             log("gemini_cli.api_error", about),
             log("gemini_cli.file_operation", about),
             log("gen_ai.client.inference.operation.details", about),
@@ -550,9 +565,12 @@ def test_events_of_gemini_cli() -> None:
         ("file_delete", "ok"),
         ("shell_exec", "refused"),
         ("shell_exec", "error"),
+        ("api_call", ""),
         ("model_call", ""),
         ("error", "error"),
     ]
+    assert reading.calls[-1].tool == "mcp__gh__list"
+    assert reading.of("model_call")[0].tokens == (1, 6)
     assert {(event.agent, event.session) for event in reading.events} == {("i1", "s1")}
     assert reading.unknown == []
 

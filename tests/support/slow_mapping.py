@@ -1,4 +1,4 @@
-"""Reading records as docs/mapping.md says it: table by table, value by value, without any thought of speed."""
+"""Reading records as docs/mapping.md says it: table by table and value by value, whatever it takes."""
 
 from typing import Any
 
@@ -228,7 +228,6 @@ class Outcome:
         result = []
         for spec in specs if isinstance(specs, list) else [specs]:
             found = self._value(spec["value"], table)
-            for item in found[:16] if isinstance(found, list) else [found]:
-                if clean(to_text(item)):
-                    result.append(Entity(spec["kind"], spec["role"], clean(to_text(item))))
+            texts = [clean(to_text(item)) for item in (found[:16] if isinstance(found, list) else [found])]
+            result += [Entity(spec["kind"], spec["role"], text) for text in texts if text]
         return result

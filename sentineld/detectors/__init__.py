@@ -1,0 +1,44 @@
+"""Detectors: sources of surprise, one file each. How surprises become a score: ``sentineld.scoring``."""
+
+from sentineld.detectors import argument, order
+from sentineld.detectors.base import CHANNELS, Detector, Kind, Severity
+from sentineld.detectors.credential import CREDENTIAL
+from sentineld.detectors.errors import ERRORS
+from sentineld.detectors.first_use import FIRST_USE
+from sentineld.detectors.guard import GUARD
+from sentineld.detectors.loop import LOOP
+from sentineld.detectors.persistence import PERSISTENCE
+from sentineld.detectors.place import PLACE, SCOPE
+from sentineld.detectors.rate import RATE
+from sentineld.detectors.sink import SINK
+from sentineld.detectors.source import SOURCE
+from sentineld.detectors.tokens import TOKENS
+
+__all__ = ["CHANNELS", "DERIVING", "DETECTORS", "OF_FEATURE", "SENTENCES", "Detector", "Kind", "Severity"]
+
+#: In the order in which they see an event: ``place`` finds the tree that others go by.
+DETECTORS: tuple[Detector, ...] = (
+    PLACE,
+    SCOPE,
+    PERSISTENCE,
+    CREDENTIAL,
+    SINK,
+    SOURCE,
+    GUARD,
+    FIRST_USE,
+    LOOP,
+    RATE,
+    ERRORS,
+    TOKENS,
+)
+
+#: The detector of every feature; arguments and order have none of these.
+OF_FEATURE: dict[str, Detector] = {name: one for one in DETECTORS for name in one.severity}
+
+DERIVING = tuple(one.derive for one in DETECTORS if one.derive is not Detector("", {}, {}).derive)
+
+#: What a surprise means, by feature.
+SENTENCES: dict[str, str] = {
+    argument.NAME: argument.SENTENCE,
+    order.FEATURE: order.SENTENCE,
+} | {name: text for one in DETECTORS for name, text in one.sentences.items()}

@@ -1,0 +1,96 @@
+"""What a detector declares, and the channels that surprises go to."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import NamedTuple
+
+from sentineld.event import Facts, Feature
+from sentineld.session import Session
+
+
+class Severity(NamedTuple):
+    """How much a new value of a feature matters.
+
+    ``weight`` multiplies its bits; ``first`` is the share of honest sessions, of any agent, that are taken to
+    bring something new of that kind before anything has been counted.
+    """
+
+    weight: float
+    first: float
+
+
+#: Hands over, stays, takes power or secrets, or cannot be undone.
+GRAVE = Severity(1.5, 0.01)
+#: Near to that.
+SERIOUS = Severity(1.0, 0.03)
+#: Often asked for.
+NOTABLE = Severity(0.5, 0.06)
+#: Says little by itself.
+SLIGHT = Severity(0.25, 0.15)
+
+
+class Channel(NamedTuple):
+    """A channel of surprise: what sums up until it leaks away.
+
+    ``leak`` is what is left of its level after one more event. ``share`` is its part in the score. Before
+    anything was counted, a session is taken to reach a level ``x`` with a chance of ``scale * exp(-x /
+    decay)``; ``width`` is how far beyond its own height each known session lends it credence (bits).
+    """
+
+    leak: float
+    share: float
+    scale: float
+    decay: float
+    width: float
+
+
+CONSEQUENCE, ARGUMENT, TARGET, ORDER = "consequence", "argument", "target", "order"
+CHANNELS: Mapping[str, Channel] = {
+    CONSEQUENCE: Channel(0.8, 0.4, 0.5, 2.5, 1.5),
+    ARGUMENT: Channel(0.6, 0.2, 1.0, 8.0, 2.0),
+    TARGET: Channel(0.6, 0.2, 0.7, 4.0, 1.5),
+    ORDER: Channel(0.85, 0.2, 1.0, 8.0, 2.0),
+}
+
+
+class Kind(Enum):
+    """How features become bits: see ``sentineld.scoring``."""
+
+    #: A value that the role does not know, by how rarely its sessions bring one.
+    NEW = "new"
+    #: The same, and never a habit.
+    ALWAYS = "always"
+    #: A height, by how rarely sessions of the role reach it.
+    GRADE = "grade"
+    #: A height, by how rarely the agent's own sessions reach it.
+    OWN_GRADE = "own_grade"
+
+
+#: Turns raw features of an event, with what the session remembers, into features of the detector.
+Derive = Callable[[Session, Facts, int], Iterator[Feature]]
+
+
+def _nothing(_session: Session, _facts: Facts, _at_us: int) -> Iterator[Feature]:
+    return iter(())
+
+
+@dataclass(frozen=True, slots=True)
+class Detector:
+    """A source of surprise: its features and how much each matters.
+
+    ``derive`` yields those features that only the session can tell. Features of one ``group`` in one event
+    count less together (default: what stands before the first dot of their names). ``sentence`` says in
+    plain words what a new value means.
+    """
+
+    name: str
+    sentences: Mapping[str, str]
+    severity: Mapping[str, Severity]
+    kind: Kind = Kind.NEW
+    derive: Derive = _nothing
+    groups: Mapping[str, str] = field(default_factory=dict)
+
+    def group(self, feature: str) -> str:
+        """Return the group of a feature."""
+        return self.groups.get(feature) or feature.partition(".")[0]

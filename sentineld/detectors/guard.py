@@ -1,0 +1,31 @@
+"""Guards: options and settings that take a check away or widen what is touched; programs that give more power.
+
+Formula, source and memory: as ``sink``; a value is a verb with its option, such as ``git push --force``.
+Known false alarms: a forced push that a user asked for; a container in a project that begins to use them.
+"""
+
+from sentineld.detectors.base import GRAVE, NOTABLE, SERIOUS, SLIGHT, Detector
+
+GUARD = Detector(
+    "guard",
+    {
+        "power.verb": "a program is run that acts as somebody else or outside of the session",
+        "guard.out": "a check is taken away from what leaves",
+        "guard.piped": "what came from elsewhere is run as code",
+        "guard.setting": "a setting is changed that none has changed",
+        "guard.write": "a check is taken away from writing",
+        "guard.run": "a check is taken away from a program",
+        "guard.delete": "more is deleted at once",
+        "guard.env": "a variable of the environment is set that none has set",
+    },
+    {
+        "power.verb": GRAVE,
+        "guard.out": SERIOUS,
+        "guard.piped": SERIOUS,
+        "guard.setting": NOTABLE,
+        "guard.write": NOTABLE,
+        "guard.run": NOTABLE,
+        "guard.delete": NOTABLE,
+        "guard.env": SLIGHT,
+    },
+)

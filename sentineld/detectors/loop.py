@@ -1,0 +1,32 @@
+"""Loops: the same call again and again, alone or in turns with a few others.
+
+Formula: the height is twice the binary logarithm of how often a call (tool and arguments) came back among
+the session's last eight different ones; bits by how rarely sessions of the role reach that height.
+Source: the repeat and ping-pong checks of agent frameworks. Range: 0 to about 11 bits. Memory: 8 hashes a session.
+Known false alarms: polling that is meant (a build, a queue) and that no session did before.
+"""
+
+import math
+from collections.abc import Iterator
+
+from sentineld.detectors.base import GRAVE, Detector, Kind
+from sentineld.event import Facts, Feature
+from sentineld.session import Session
+
+_DIFFERENT = 8
+#: Repeats that are no loop yet.
+_FEW = 3
+
+
+def _derive(session: Session, facts: Facts, _at_us: int) -> Iterator[Feature]:
+    for name, call in facts.features:
+        if name == "call":
+            recent = session.recent
+            times = recent[call] = recent.pop(call, 0) + 1
+            if len(recent) > _DIFFERENT:
+                del recent[next(iter(recent))]
+            if times > _FEW:
+                yield Feature("loop", str(int(2 * math.log2(times))))
+
+
+LOOP = Detector("loop", {"loop": "the same call comes again and again"}, {"loop": GRAVE}, Kind.GRADE, _derive)

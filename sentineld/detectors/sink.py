@@ -1,0 +1,41 @@
+"""First-seen sink: something leaves for whom, where to or by what none of the role's sessions ever did.
+
+Formula: ``weight * (-log2 P - 1)`` with P the chance that a session of this agent brings a new value of the
+feature: counted over the role's sessions (the past fades, Good and Turing's question), with a prior of ten
+sessions, and the agent's own rate against ten sessions of its role's. Each value once a session.
+Source: the first-time-entity detectors of mail and account security; Good (1953) for the chance of the unseen.
+Range: 0 to about 15 bits a value. Memory: one hash of 8 bytes a value, shared by the role.
+Known false alarms: the first upload to a new customer, a repository that moved, a new recipient that a user
+asked for by name in a prompt that telemetry does not carry.
+"""
+
+from sentineld.detectors.base import GRAVE, NOTABLE, SERIOUS, Detector
+
+SINK = Detector(
+    "sink",
+    {
+        "out.host": "something leaves for a host or domain that no session has sent to",
+        "out.tenant": "something leaves for somebody's place on a shared host that none has sent to",
+        "out.store": "something is copied to a store that none has copied to",
+        "out.publish": "something is published in a way that none has used",
+        "out.blob": "a call carries a long run of encoded data, longer than any before",
+        "out.by": "something leaves by a program or tool that none has sent by",
+        "out.tool": "a tool that changes something outside is used for the first time",
+        "out.verb": "a program that talks to the network is used for the first time",
+        "out.target": "a recipient or account that none has named",
+        "delete.target": "a thing is removed that none has named",
+    },
+    {
+        "out.host": GRAVE,
+        "out.tenant": GRAVE,
+        "out.store": GRAVE,
+        "out.publish": GRAVE,
+        "out.blob": GRAVE,
+        "out.by": SERIOUS,
+        "out.tool": SERIOUS,
+        "out.verb": NOTABLE,
+        "out.target": SERIOUS,
+        "delete.target": NOTABLE,
+    },
+    groups={"out.tool": "first"},
+)

@@ -1,0 +1,27 @@
+"""Tokens: more in one session than this agent itself ever used.
+
+Formula: the height is twice the binary logarithm of the session's tokens in thousands (in and out); bits by how
+rarely the agent's own sessions reach it, from its fifth on.
+Source: spend against own history. Range: 0 to about 9 bits. Memory: one sum a session.
+Known false alarms: the longest task so far.
+"""
+
+import math
+from collections.abc import Iterator
+
+from sentineld.detectors.base import NOTABLE, Detector, Kind
+from sentineld.event import Facts, Feature
+from sentineld.session import Session
+
+
+def _derive(session: Session, facts: Facts, _at_us: int) -> Iterator[Feature]:
+    told = (facts.input_tokens or 0) + (facts.output_tokens or 0)
+    if told > 0:
+        session.tokens += told
+        if session.tokens >= 1000:
+            yield Feature("tokens", str(int(2 * math.log2(session.tokens / 1000))))
+
+
+TOKENS = Detector(
+    "tokens", {"tokens": "more tokens than ever in one session"}, {"tokens": NOTABLE}, Kind.OWN_GRADE, _derive
+)

@@ -1,0 +1,56 @@
+"""Terms: the arguments of a call as short values that can come again; free text is left out."""
+
+import math
+import re
+from collections.abc import Iterator
+
+#: Arguments that are text to be run, written or read, not values.
+_TEXTS = frozenset(
+    {"command", "cmd", "script", "code", "content", "new_string", "old_string", "patch", "prompt", "input"}
+)
+_SPACE = re.compile(r"\s+")
+_BLOB = re.compile(r"[A-Za-z0-9+/_=%-]{32,}")
+_MAX_DEPTH = 6
+_MAX_MEMBERS = 64
+_MAX_LEAVES = 128
+_MAX_TERM = 64
+_MAX_TEXT = 2048
+#: Size, in bits of its length, from which on a run of letters and digits is data that is carried.
+MAX_BLOB = 6
+
+
+def leaves(value: object) -> Iterator[tuple[str, object]]:
+    """Yield the paths and values of what arguments hold that is neither object nor array, at most 128."""
+    stack: list[tuple[str, object, int]] = [("", value, 0)]
+    left = _MAX_LEAVES
+    while stack and left:
+        path, item, depth = stack.pop()
+        if isinstance(item, dict) and depth < _MAX_DEPTH:
+            members = [(name, inner) for name, inner in item.items() if name not in _TEXTS][:_MAX_MEMBERS]
+            stack += [(f"{path}.{name}" if path else name, inner, depth + 1) for name, inner in members[::-1]]
+        elif isinstance(item, list) and depth < _MAX_DEPTH:
+            stack += [(path, inner, depth + 1) for inner in item[:_MAX_MEMBERS][::-1]]
+        elif not isinstance(item, dict | list):
+            left -= 1
+            yield path, item
+
+
+def term(value: object) -> str | None:
+    """Return a value as a term: short text in lower case, numbers by their size; None for anything longer."""
+    if isinstance(value, str):
+        if not 0 < len(value) <= _MAX_TERM:
+            return None
+        return _SPACE.sub(" ", value.strip().lower()) or None
+    if isinstance(value, bool) or value is None:
+        return str(value)
+    if isinstance(value, int | float):
+        size = abs(value)
+        if not size or size != size or size > 1e300:  # noqa: PLR0124 (NaN)
+            return "#0"
+        return f"#{'-' if value < 0 else ''}{math.floor(math.log10(size) * 2)}"
+    return None
+
+
+def blob_bits(text: str) -> int:
+    """Return how many bits it takes to write down the length of a text's longest run that looks encoded."""
+    return max(map(len, _BLOB.findall(text[:_MAX_TEXT])), default=0).bit_length()
