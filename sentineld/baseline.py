@@ -1,8 +1,8 @@
 """Baseline: learned habits as one JSON document that people can read and another machine can start with.
 
 Values (hosts, paths, commands, arguments) stand in it as hashes of 64 bits; names of features, tools and
-actions in plain text. A digest shows damage; it is no signature: whoever may import a document is trusted with
-what it says.
+actions in plain text. A digest shows damage; it is no signature: whoever may import a document is trusted
+with what it says.
 """
 
 import hashlib
@@ -17,8 +17,8 @@ from sentineld.habits import MAX_FEATURES, MAX_FOLLOWERS, MAX_ORDERS, MAX_VALUES
 from sentineld.instant import iso
 from sentineld.learned import Own
 
-#: Version of the document.
-FORMAT = 1
+#: Version of the document: the value of ``sentineld_baseline``.
+FORMAT: Literal[1] = 1
 #: Size of a document, bytes.
 MAX_BYTES = 8 << 20
 #: Distinct actions, and grades of one feature.
@@ -34,7 +34,12 @@ _Name = Annotated[str, Meta(max_length=512)]
 _Context = Annotated[str, Meta(max_length=2048)]
 _Hash = Annotated[str, Meta(pattern="^[0-9a-f]{16}$")]
 _Grades = Annotated[
-    dict[_Name, Annotated[dict[Annotated[int, Meta(ge=-(1 << 31), le=1 << 31)], _Count], Meta(max_length=_MAX_GRADES)]],
+    dict[
+        _Name,
+        Annotated[
+            dict[Annotated[int, Meta(ge=-(1 << 31), le=1 << 31)], _Count], Meta(max_length=_MAX_GRADES)
+        ],
+    ],
     Meta(max_length=MAX_FEATURES),
 ]
 _New = Annotated[dict[_Name, _Weight], Meta(max_length=4 * MAX_FEATURES)]
@@ -137,11 +142,15 @@ def check(document: Baseline) -> None:
     """Raise ``ValueError`` where a document contradicts itself or was changed since it was written."""
     if document.habits_version != VERSION:
         raise ValueError(f"habits of version {document.habits_version}, this program reads {VERSION}")
-    if (document.role is None) != (document.kind == "agent") or (document.own is None) != (document.kind == "role"):
+    if (document.role is None) != (document.kind == "agent") or (document.own is None) != (
+        document.kind == "role"
+    ):
         raise ValueError(f"a baseline of kind {document.kind} holds the habits of that kind alone")
     if document.digest != _digest(document):
         raise ValueError("it is damaged, or was changed by hand: its digest is not that of its content")
-    if document.role is not None and any(once > values or values > all_ for all_, once, values in document.role.uses.values()):
+    if document.role is not None and any(
+        once > values or values > all_ for all_, once, values in document.role.uses.values()
+    ):
         raise ValueError("it counts more values than occurrences of a feature")
 
 

@@ -64,8 +64,8 @@ class Decision:
     (ISO 8601 UTC); ``prior_version`` names the immutable inputs (thresholds, habits) that were in force.
     ``actor`` and ``note`` are set where an operator asked for it, ``attack`` where the operator confirmed
     that the evidence was an attack. ``role`` is set, and ``agent_id`` empty, where something was done to the
-    habits of a role; then no tier changes. Where habits decided, ``p`` is the session's p-value (None elsewhere), and
-    ``bound`` says which share of honest sessions or weeks ends like this.
+    habits of a role; then no tier changes. Where habits decided, ``p`` is the session's p-value (None
+    elsewhere), and ``bound`` says which share of honest sessions or weeks ends like this.
     """
 
     decision_no: int

@@ -29,6 +29,9 @@ from sentineld.session import MAX_OPEN, Finding, Session
 
 _NO_FACTS = Facts()
 
+#: Silence after which a session ends when its agent begins another one, microseconds.
+LEFT_US = 300 * SECOND_US
+
 #: Which habits: (owner uid, role). Nobody teaches another owner's agents.
 RoleKey = tuple[int, str]
 
@@ -167,7 +170,7 @@ class Detection:
         """
         gap_us = self.settings.gap_us
         for session in [one for one in agent.sessions if one.latest_us + gap_us < until_us]:
-            self._end(agent, owner, session, is_frozen=is_frozen)
+            self._end(agent, owner, session, session.latest_us + gap_us, is_frozen=is_frozen)
 
     def forgive(self, agent: Learned, *, is_attack: bool) -> None:
         """Carry out a pardon: evidence and levels are emptied, and suspicious sessions teach after all.
@@ -191,21 +194,25 @@ class Detection:
         for session in agent.sessions:
             if session.name == name and (not facts.role or session.role == facts.role):
                 return session
+        for other in [one for one in agent.sessions if one.latest_us + LEFT_US <= at_us]:
+            # Who begins another one has most likely left it; if not, what comes is one more session.
+            self._end(agent, owner, other, at_us, is_frozen=is_frozen)
         while len(agent.sessions) >= MAX_OPEN:
-            self._end(agent, owner, min(agent.sessions, key=lambda one: one.latest_us), is_frozen=is_frozen)
+            longest = min(agent.sessions, key=lambda one: one.latest_us)
+            self._end(agent, owner, longest, at_us, is_frozen=is_frozen)
         role = facts.role or (agent.sessions[-1].role if agent.sessions else agent.role)
         agent.role = role
         session = Session(name, role, at_us, at_us)
         agent.sessions.append(session)
         return session
 
-    def _end(self, agent: Learned, owner: int, session: Session, *, is_frozen: bool) -> None:
+    def _end(self, agent: Learned, owner: int, session: Session, at_us: int, *, is_frozen: bool) -> None:
         agent.sessions.remove(session)
         role = self.role((owner, session.role))
         session.p = role.calibration.p(session.score)
         if not is_frozen and not session.is_forgiven:
             agent.evidence = add(agent.evidence, session.p)
-        done = finish(session, session.latest_us + self.settings.gap_us)
+        done = finish(session, at_us)
         if done.is_attack:
             return
         agent.finished.append(done)

@@ -7,10 +7,10 @@ The values of a table are read, the taxonomy asked, ids and contents made digest
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol, TypeAlias
 
-from sentineld.codegen import Code
 from sentineld.declaration import OUTCOMES, EventTable
 from sentineld.entropy import encode_canonical
 from sentineld.event import Entity
+from sentineld.expression import Code
 from sentineld.instant import parse_iso
 from sentineld.memory import MAX_TEXT, remember
 from sentineld.names import MAX_NAME, Agents, Contents, Encoded, Keys, Names, clean, digest

@@ -119,14 +119,14 @@ def _reasons(verdict: Verdict) -> list[Reason]:
 
 
 def _found(finding: Finding, path: str) -> Evidence:
-    usual = f"; usual: {finding.usual}" if finding.usual else ""
+    value = f": {finding.value}" if finding.value else ""
     return Evidence(
         path=printable_path(path),
         offset=finding.offset,
         event_id=f"{finding.source_id}-{finding.offset}",
         summary=(
-            f"{finding.event_type} at {iso(finding.at_us)}: {finding.feature} {finding.value}{usual}"
-            f" ({finding.bits:.1f} bits)"
+            f"{finding.usual}{value} ({finding.feature}, {finding.bits:.1f} bits),"
+            f" {finding.event_type} at {iso(finding.at_us)}"
         ),
     )
 

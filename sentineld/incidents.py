@@ -55,6 +55,10 @@ class Incidents:
         new, self._new = self._new, []
         return new
 
+    def forget_writers(self) -> None:
+        """Read anew from the database who wrote which file: an agent has another id, or none any more."""
+        self._writers.clear()
+
     def derived(self, batch: Batch, inputs: Inputs) -> Iterator[Incident]:
         """Yield the incidents that what was read shows by itself; replay finds the same."""
         paths = {source.id: source.path for _, source in batch.sources.values()}

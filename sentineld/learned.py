@@ -12,8 +12,8 @@ MAX_HELD = 4
 class Own:
     """How this agent differs from its role: how often its sessions bring something new.
 
-    ``sessions`` are those that it has finished; ``weight`` the same with the past fading, ``new`` in how many of
-    these (fading alike) something was new, by feature; ``grades`` in how many sessions a grade was reached.
+    ``sessions`` are those that it has finished; ``weight`` the same with the past fading, ``new`` in how many
+    of these (fading alike) something was new, by feature; ``grades`` in how many sessions a grade was reached.
     ``is_frozen``: an operator wants nothing to be learned from this agent.
     """
 
@@ -28,8 +28,8 @@ class Own:
 class Finished:
     """A session that has ended, until its role has learned from it.
 
-    ``score`` is what ranks take in; ``is_suspicious``: habits do not learn from it (unless an operator pardons
-    it). ``is_rank`` is false where its score has been taken in before.
+    ``score`` is what ranks take in; ``is_suspicious``: habits do not learn from it (unless an operator
+    pardons it). ``is_rank`` is false where its score has been taken in before.
     """
 
     ended_us: int
@@ -51,8 +51,8 @@ class Finished:
 class Learned:
     """One agent's open sessions, those that its role has still to learn from, and its own habits.
 
-    ``role`` is that of its latest session. ``held`` are suspicious sessions: learned from if the agent is pardoned, struck out if an operator says that
-    it was an attack. ``evidence`` is the Shiryaev-Roberts statistic over its sessions since it was last at
+    ``role`` is that of its latest session. ``held`` are suspicious sessions: learned from if the agent is
+    pardoned, struck out if an operator says that it was an attack. ``evidence`` is the Shiryaev-Roberts statistic over its sessions since it was last at
     tier 1.
     """
 
@@ -80,20 +80,38 @@ class Learned:
         """Return when the next session ends if nothing more happens in it; None where none is open."""
         return min(session.latest_us for session in self.sessions) + gap_us if self.sessions else None
 
-    def renew(self, own: Own, since_us: int, role: str | None = None) -> None:
-        """Go on with other habits: sessions that began, or ended, before ``since_us`` are forgotten.
+    def renew(self, own: Own, since_us: int, gap_us: int, role: str | None = None) -> None:
+        """Go on with other habits: sessions without an event after ``since_us`` are forgotten.
 
-        With ``role`` these are the sessions of that role alone, and the evidence of all begins anew.
+        ``gap_us`` after its last event a session ended. With ``role`` only sessions of that role are
+        forgotten. The evidence of all sessions together begins anew.
         """
 
-        def stays(one: Session | Finished, at_us: int) -> bool:
-            return at_us >= since_us or (role is not None and one.role != role)
+        def stays(one: Session | Finished, latest_us: int) -> bool:
+            return latest_us > since_us or (role is not None and one.role != role)
 
         self.own = own
-        self.sessions = [one for one in self.sessions if stays(one, one.began_us)]
-        self.finished = [one for one in self.finished if stays(one, one.ended_us)]
-        self.held = [one for one in self.held if stays(one, one.ended_us)]
+        self.sessions = [one for one in self.sessions if stays(one, one.latest_us)]
+        self.finished = [one for one in self.finished if stays(one, one.ended_us - gap_us)]
+        self.held = [one for one in self.held if stays(one, one.ended_us - gap_us)]
         self.evidence = 0.0
+
+    def absorb(self, other: "Learned") -> None:
+        """Take in what is known of another agent, which is this one."""
+        self.sessions = [*other.sessions, *self.sessions]
+        self.finished = [*other.finished, *self.finished]
+        self.held = [*other.held, *self.held][-MAX_HELD:]
+        self.evidence = max(self.evidence, other.evidence)
+        own, more = self.own, other.own
+        own.sessions += more.sessions
+        own.weight += more.weight
+        own.is_frozen = own.is_frozen or more.is_frozen
+        for feature, weight in more.new.items():
+            own.new[feature] = own.new.get(feature, 0.0) + weight
+        for feature, grades in more.grades.items():
+            counts = own.grades.setdefault(feature, {})
+            for grade, count in grades.items():
+                counts[grade] = counts.get(grade, 0) + count
 
     def worst(self) -> Session | None:
         """Return the open session that calls for most; None where none is open."""

@@ -13,19 +13,18 @@ import json
 import re
 from collections.abc import Mapping as Table
 from collections.abc import Sequence
-from threading import Lock
 from typing import Any
 
 from sentineld.condition import compile_condition
 from sentineld.declaration import Declaration, MappingError, at_key, check_keys, defined
 from sentineld.decode import Decoded, Record, Reject
+from sentineld.dispatch import Dispatch
 from sentineld.emission import Call, Classify, Emission
 from sentineld.names import agent_id, digest
 from sentineld.path_glob import compile_glob
 from sentineld.reading import FileContext, Reading, Trace, TracedEvent
 from sentineld.rows import Rows
 from sentineld.selector import RECORD, Scope
-from sentineld.walk import Walks
 
 __all__ = [
     "Call",
@@ -89,12 +88,11 @@ class Mapping:
         with at_key(f"{key}.match"):
             self._match = compile_condition(table["match"]).test if "match" in table else None
         self._paths: dict[str, dict[str, str] | None] = {}
-        self._walks: Walks | None = None
-        self._lock = Lock()
+        self._dispatch: Dispatch | None = None
 
     def check(self) -> None:
         """Compile what has not been yet. Raises ``MappingError``."""
-        self._compiled()
+        self._compiled().make_all()
 
     # Recognising.
 
@@ -138,11 +136,11 @@ class Mapping:
         self._compiled().run(records, offsets, reading, is_traced=trace is not None)
         return reading.rows(offsets)
 
-    def _compiled(self) -> Walks:
-        if self._walks is None:
+    def _compiled(self) -> Dispatch:
+        if self._dispatch is None:
             emission = Emission(self.name, self._classify, self._factor)
-            self._walks = Walks(Declaration(self._table, self._place), emission)
-        return self._walks
+            self._dispatch = Dispatch(Declaration(self._table, self._place), emission)
+        return self._dispatch
 
 
 def _text(table: Table[str, Any], name: str, key: str) -> str:

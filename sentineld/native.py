@@ -53,17 +53,27 @@ class NativeMapping:
         return (rows, []) if rows is not None else self._rows_of_any(decoded, agent)
 
     def _rows_of_common(self, decoded: Decoded) -> Rows | None:
-        # A chunk in which every record is a common one: four members, known identifiers, a time, a
-        # payload, no tool and no session. Whole columns at once are three times as fast as record by record.
+        # A chunk in which every record is a common one: four members (or all of them numbered), known
+        # identifiers, a time, a payload, no tool and no session. Whole columns at once are three times as
+        # fast as record by record.
         records = decoded.records
         try:
             event_types = [record["type"] for record in records]
             agent_ids = [record["source"] for record in records]
             timestamps = [record["timestamp"] for record in records]
             payloads = [record["data"] for record in records]
+            members = set(map(len, records))
+            seqs = [record["seq"] for record in records] if members == {len(_NATIVE) + 1} else []
+            if seqs and not (
+                set(map(type, seqs)) == {int}
+                and min(seqs) >= 0
+                and max(seqs) < numbering.LIMIT
+                and not any("seq" in data for data in payloads)
+            ):
+                return None
             if not (
                 records
-                and set(map(len, records)) == {len(_NATIVE)}
+                and (seqs or members == {len(_NATIVE)})
                 and self._agents.issuperset(agent_ids)
                 and self._kinds.keys() >= set(event_types)
                 and "tool_call" not in event_types
@@ -72,6 +82,8 @@ class NativeMapping:
             ):
                 return None
             at_us = _instants(timestamps)
+            if seqs:
+                payloads = [{**data, "seq": seq} for data, seq in zip(payloads, seqs, strict=True)]
         except (KeyError, TypeError, _MisfitError):
             return None
         return Rows(
@@ -81,6 +93,7 @@ class NativeMapping:
             entropies=batch_entropy_units([encode_canonical(data) if data else b"" for data in payloads]),
             event_types=event_types,
             offsets=decoded.offsets,
+            seqs=dict(enumerate(seqs)),
         )
 
     def _rows_of_any(self, decoded: Decoded, agent: str) -> tuple[Rows, list[Reject]]:

@@ -13,13 +13,15 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol
 
 from sentineld.batch import Inputs, Key, Part, accounts, combine
-from sentineld.decision import Decision
-from sentineld.detection import Verdict
+from sentineld.decision import Decision, decision_id
+from sentineld.detection import RoleKey, Verdict
 from sentineld.event import Incident, Observation, Tick
 from sentineld.explain import decide
 from sentineld.identity import Source
 from sentineld.incidents import Incidents
 from sentineld.intake import Batch, inheritance
+from sentineld.operators import Act, Operators
+from sentineld.requests import Request
 from sentineld.roster import Roster
 from sentineld.step import (
     AgentState,
@@ -33,8 +35,9 @@ from sentineld.step import (
     shift,
     step,
 )
-from sentineld.store import AgentRow, Commit, RoleRow, Store
+from sentineld.store import AgentRow, Commit, LessonRow, RoleRow, Store
 from sentineld.teaching import Teaching, load_roles
+from sentineld.wishes import Erase, Freeze, Import, Rename, Reset
 
 
 class Observer(Protocol):
@@ -60,6 +63,12 @@ class Outcome:
     derived: Sequence[Incident] = ()
 
 
+@dataclass(slots=True)
+class _Taught:
+    roles: dict[RoleKey, RoleRow] = field(default_factory=dict)
+    lessons: list[LessonRow] = field(default_factory=list)
+
+
 class Pipeline:
     """The line of one database. Every method is one transaction; nothing is published or logged here.
 
@@ -80,7 +89,8 @@ class Pipeline:
         judges_history: bool | None = None,
     ) -> None:
         self.store = store
-        self._roles = load_roles(store.roles())
+        #: Habits that could not be read; ``mend`` begins them anew.
+        self._roles, self.damaged_roles = load_roles(store.roles())
         self.roster = Roster(store, self._with_roles(prior), agents_per_owner, clock_us)
         self._judges_history = judges_history
         latest = max([clock_us, *(state.clock_us for state in self.roster.warm())])
@@ -88,6 +98,7 @@ class Pipeline:
         self._observer = observer
         self._is_durable = is_durable
         self._incidents = Incidents(store, self.roster)
+        self._operators = Operators(store, self.roster, self._incidents, self._roles)
         self._decision_no = store.meta().decision_no
 
     @property
@@ -129,11 +140,11 @@ class Pipeline:
         inputs = combine(batch.parts, self.roster.key_of)
         drafts: list[tuple[AgentState, Draft]] = []
         touched: list[AgentState] = []
-        roles: dict[tuple[int, str], RoleRow] = {}
+        taught = _Taught()
         is_learning = any(part.is_history for part in batch.parts) and not self._is_history_judged
         for border, runs in self._teaching.stretches(inputs.observations):
             if border is not None:
-                self._cross(border, touched, drafts, roles)
+                self._cross(border, touched, drafts, taught)
             for key, run in runs.items():
                 state = self.roster.get(key, run[0][0])
                 touched.append(state)
@@ -154,7 +165,7 @@ class Pipeline:
             commit.document["incidents"] = [asdict(item) for item in batch.incidents]
         if begun := {str(source.id): inheritance(source) for source in batch.begun if source.format}:
             commit.document["begun"] = begun
-        commit.roles = list(roles.values())
+        commit.roles, commit.lessons = list(taught.roles.values()), taught.lessons
         commit.sources = _account(batch)
         commit.event_types, commit.events = dict(inputs.event_types), inputs.events
         commit.tool_calls = inputs.tool_calls
@@ -167,10 +178,10 @@ class Pipeline:
         """Tell every agent that time can change what time it is."""
         drafts: list[tuple[AgentState, Draft]] = []
         touched: list[AgentState] = []
-        roles: dict[tuple[int, str], RoleRow] = {}
+        taught = _Taught()
         border = self._teaching.border(at_us)
         if border is not None:
-            self._cross(border, touched, drafts, roles)
+            self._cross(border, touched, drafts, taught)
         for state in self.roster.warm():
             _, found = step(state, self.prior, [Tick(at_us)])
             drafts += [(state, draft) for draft in found]
@@ -178,7 +189,8 @@ class Pipeline:
                 touched.append(state)
         if not touched and not self.roster.warm():
             return Outcome()
-        commit = Commit("tick", at_us, clock_us=at_us, roles=list(roles.values()))
+        commit = Commit("tick", at_us, clock_us=at_us)
+        commit.roles, commit.lessons = list(taught.roles.values()), taught.lessons
         outcome = self._finish(commit, touched, drafts)
         self.roster.clock_us = at_us
         return outcome
@@ -194,6 +206,43 @@ class Pipeline:
         drafts += [(state, draft) for draft in found]
         commit = Commit("wish", wish.at_us, request_id=request_id, document=document)
         return self._finish(commit, [state, *(item for item, _ in drafts)], drafts)
+
+    def refusal(self, request: Request, at_us: int) -> str:
+        """Say why an operator's request cannot be carried out at ``at_us``; empty: it can."""
+        return self._operators.refusal(request, at_us)
+
+    def carry_out(
+        self, request_id: str, request: Request, at_us: int, actor: str, document: dict[str, Any]
+    ) -> Outcome:
+        """Carry out an operator's request once; one that is repeated, or refused, changes nothing.
+
+        Raises ``ValueError`` for a time in it that cannot be read.
+        """
+        if self.store.has_request(request_id) or self.refusal(request, at_us):
+            return Outcome()
+        wish = request.wish(at_us, actor)
+        act = Act(Commit("wish", at_us, request_id=request_id, document=document))
+        if request.role is not None:
+            if not isinstance(wish, Freeze | Reset | Import):
+                return Outcome()
+            self._operators.on_role((request.owner, request.role), wish, act)
+            return self._finish(act.commit, act.touched, act.drafts, records=act.records)
+        state = self.roster.by_name(request.agent)
+        if state is None:
+            return Outcome()
+        if isinstance(wish, Rename | Erase):
+            self._operators.on_agent(state, wish, act)
+            return self._finish(act.commit, act.touched, act.drafts, records=act.records)
+        stepped = self._operators.for_step(state, wish)
+        return self.obey(request_id, request.agent, stepped, document)
+
+    def mend(self, roles: list[RoleKey], at_us: int) -> Outcome:
+        """Begin habits anew that could not be read, from the sessions that are kept."""
+        document = {"roles": [list(key) for key in roles]}
+        act = Act(Commit("mended", at_us, document=document))
+        self._operators.mend(roles, at_us, act)
+        self.damaged_roles = [key for key in self.damaged_roles if key not in roles]
+        return self._finish(act.commit, act.touched, act.drafts, records=act.records)
 
     def set_clock(self, delta_us: int, at_us: int) -> None:
         """Take note that the wall clock was set by ``delta_us`` and shows ``at_us`` now.
@@ -235,7 +284,7 @@ class Pipeline:
         border_us: int,
         touched: list[AgentState],
         drafts: list[tuple[AgentState, Draft]],
-        roles: dict[tuple[int, str], RoleRow],
+        taught: "_Taught",
     ) -> None:
         """Tell every agent that a slice of time has ended, and let their roles learn."""
         warm = self.roster.warm()
@@ -244,9 +293,10 @@ class Pipeline:
             drafts += [(state, draft) for draft in found]
             if found:
                 touched.append(state)
-        changed, rows = self._teaching.learn(warm, border_us)
-        touched += changed
-        roles.update({(row.owner, row.name): row for row in rows})
+        learnt = self._teaching.learn(warm, border_us)
+        touched += learnt.states
+        taught.roles.update({(row.owner, row.name): row for row in learnt.roles})
+        taught.lessons += learnt.lessons
 
     def _charge(self, incident: Incident) -> Iterator[tuple[AgentState, list[Draft]]]:
         if self.prior.charges.tier(incident.kind) == 1:
@@ -306,6 +356,7 @@ class Pipeline:
         drafts: Sequence[tuple[AgentState, Draft]],
         inputs: Inputs | None = None,
         batch: Batch | None = None,
+        records: Sequence[Decision] = (),
     ) -> Outcome:
         damaged = self.roster.distrust_damaged(commit.at_us)
         drafts, touched = [*drafts, *damaged], [*touched, *(state for state, _ in damaged)]
@@ -317,8 +368,11 @@ class Pipeline:
             number += 1
             name = self.roster.name(state)
             commit.decisions.append(decide(number, name, state, draft, self.prior, self._path, paths))
+        for record in records:
+            number += 1
+            commit.decisions.append(replace(record, decision_no=number, decision_id=decision_id(number)))
         # A line in memory writes an agent when it leaves memory, and all others at its end.
-        commit.agents = [self.roster.row(state) for state in touched if self._is_durable or state.is_cold]
+        commit.agents += [self.roster.row(state) for state in touched if self._is_durable or state.is_cold]
         commit.bumps_seq = bool(commit.decisions)
         self.store.commit(commit)
         self._decision_no = number

@@ -7,6 +7,7 @@ bad lines would take more time than reading it.
 """
 
 import base64
+import json
 import os
 from collections.abc import Sequence
 
@@ -44,6 +45,24 @@ class Rejects:
         finally:
             os.close(fd)
 
+    def forget(self, paths: Sequence[str]) -> None:
+        """Remove what is kept of some files. Raises ``OSError``."""
+        unwanted = {printable_path(path) for path in paths}
+        for name in (self._path, self._previous) if unwanted else ():
+            try:
+                with open(name, "rb") as file:
+                    lines = file.readlines()
+            except FileNotFoundError:
+                continue
+            kept = [line for line in lines if _path_of(line) not in unwanted]
+            if len(kept) < len(lines):
+                temporary = f"{name}.new"
+                with open(temporary, "wb", opener=_private) as file:
+                    file.writelines(kept)
+                    file.flush()
+                    os.fsync(file.fileno())
+                os.replace(temporary, name)
+
     def _fitting(self, path: str, rejects: Sequence[Reject], at_us: int) -> bytes:
         room = self._max_bytes // 2 - _COUNT_BYTES
         kept: list[dict[str, object]] = []
@@ -64,6 +83,18 @@ class Rejects:
             return
         if used + size > self._max_bytes // 2:
             os.replace(self._path, self._previous)
+
+
+def _private(path: str, _flags: int) -> int:
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
+
+
+def _path_of(line: bytes) -> object:
+    try:
+        return json.loads(line)["path"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        # A line that a crash tore tells of nobody.
+        return None
 
 
 def _document(path: str, item: Reject, at_us: int) -> dict[str, object]:

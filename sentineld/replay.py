@@ -230,9 +230,18 @@ def replay_as_observed(paths: Sequence[str], recorded: Store, config: Config) ->
             elif kind == "clock":
                 pipeline.set_clock(document["delta_us"], at_us)
             elif kind == "wish":
-                request = Request(agent=document["agent"], **document["request"])
-                wish = request.wish(at_us, document["actor"])
-                decisions += pipeline.obey(f"replayed-{number}", request.agent, wish, document).decisions
+                request = Request.of_document(document["agent"], document["request"])
+                outcome = pipeline.carry_out(
+                    f"replayed-{number}", request, at_us, document["actor"], document
+                )
+                decisions += outcome.decisions
+                if request.kind == "erase":
+                    # As the daemon did: what was decided on that agent is known no more.
+                    decisions = store.decisions()
+            elif kind == "mended":
+                decisions += pipeline.mend(
+                    [(owner, name) for owner, name in document["roles"]], at_us
+                ).decisions
             else:
                 archive.begin(document.get("begun", {}))
                 batch = archive.batch(number, parts)

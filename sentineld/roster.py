@@ -9,7 +9,17 @@ Cold agents (empty window, tier 1) leave memory and come back from the database 
 from collections.abc import Iterable, Iterator, Mapping
 
 from sentineld.batch import Key
-from sentineld.step import AgentState, Draft, Prior, distrust, dump_state, elapse, load_checked, new_state
+from sentineld.step import (
+    AgentState,
+    Draft,
+    Prior,
+    absorb,
+    distrust,
+    dump_state,
+    elapse,
+    load_checked,
+    new_state,
+)
 from sentineld.store import AgentRow, Store
 from sentineld.trust import UNNAMED_ID
 
@@ -108,6 +118,38 @@ class Roster:
     def find(self, key: Key, *, is_stored: bool = True) -> AgentState | None:
         """Return an agent's state, from the database too if ``is_stored``; None where it has none."""
         return self._states.get(key) or (self._load(key) if is_stored else None)
+
+    def rename(self, state: AgentState, new_id: str) -> tuple[AgentState, str, str]:
+        """Let an agent go on under another claimed id: (its state, the former published id, the new one).
+
+        Where its owner has an agent of that id, that one takes it in.
+        """
+        old_name = self.name(state)
+        key = (state.owner, new_id)
+        other = self._states.get(key) or self._load(key)
+        self._drop(state)
+        if other is not None:
+            self._owner_counts[state.owner] = max(0, self._owner_counts.get(state.owner, 0) - 1)
+            absorb(other, state)
+            return other, old_name, self.name(other)
+        state.profile.agent_id = new_id
+        self._states[key] = state
+        self._call(key, new_id)
+        return state, old_name, new_id
+
+    def forget(self, state: AgentState) -> None:
+        """Know nothing of an agent any more; the database must forget it in the next commit."""
+        self._drop(state)
+        self._owner_counts[state.owner] = max(0, self._owner_counts.get(state.owner, 0) - 1)
+
+    def _drop(self, state: AgentState) -> None:
+        key = (state.owner, state.agent_id)
+        del self._states[key]
+        self._damaged.pop(key, None)
+        name = self._names.pop(key)
+        self._new_names.pop(name, None)
+        if self._known is not None:
+            self._known.pop(name, None)
 
     def take_foreign(self) -> list[Key]:
         """Return, once, the agents that are new and claim an id of another owner's."""

@@ -364,6 +364,7 @@ class Service:
             self._next_deadline = NEVER_US
             self._was_open = True
             self._outlet.open(store)
+            self._mend_habits()
             yield
         finally:
             if tail is not None:
@@ -493,9 +494,13 @@ class Service:
         for request_id in requests.pending(self.paths.requests):
             try:
                 request, actor = requests.load(self.paths.requests, request_id)
-                wish = request.wish(clock.now_us(), actor)
-                if self._store.agent_named(request.agent) is None:
-                    raise ValueError("it names an unknown agent")  # noqa: TRY301 (refused like the others)
+                now = clock.now_us()
+                request.wish(now, actor)
+                is_new = not self._store.has_request(request_id)
+                if is_new and (refusal := self._pipeline.refusal(request, now)):
+                    raise ValueError(refusal)  # noqa: TRY301 (refused like the others)
+                if is_new and request.kind == "erase":
+                    self._erase_rejects(request.agent)
             except (ValueError, OSError) as error:
                 if isinstance(error, OSError) and error.errno in _PASSING_ERRORS:
                     # A disk that fails for a moment must not lose an operator's wish, nor let a later one
@@ -504,13 +509,45 @@ class Service:
                     return
                 self._reporter.warn("request_refused", request_id, given={"error": str(error)})
             else:
-                document = {"agent": request.agent, "actor": actor, "request": _request_document(request)}
-                self._after(self._pipeline.obey(request_id, request.agent, wish, document))
+                document = {"agent": request.agent, "actor": actor, "request": request.document()}
+                self._after(self._pipeline.carry_out(request_id, request, now, actor, document))
+                if request.kind == "erase":
+                    self._scrub(request_id)
             try:
                 requests.discard(self.paths.requests, request_id)
             except OSError as error:
                 # It is carried out once, however often it is found.
                 self._reporter.warn("request_not_removed", request_id, error=str(error))
+
+    def _erase_rejects(self, agent: str) -> None:
+        """Remove refused lines of the files that this agent alone wrote; done again after a crash."""
+        row = self._store.agent_named(agent)
+        if row is not None:
+            self._rejects.forget(self._store.files_of(row.owner, row.agent_id))
+
+    def _scrub(self, request_id: str) -> None:
+        try:
+            if not self._store.scrub():
+                self._reporter.warn(
+                    "erased_in_place",
+                    request_id,
+                    hint="unused parts of the database may hold remnants until they are written again",
+                )
+        except sqlite3.Error as error:
+            # It is erased, and what is left in unused parts goes when they are used.
+            self._reporter.warn("not_scrubbed", request_id, error=str(error))
+
+    def _mend_habits(self) -> None:
+        """Begin habits anew that could not be read, and say so."""
+        damaged = self._pipeline.damaged_roles
+        if not damaged:
+            return
+        for owner, name in damaged:
+            self._outlet.troubles.add(("damaged_habits", f"uid {owner}: {name}"))
+            self._reporter.warn(
+                "habits_damaged", f"uid {owner}", given={"role": name}, docs="docs/baselines.md"
+            )
+        self._after(self._pipeline.mend(list(damaged), clock.now_us()))
 
     def _tick(self) -> None:
         self._after(self._pipeline.tick(clock.now_us()))
@@ -604,12 +641,6 @@ class Service:
         self._next_tick = 0
         self._publish()
         self._outlet.notifier.send("READY=1")
-
-
-def _request_document(request: requests.Request) -> dict[str, Any]:
-    """Return a request as plain data, without the agent, as the database keeps it."""
-    names = ("kind", "reason", "grace_s", "attack", "tier", "until")
-    return {name: getattr(request, name) for name in names}
 
 
 def _differences(old: Config, new: Config) -> Iterator[str]:

@@ -69,8 +69,8 @@ class AgentState:
     life; ``clock_us`` is the latest instant it was told of; ``level`` the tier that its score calls for;
     ``decision_no``, ``decision_score`` and ``reason_code`` tell of the decision that gave it its present
     tier (0: none); whoever numbers decisions sets them. ``numbering`` follows the numbers that the agent
-    gives its own records (None: it gives none), ``learned`` what learned detection knows of it (None: nothing yet).
-    ``retired_us`` is when an operator retired it (None: it works, or has acted since).
+    gives its own records (None: it gives none), ``learned`` what learned detection knows of it (None: nothing
+    yet). ``retired_us`` is when an operator retired it (None: it works, or has acted since).
     """
 
     owner: int
@@ -96,7 +96,7 @@ class AgentState:
 
     @property
     def is_cold(self) -> bool:
-        """Whether the passing of time can change nothing: empty window, tier 1, no pin, no grace, no session."""
+        """Whether time can change nothing: empty window, tier 1, no pin, no grace, no session."""
         return (
             self.standing.is_plain
             and not self.profile.window.buckets
@@ -438,9 +438,12 @@ def _act(state: AgentState, prior: Prior, at_us: int, wish: Freeze | Renew | Ret
         if agent.own.is_frozen == wish.is_frozen:
             return "", ""
         agent.own.is_frozen = wish.is_frozen
-        return wish.cause, "its sessions rank, and teach nothing" if wish.is_frozen else "its sessions teach again"
+        return (
+            wish.cause,
+            "its sessions rank, and teach nothing" if wish.is_frozen else "its sessions teach again",
+        )
     wish.own.is_frozen = agent.own.is_frozen
-    agent.renew(wish.own, wish.since_us)
+    agent.renew(wish.own, wish.since_us, wish.gap_us)
     return wish.cause, wish.said
 
 
@@ -456,6 +459,21 @@ def distrust(state: AgentState, prior: Prior, at_us: int, from_tier: int, drafts
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(AgentState)
+
+
+def absorb(state: AgentState, other: AgentState) -> None:
+    """Let an agent go on for another one too: with the stricter tier, and what both had learned."""
+    if other.standing.effective_tier > state.standing.effective_tier:
+        state.standing, state.decision_no = other.standing, other.decision_no
+        state.decision_score, state.reason_code = other.decision_score, other.reason_code
+    state.clock_us = max(state.clock_us, other.clock_us)
+    state.events += other.events
+    state.last_activity_us = max(state.last_activity_us, other.last_activity_us)
+    state.peak = max(state.peak, other.peak)
+    if state.learned is None or other.learned is None:
+        state.learned = state.learned or other.learned
+    else:
+        state.learned.absorb(other.learned)
 
 
 def dump_state(state: AgentState) -> bytes:

@@ -164,7 +164,9 @@ CREATE INDEX lesson_agent ON lesson(owner, agent_id);
 """,
 }
 
-_LESSON_COLUMNS = "owner, role, agent_id, ended, is_rank, is_suspicious, is_learned, is_attack, ranks, session"
+_LESSON_COLUMNS = (
+    "owner, role, agent_id, ended, is_rank, is_suspicious, is_learned, is_attack, ranks, session"
+)
 _SOURCE_COLUMNS = [item.name for item in fields(Source)]
 _STORED_COLUMNS = [*_SOURCE_COLUMNS, "last_input"]
 _SOURCE_UPSERT = (
@@ -199,8 +201,8 @@ class RoleRow:
 class LessonRow:
     """A session that a role has learned from, or only ranked, kept for learning anew.
 
-    ``agent_id`` is the claimed one; ``ranks`` is how many sessions the role could rank it among; ``session`` are
-    the bytes of ``teaching.dump_session``.
+    ``agent_id`` is the claimed one; ``ranks`` is how many sessions the role could rank it among; ``session``
+    are the bytes of ``teaching.dump_session``.
     """
 
     owner: int
@@ -642,20 +644,31 @@ class Store:
         return [RoleRow(*row) for row in rows]
 
     def lessons(self, owner: int, *, role: str | None = None, agent_id: str | None = None) -> list[LessonRow]:
-        """Return the kept sessions of a role, or of an agent, in the order in which they were learned from."""
+        """Return the kept sessions of a role, or of an agent, in the order in which they were learned."""
         column, value = ("role", role) if role is not None else ("agent_id", agent_id)
         rows = self._db.execute(
             f"SELECT {_LESSON_COLUMNS} FROM lesson WHERE owner = ? AND {column} = ? ORDER BY no",  # noqa: S608
             (owner, value),
         )
         return [
-            LessonRow(owner, role, agent_id, ended, *map(bool, flags), ranks, session)
-            for owner, role, agent_id, ended, *flags, ranks, session in rows
+            LessonRow(
+                owner,
+                name,
+                agent,
+                ended,
+                bool(rank),
+                bool(suspicious),
+                bool(learned),
+                bool(attack),
+                ranks,
+                session,
+            )
+            for owner, name, agent, ended, rank, suspicious, learned, attack, ranks, session in rows
         ]
 
     def formats_of(self, owner: int, agent_ids: Iterable[str]) -> list[str]:
         """Return the formats of the files that an owner's agents wrote, in the order of names."""
-        found = set()
+        found: set[str] = set()
         for agent_id in agent_ids:
             found.update(
                 row[0]
@@ -851,7 +864,9 @@ class Store:
     def _write_housekeeping(self, commit: Commit) -> None:
         """Forget and rename, before anything is written under the new names."""
         if commit.forgotten is not None:
-            self._db.execute("DELETE FROM lesson WHERE owner = ? AND role = ? AND ended <= ?", commit.forgotten)
+            self._db.execute(
+                "DELETE FROM lesson WHERE owner = ? AND role = ? AND ended <= ?", commit.forgotten
+            )
         if (old := commit.renamed) is not None:
             self._db.execute("DELETE FROM agent WHERE owner = ? AND agent_id = ?", (old.owner, old.old_id))
             self._move_writer(old.owner, old.old_id, old.new_id)
@@ -872,7 +887,8 @@ class Store:
         # Who wrote a file is who answers for what is done to it: nobody else must from now on.
         self._move_writer(owner, agent_id, UNNAMED_ID)
         self._db.execute(
-            "UPDATE incident SET detail = '' WHERE (owner = ? AND substr(detail, 1, ?) = ?) OR instr(detail, ?)",
+            "UPDATE incident SET detail = '' "
+            "WHERE (owner = ? AND substr(detail, 1, ?) = ?) OR instr(detail, ?)",
             (owner, len(agent_id) + 2, f"{agent_id}: ", repr(agent_id)),
         )
 
@@ -889,7 +905,6 @@ class Store:
 
         Raises ``sqlite3.Error``; the database is as it was then.
         """
-        self._db.execute("PRAGMA secure_delete=FAST")
         is_small = self.retention.used_bytes() <= _SCRUBBED_BYTES
         if is_small:
             self._db.execute("VACUUM")

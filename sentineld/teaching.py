@@ -1,26 +1,42 @@
 """Teaching: when roles learn from finished sessions.
 
 Habits change at the borders of slices of effective time only, and then for all agents at once: every event
-inside of a slice is judged by the same habits, in whatever batches it arrives. Sessions that have ended before
-the border are learned from in the order of their ends.
+inside of a slice is judged by the same habits, in whatever batches it arrives. Sessions that have ended
+before the border are learned from in the order of their ends. They are kept for a while, as they were, so
+that habits can be learned anew from those after an instant.
 """
 
-from collections.abc import Iterator, Mapping
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
 from operator import itemgetter
+from typing import NamedTuple
+
+import msgspec
 
 from sentineld.batch import Key
 from sentineld.detection import Detection, RoleKey
 from sentineld.event import Observation
-from sentineld.habits import Role
+from sentineld.habits import Role, learn_own
 from sentineld.instant import SECOND_US
-from sentineld.learned import Finished, Learned
+from sentineld.learned import Finished, Learned, Own
 from sentineld.step import AgentState
-from sentineld.store import RoleRow
+from sentineld.store import LessonRow, RoleRow
 
 #: Width of a slice, microseconds.
-SLICE_US = 600 * SECOND_US
+SLICE_US = 60 * SECOND_US
+
+#: A session that is larger, compressed, is not kept for learning anew, bytes.
+MAX_SESSION_BYTES = 64 << 10
 
 Runs = Mapping[Key, list[Observation]]
+
+
+class Learnt(NamedTuple):
+    """What changed when roles learned: agents, habits, and the sessions to keep."""
+
+    states: list[AgentState]
+    roles: list[RoleRow]
+    lessons: list[LessonRow]
 
 
 class Teaching:
@@ -50,18 +66,18 @@ class Teaching:
             yield border, cut[number]
 
     def border(self, at_us: int) -> int | None:
-        """Return the border that lies between the present slice and an instant, and cross it; None for none."""
+        """Return the border between the present slice and an instant, and cross it; None for none."""
         number = at_us // SLICE_US
         if self.detection is None or number <= self.slice:
             return None
         self.slice = number
         return number * SLICE_US
 
-    def learn(self, states: list[AgentState], until_us: int) -> tuple[list[AgentState], list[RoleRow]]:
+    def learn(self, states: list[AgentState], until_us: int) -> Learnt:
         """Let roles learn from the sessions that ended by then; return who and what has changed."""
         detection = self.detection
         if detection is None:
-            return [], []
+            return Learnt([], [], [])
         found: dict[RoleKey, list[tuple[tuple[int, str, str], Finished, Learned]]] = {}
         changed = []
         for state in states:
@@ -78,17 +94,86 @@ class Teaching:
             agent.finished = later
             changed.append(state)
         rows = []
+        lessons = []
         for key in sorted(found):
             items = sorted(found[key], key=itemgetter(0))
             role = detection.role(key)
+            ranks = len(role.calibration)
+            for (_, agent_id, _), done, agent in items:
+                lessons.append(_lesson(key, agent_id, done, role.learns_from(done, agent.own), ranks))
+                ranks += done.is_rank and not done.is_attack
             role.merge([done for _, done, _ in items], [agent.own for _, _, agent in items])
             rows.append(RoleRow(key[0], key[1], role.dump()))
-        return changed, rows
+        return Learnt(changed, rows, [item for item in lessons if len(item.session) <= MAX_SESSION_BYTES])
 
 
-def load_roles(rows: list[RoleRow]) -> dict[RoleKey, Role]:
-    """Read all stored habits. Raises ``ValueError`` for damaged ones."""
-    return {(row.owner, row.name): Role.load(row.habits) for row in rows}
+def load_roles(rows: list[RoleRow]) -> tuple[dict[RoleKey, Role], list[RoleKey]]:
+    """Read all stored habits; return with them the keys of those that are damaged."""
+    roles: dict[RoleKey, Role] = {}
+    damaged = []
+    for row in rows:
+        try:
+            roles[row.owner, row.name] = Role.load(row.habits)
+        except ValueError:
+            damaged.append((row.owner, row.name))
+    return roles, damaged
 
+
+def learn_anew(role: Role, lessons: Iterable[LessonRow]) -> tuple[int, dict[str, Own]]:
+    """Teach a role kept sessions again: (how many there were, habits of their agents by claimed id).
+
+    What habits had not learned from (suspicious, frozen) they do not learn from now; ranks take in all.
+    """
+    owns: dict[str, Own] = {}
+    count = 0
+    for lesson in lessons:
+        session = load_session(lesson)
+        if session is not None:
+            role.merge([session], [owns.setdefault(lesson.agent_id, Own())])
+            count += 1
+    return count, owns
+
+
+def own_anew(lessons: Iterable[LessonRow]) -> tuple[int, Own]:
+    """Return an agent's own habits by kept sessions alone, and how many it learned from."""
+    own = Own()
+    for lesson in lessons:
+        session = load_session(lesson) if lesson.is_learned else None
+        if session is not None:
+            learn_own(own, session)
+    return own.sessions, own
+
+
+def dump_session(session: Finished) -> bytes:
+    """Return a finished session as bytes: MessagePack, compressed."""
+    return zlib.compress(msgspec.msgpack.encode(session), 1)
+
+
+def load_session(lesson: LessonRow) -> Finished | None:
+    """Read a kept session as roles learn from it; None where it is damaged."""
+    try:
+        data = zlib.decompressobj().decompress(lesson.session, 16 * MAX_SESSION_BYTES)
+        session = _decoder.decode(data)
+    except (zlib.error, ValueError):
+        return None
+    session.is_suspicious = not lesson.is_learned
+    return session
+
+
+def _lesson(key: RoleKey, agent_id: str, done: Finished, is_learned: bool, ranks: int) -> LessonRow:
+    return LessonRow(
+        *key,
+        agent_id,
+        done.ended_us,
+        done.is_rank,
+        done.is_suspicious,
+        is_learned,
+        done.is_attack,
+        ranks,
+        dump_session(done),
+    )
+
+
+_decoder = msgspec.msgpack.Decoder(Finished)
 
 _AT = itemgetter(0)

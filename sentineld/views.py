@@ -285,7 +285,7 @@ def prior_in_force(store: Store, config: Config) -> Prior:
     settings = store.meta().settings
     prior = recorded_prior(json.loads(settings), config) if settings else config.prior()
     if prior.detection is not None:
-        prior.detection.roles = load_roles(store.roles())
+        prior.detection.roles, _ = load_roles(store.roles())
     return prior
 
 

@@ -30,9 +30,9 @@ class Freeze:
 
 @dataclass(frozen=True, slots=True)
 class Renew:
-    """An agent's own habits become ``own``; of its sessions only those that began at ``since_us`` or later stay.
+    """An agent's own habits become ``own``; of its sessions only those that went on after ``since_us`` stay.
 
-    ``said`` is what the decision says of it.
+    ``gap_us`` of silence ended sessions; ``said`` is what the decision says of it.
     """
 
     at_us: int
@@ -40,6 +40,7 @@ class Renew:
     reason: str
     own: Own
     since_us: int
+    gap_us: int
     cause: str
     said: str
 
@@ -56,7 +57,7 @@ class Retire:
 
 @dataclass(frozen=True, slots=True)
 class Reset:
-    """Habits are forgotten, but for what sessions that ended after ``since_us`` taught (None: all)."""
+    """Habits are forgotten, but for what sessions that went on after ``since_us`` taught (None: all)."""
 
     at_us: int
     actor: str

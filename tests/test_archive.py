@@ -58,9 +58,7 @@ def one(line):
 
 
 @pytest.mark.parametrize("is_restarted", [False, True])
-def test_a_copy_of_a_file_that_was_cut_is_replayed_with_its_memory(
-    one, telemetry, is_restarted
-):
+def test_a_copy_of_a_file_that_was_cut_is_replayed_with_its_memory(one, telemetry, is_restarted):
     rollout = telemetry.directory / f"rollout-x-{THREAD}.jsonl"
     append(rollout, header("/work/one") + calls(1, 2, 3))
     one.poll()

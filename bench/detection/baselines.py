@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sentineld.entropy import entropy_units, metadata_entropy
-from sentineld.event import FILE_OPERATIONS, NETWORK_OPERATIONS, OPERATION_KIND, OTHER
+from sentineld.event import FILE_OPERATIONS, NETWORK_OPERATIONS, OPERATION_KIND, OTHER, Observation
 from sentineld.monitor import BehavioralMonitor
 from sentineld.taxonomy import classify
 
@@ -23,7 +23,7 @@ class Activity:
 
     def __init__(self) -> None:
         self._monitor = BehavioralMonitor()
-        self._recent: dict[str, deque[tuple[int, int, int, str, int, int]]] = {}
+        self._recent: dict[str, deque[Observation]] = {}
         self._span_us = round(self._monitor.window_seconds * 1.1e6)
 
     def learn(self, session: Session) -> None:
@@ -49,14 +49,14 @@ class Activity:
         """Return the score after each event."""
         return self.judge(session)[0]
 
-    def _add(self, window: Any, clock: int, seen: tuple[int, int, int, str, int, int]) -> int:
+    def _add(self, window: Any, clock: int, seen: Observation) -> int:
         at = (clock, *seen[1:])
         # A change of tier stops the batch; a batch of one is over by then.
         self._monitor.observe(window, clock, 1, (at,))
         return clock
 
 
-def _observation(event: Event) -> tuple[int, int, int, str, int, int]:
+def _observation(event: Event) -> Observation:
     data = event["data"]
     event_class = _class_of(event)
     kind = OPERATION_KIND.get(event_class, OTHER)
@@ -67,6 +67,7 @@ def _observation(event: Event) -> tuple[int, int, int, str, int, int]:
         event_class,
         0,
         0,
+        None,
     )
 
 

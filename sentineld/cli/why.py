@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import textwrap
 from itertools import groupby
 from typing import Any
 
@@ -55,11 +56,15 @@ def why(agent: str, config_path: str | None, state_dir: str | None, as_json: boo
 
 def _print(document: dict[str, Any]) -> None:
     name, tier, would = document["agent"], document["tier"], document["would"]
-    parts = " + ".join(f"{part} {value:.2f}" for part, value in document["contributions"].items())
+    learned = document["learned"]
     click.echo(f"{name}: tier {tier} ({Tier(tier).label})")
     if would != tier:
         click.echo(f"It would be at tier {would} ({Tier(would).label}): {_HELD[document['held_by']]}.")
-    click.echo(f"score now {document['score']:.2f} = {parts}; highest ever {document['max_score']:.2f}")
+    if learned is None:
+        parts = " + ".join(f"{part} {value:.2f}" for part, value in document["contributions"].items())
+        click.echo(f"score now {document['score']:.2f} = {parts}; highest ever {document['max_score']:.2f}")
+    else:
+        _print_learned(learned, document)
     decision, demotion = document["decision"], document["demotion"]
     if decision is None:
         click.echo("\nIt was never demoted.")
@@ -72,6 +77,8 @@ def _print(document: dict[str, Any]) -> None:
         _print_change(demotion)
         if demotion["reasons"] and demotion["reasons"][0]["detector"] == INTEGRITY:
             _print_incident(demotion["evidence"][-1])
+        elif demotion["p"] is not None:
+            _print_findings(demotion)
         elif demotion["reasons"]:
             _print_reasons(demotion)
             _print_records(demotion["evidence"])
@@ -80,6 +87,44 @@ def _print(document: dict[str, Any]) -> None:
         click.echo("\nWhat lifts it:")
         for way in document["lifted_by"]:
             click.echo(f"  {way}")
+
+
+def _print_learned(learned: dict[str, Any], document: dict[str, Any]) -> None:
+    if learned["session"]:
+        session = visible(learned["session"])
+        click.echo(f"session {session}: {_unusual(learned['p'])}; score {document['score']:.2f}")
+    else:
+        click.echo("no session is open")
+    role = f"role {visible(learned['role'])}" if learned["role"] else "its role (none is named)"
+    click.echo(f"{learned['sessions']} finished sessions; {role} has {learned['role_sessions']} to rank by")
+    if learned["learning"]:
+        click.echo(f"learning: {learned['learning']}")
+
+
+def _unusual(p: float) -> str:
+    return "as usual as most" if p > 0.5 else f"as unusual as 1 session in {1 / p:.0f}"
+
+
+def _print_findings(decision: dict[str, Any]) -> None:
+    click.echo(f"\nIts session was {_unusual(decision['p'])}. What was seen, most surprising first:")
+    for item in decision["evidence"]:
+        click.echo(
+            textwrap.fill(
+                visible(item["summary"]),
+                78,
+                initial_indent="  ",
+                subsequent_indent="    ",
+                break_long_words=False,
+                break_on_hyphens=False,
+            )
+        )
+        click.echo(f"    {visible(item['path'])}, byte {item['offset']}")
+    by_detector: dict[str, float] = {}
+    for reason in decision["reasons"]:
+        by_detector[reason["detector"]] = by_detector.get(reason["detector"], 0.0) + reason["bits"]
+    click.echo("Bits: " + ", ".join(f"{name} {bits:.1f}" for name, bits in by_detector.items()))
+    if decision["bound"]:
+        click.echo(f"False alarms: {decision['bound']}.")
 
 
 def _print_change(decision: dict[str, Any]) -> None:
