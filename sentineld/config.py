@@ -21,6 +21,7 @@ from msgspec import Meta, Struct
 
 from sentineld.detection import Detection, DetectionSettings
 from sentineld.errors import AccessError, ConfigError
+from sentineld.features import Features
 from sentineld.instant import SECOND_US
 from sentineld.integrity import Charges
 from sentineld.keys import parse_key_table, with_credentials
@@ -277,7 +278,7 @@ class DetectionOptions(Struct, forbid_unknown_fields=True, frozen=True):
     judge_history: Annotated[
         bool,
         Meta(
-            description="Learned: judge what is there at the first start too, instead of only learning from it.",
+            description="Learned: judge what is there at the first start too, not only learn from it.",
             examples=[True],
         ),
     ] = False
@@ -528,7 +529,9 @@ class Config(Struct, forbid_unknown_fields=True, frozen=True):
         Raises ``ConfigError`` for a mapping that cannot be read or means nothing, and for unknown formats.
         """
         taxonomy = self.classes()
-        mappings = all_mappings(self.telemetry.mappings, taxonomy.classify)
+        features = Features(taxonomy) if self.detection.mode == "learned" else None
+        classify = taxonomy.classify if features is None else features.describe
+        mappings = all_mappings(self.telemetry.mappings, classify)
         formats = Formats(mappings)
         named = [("telemetry.format", self.telemetry.format if self.telemetry.format != AUTO else "")]
         named += [
@@ -542,7 +545,7 @@ class Config(Struct, forbid_unknown_fields=True, frozen=True):
                     f"{key}: unknown format {name!r}",
                     hint=f"did you mean {near[0]}?" if near else f"known: {', '.join(formats.names)}",
                 )
-        return Formats(mappings, named[0][1], taxonomy, self.taxonomy.to_plain())
+        return Formats(mappings, named[0][1], taxonomy, self.taxonomy.to_plain(), features)
 
     def classes(self) -> Taxonomy:
         """Build the taxonomy. Raises ``ConfigError`` for classes and patterns that there are not."""

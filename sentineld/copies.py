@@ -132,6 +132,9 @@ class Copies:
         """
         files, path, key = self.files, new.path, (new.dev, new.ino)
         base = base_of(files, path)
+        if not base and original is None and key not in self._suspects and not any(self.cuts):
+            # Of most files, there is nothing that they could be a copy of.
+            return new
         others = [] if original is not None else named(files, base)
         # A copy is complete once its original is seen to be cut: so its size is asked for after that.
         status = os.fstat(fd)

@@ -19,12 +19,18 @@ from typing import Any
 from sentineld import numbering
 from sentineld.decode import Decoded, Record, Reject, encode_element, reject
 from sentineld.entropy import batch_entropy_units, encode_canonical
-from sentineld.event import OPERATION_KIND, OTHER
+from sentineld.event import ERROR, OK, OPERATION_KIND, OTHER, Facts
+from sentineld.features import Features
 from sentineld.instant import SECOND_US, from_unix, parse_iso
 from sentineld.rows import Rows, is_agent_id
-from sentineld.taxonomy import Taxonomy
+from sentineld.taxonomy import Call, Taxonomy
+from sentineld.values import to_count, to_number
 from sentineld.visible import visible
 
+#: Types of records that tell of no call.
+_NO_CALLS = frozenset({"model_call", "approval", "plan", "error", "network_response"})
+#: Members of ``data`` that say something about the event, not what it did.
+_ENVELOPE = frozenset({"session", "error", "input_tokens", "output_tokens"})
 _NATIVE = frozenset({"type", "source", "timestamp", "data"})
 _MAX_NAME = 128
 #: A Unix time from here on is not in seconds (see ``instant.from_unix``).
@@ -38,19 +44,24 @@ class NativeMapping:
 
     name = "wordpress"
 
-    def __init__(self, taxonomy: Taxonomy | None = None) -> None:
-        """``taxonomy`` says what calls of tools do; the built-in one without it."""
+    def __init__(self, taxonomy: Taxonomy | None = None, features: Features | None = None) -> None:
+        """``taxonomy`` says what calls of tools do; the built-in one without it.
+
+        With ``features`` rows carry facts, which learned detection judges by.
+        """
         self._taxonomy = taxonomy or Taxonomy()
+        self._features = features
         self._agents: set[str] = set()
         self._kinds: dict[str, int] = {}
 
-    def rows(self, decoded: Decoded, agent: str = "") -> tuple[Rows, list[Reject]]:
+    def rows(self, decoded: Decoded, agent: str = "", role: str = "") -> tuple[Rows, list[Reject]]:
         """Turn decoded records into rows, in order; what does not fit is rejected.
 
-        ``agent`` is the id of records that claim none; empty: such records are rejected.
+        ``agent`` is the id of records that claim none; empty: such records are rejected. ``role`` is what the
+        configuration says of their file; records cannot name one, or each would choose its own measure.
         """
-        rows = self._rows_of_common(decoded)
-        return (rows, []) if rows is not None else self._rows_of_any(decoded, agent)
+        rows = None if self._features is not None else self._rows_of_common(decoded)
+        return (rows, []) if rows is not None else self._rows_of_any(decoded, agent, role)
 
     def _rows_of_common(self, decoded: Decoded) -> Rows | None:
         # A chunk in which every record is a common one: four members (or all of them numbered), known
@@ -96,13 +107,13 @@ class NativeMapping:
             seqs=dict(enumerate(seqs)),
         )
 
-    def _rows_of_any(self, decoded: Decoded, agent: str) -> tuple[Rows, list[Reject]]:
+    def _rows_of_any(self, decoded: Decoded, agent: str, role: str) -> tuple[Rows, list[Reject]]:
         rows = Rows()
         payloads: list[bytes] = []
         rejects: list[Reject] = []
         for record, offset in zip(decoded.records, decoded.offsets, strict=True):
             try:
-                at_us, agent_id, event_type, metadata = self._read(record, rows, agent)
+                at_us, agent_id, event_type, metadata = self._read(record, rows, agent, role)
             except _MisfitError as misfit:
                 rejects.append(reject(misfit.reason, str(misfit), offset, encode_element(record)))
                 continue
@@ -115,7 +126,9 @@ class NativeMapping:
         rows.entropies = batch_entropy_units(payloads)
         return rows, rejects
 
-    def _read(self, record: Record, rows: Rows, agent: str) -> tuple[int | None, str, str, dict[str, Any]]:
+    def _read(
+        self, record: Record, rows: Rows, agent: str, role: str
+    ) -> tuple[int | None, str, str, dict[str, Any]]:
         event_type = self._admit_type(record)
         is_nameless = agent and record.get("source") is None
         agent_id = agent if is_nameless else self._admit_agent(record)
@@ -132,12 +145,34 @@ class NativeMapping:
             rows.seqs[number] = seq
         if event_type == "tool_call" or type(tool) is str:
             rows.tool_calls.append(number)
+        call = None
         if event_type == "tool_call" and type(tool) is str:
-            event_type = self._taxonomy.classify(tool, payload.get("args")).event_class
+            call = self._taxonomy.classify(tool, payload.get("args"))
+            event_type = call.event_class
+        if self._features is not None:
+            rows.facts[number] = self._facts(event_type, payload, call, session[:_MAX_NAME], role)
         identity = _identity(record, event_type)
         if identity is not None:
             rows.identities[number] = identity
         return at_us, agent_id, event_type, metadata
+
+    def _facts(self, event_type: str, payload: Record, call: Call | None, session: str, role: str) -> Facts:
+        """Return what a record tells beside its type; without a tool its type is taken for one."""
+        tool, failed = payload.get("tool"), payload.get("error")
+        outcome = "" if failed is None else ERROR if failed else OK
+        used = to_count(to_number(payload.get("input_tokens")))
+        made = to_count(to_number(payload.get("output_tokens")))
+        if event_type in _NO_CALLS:
+            return Facts("", role, "", outcome, (), None, used, made, session)
+        if type(tool) is str:
+            arguments = payload.get("args")
+        else:
+            tool = event_type
+            arguments = {name: value for name, value in payload.items() if name not in _ENVELOPE}
+        if call is None:
+            call = self._taxonomy.classify(tool, arguments)._replace(event_class=event_type)
+        features = self._features.of(tool, arguments, call, has_failed=bool(failed)) if self._features else ()
+        return Facts(tool[:_MAX_NAME], role, "", outcome, call.entities, None, used, made, session, features)
 
     def _admit_type(self, record: Record) -> str:
         event_type = record.get("type")

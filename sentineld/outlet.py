@@ -43,6 +43,13 @@ _EVENT_NAMES = {
     "pinned": "agent_pinned",
     "unpinned": "agent_unpinned",
     "expired": "pin_expired",
+    "frozen": "baseline_frozen",
+    "unfrozen": "baseline_unfrozen",
+    "reset": "baseline_reset",
+    "imported": "baseline_imported",
+    "renamed": "agent_renamed",
+    "retired": "agent_retired",
+    "erased": "agent_erased",
 }
 
 
@@ -153,8 +160,9 @@ class Outlet:
         self._told_no = decisions[-1].decision_no
         self.write_log()
         for decision in decisions:
+            is_damaged_role = decision.role is not None and decision.cause == "damaged"
             self._log.info(
-                _EVENT_NAMES.get(decision.cause, "tier_changed"),
+                "baseline_damaged" if is_damaged_role else _EVENT_NAMES.get(decision.cause, "tier_changed"),
                 decision_id=decision.decision_id,
                 from_tier=decision.from_tier,
                 to_tier=decision.to_tier,
@@ -162,7 +170,12 @@ class Outlet:
                 cause=decision.cause,
                 decided_at=decision.decided_at,
                 mode=self.publisher.mode,
-                given={"agent": decision.agent_id, "actor": decision.actor, "reason": decision.note},
+                given={
+                    "agent": decision.agent_id,
+                    **({} if decision.role is None else {"role": decision.role}),
+                    "actor": decision.actor,
+                    "reason": decision.note,
+                },
             )
 
     def write_log(self) -> None:

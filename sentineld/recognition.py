@@ -14,6 +14,7 @@ from hashlib import blake2b
 from typing import Any, NamedTuple
 
 from sentineld.decode import Decoded, Record, Reject
+from sentineld.features import Features
 from sentineld.mapping import FileContext, Mapping
 from sentineld.native import NativeMapping
 from sentineld.path_glob import telling_text
@@ -45,14 +46,17 @@ class Formats:
         forced: str = "",
         taxonomy: Taxonomy | None = None,
         extra: Table[str, Any] | None = None,
+        features: Features | None = None,
     ) -> None:
         """Raise ``KeyError`` where the forced format is unknown.
 
-        ``taxonomy`` is for native records; ``extra`` is what was added to it.
+        ``taxonomy`` is for native records; ``extra`` is what was added to it. ``features`` are those of native
+        records, where learned detection decides.
         """
         self._taxonomy = taxonomy or Taxonomy()
         self._extra = dict(extra or {})
-        self.native = NativeMapping(self._taxonomy)
+        self._features = features
+        self.native = NativeMapping(self._taxonomy, features)
         self._mappings = {mapping.name: mapping for mapping in mappings}
         #: A text that a path must have for one of a mapping's globs to match, for every glob.
         self._texts = [
@@ -65,7 +69,7 @@ class Formats:
     def force(self, name: str) -> "Formats":
         """Return the same formats, with another one forced."""
         forced = name if name in self.names else ""
-        return Formats(self._mappings.values(), forced, self._taxonomy, self._extra)
+        return Formats(self._mappings.values(), forced, self._taxonomy, self._extra, self._features)
 
     def to_plain(self) -> dict[str, str]:
         """Return what a replay must know to tell whether it reads by the same formats."""
@@ -129,7 +133,7 @@ class Formats:
         """Turn decoded records into rows by a format; ``agent`` is for native records that claim none."""
         mapping = self._mappings.get(name)
         if mapping is None:
-            return self.native.rows(decoded, agent)
+            return self.native.rows(decoded, agent, context.role)
         return mapping.rows(decoded, context)
 
 

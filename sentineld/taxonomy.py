@@ -19,7 +19,7 @@ from sentineld.commands import Commands
 from sentineld.credentials import holds_credentials, is_secret
 from sentineld.entities import Findings, SecretPath
 from sentineld.errors import ConfigError
-from sentineld.event import EVENT_CLASSES, Entity
+from sentineld.event import EVENT_CLASSES, Entity, Feature
 from sentineld.tools import class_of_tool, known_name, sends
 from sentineld.verbs.files import patch_rank
 from sentineld.verbs.line import class_of
@@ -58,12 +58,14 @@ class Call(NamedTuple):
     ``event_class`` is one of ``event.EVENT_CLASSES``. ``entities`` are at most 16, where data could leave
     first, each value at most 256 characters. ``commands`` are the verbs of a command line in order, each
     once, at most 16: ``git push``, ``sed``. The last one is ``commands.SWEPT`` where a line was too much work
-    to be judged command by command; its class may be worse than the line then.
+    to be judged command by command; its class may be worse than the line then. ``features`` are what habits
+    count (``sentineld.features``), where somebody reads them.
     """
 
     event_class: str
     entities: tuple[Entity, ...] = ()
     commands: tuple[str, ...] = ()
+    features: tuple[Feature, ...] = ()
 
 
 class _Traits(NamedTuple):

@@ -42,6 +42,8 @@ COMMANDS = {
     "check": "check",
     "init": "init",
     "keygen": "keygen",
+    "baseline": "baseline",
+    "agent": "agent",
     "backup": "backup",
     "restore": "restore",
 }

@@ -3,7 +3,7 @@
 import click
 
 from sentineld.cli.app import common
-from sentineld.cli.wishes import ask
+from sentineld.cli.wishes import ask, checked_reason
 from sentineld.config import parse_duration
 from sentineld.errors import UsageError
 from sentineld.requests import Request
@@ -40,5 +40,5 @@ def pardon(
         grace_s = 0.0 if grace == "0" else float(parse_duration(grace))
     except ValueError as error:
         raise UsageError(f"--for: {error}", hint="--for 1h") from error
-    request = Request("pardon", agent, reason, grace_s=grace_s, attack=attack)
+    request = Request("pardon", agent, checked_reason(reason), grace_s=grace_s, attack=attack)
     ask(request, config_path, state_dir, as_json=as_json)

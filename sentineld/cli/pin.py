@@ -3,7 +3,7 @@
 import click
 
 from sentineld.cli.app import common
-from sentineld.cli.wishes import ask
+from sentineld.cli.wishes import ask, checked_reason
 from sentineld.clock import now_us
 from sentineld.config import parse_duration
 from sentineld.errors import UsageError
@@ -31,7 +31,9 @@ def pin(
     as_json: bool,
 ) -> None:
     """Hold an agent at a tier until a time, or until it is unpinned."""
-    request = Request("pin", agent, reason, tier=tier, until=None if until is None else _until(until))
+    request = Request(
+        "pin", agent, checked_reason(reason), tier=tier, until=None if until is None else _until(until)
+    )
     ask(request, config_path, state_dir, as_json=as_json)
 
 
@@ -41,7 +43,7 @@ def pin(
 @common
 def unpin(agent: str, reason: str, config_path: str | None, state_dir: str | None, as_json: bool) -> None:
     """Lift a pin: the agent's behaviour decides again."""
-    ask(Request("unpin", agent, reason), config_path, state_dir, as_json=as_json)
+    ask(Request("unpin", agent, checked_reason(reason)), config_path, state_dir, as_json=as_json)
 
 
 def _until(text: str) -> str:

@@ -84,6 +84,11 @@ class Features:
         self._taxonomy = taxonomy
         self._verb_class = lru_cache(4096)(self._find_verb_class)
 
+    def describe(self, tool: str, arguments: object) -> Call:
+        """Return what a call does, with its features."""
+        call = self._taxonomy.classify(tool, arguments)
+        return call._replace(features=self.of(tool, arguments, call))
+
     def of(self, tool: str, arguments: object, call: Call, *, has_failed: bool = False) -> tuple[Feature, ...]:
         """Return the features of a call, each once.
 
