@@ -60,6 +60,7 @@ class RoleHabits(Struct, forbid_unknown_fields=True, frozen=True):
     symbols: Annotated[dict[_Name, _Positive], Meta(max_length=_MAX_SYMBOLS)]
     scores: _Scores
     tails: Annotated[dict[_Name, _Scores], Meta(max_length=256)]
+    together: _Count
 
 
 class OwnHabits(Struct, forbid_unknown_fields=True, frozen=True):

@@ -1,12 +1,15 @@
-"""Calibration: how unusual a session's score is, by rank among earlier sessions.
+"""Calibration: how unusual a session's score is among earlier sessions.
 
-The p-value is split-conformal (Vovk, Gammerman, Shafer, 2005): ``(1 + number of scores as high) / (1 +
-number of scores)``. Where a new session is exchangeable with those, it is at most ``a`` with a probability
-of at most ``a``, whatever the scores are; and because a session's score is its highest so far, this holds in
-the middle of a session too. It cannot be below ``1 / (1 + number of scores)``: a bound that asks for less is
-not attainable yet, which ``sessions_needed`` says.
+``p`` is split-conformal (Vovk, Gammerman, Shafer, 2005): ``(1 + number of scores as high) / (1 + number of
+scores)``. Where a new session is exchangeable with those, it is at most ``a`` with a probability of at most
+``a``, whatever the scores are; and because a session's score is its highest so far, this holds in the middle of
+a session too. It cannot be below ``1 / (1 + number of scores)``: a bound that asks for less is not attainable
+yet, which ``sessions_needed`` says.
 
-For the order of scores beyond all of those seen, and for that only, ``tail`` goes on exponentially.
+``estimate`` is what tier 2 goes by before that: over the upper fifth of the scores it goes on exponentially
+(peaks over threshold: Pickands, 1975, with shape 0), with a prior of a few sessions and the past fading. That is
+an estimate, not a bound: for independent sessions it realises 0.3 to 1.4 times its nominal rate where the scores'
+tail is exponential or lighter, up to 3 times where it is heavier. From 100 to 400 sessions it turns into ``p``.
 """
 
 import math
@@ -18,8 +21,115 @@ MAX_SCORES = 2000
 #: Heights of a channel that are kept, and what its prior weighs, in sessions.
 MAX_HEIGHTS = 400
 PRIOR_WEIGHT = 5.0
-#: The share of the highest scores by which the tail is drawn.
-_TAIL = 0.1
+#: What a height weighs after one more session: half of it after 34 sessions.
+FADE = 0.98
+#: The share of the highest from which on a tail is exponential, and what its prior weighs there, in sessions.
+UPPER, UPPER_WEIGHT = 0.2, 3.0
+#: Sessions from which on exact ranks weigh in, and up to which the estimate does.
+RANKED_FROM, RANKED_FULLY = 100, 400
+#: Prior of the scores, which are minus the logarithm of a p-value: ``exp(-score)``.
+_PRIOR = (1.0, 1.0, 1.0)
+
+
+class Tail:
+    """How high something is in a role's sessions, as a smooth tail probability; recent sessions weigh more.
+
+    ``p(x)`` counts each known session fully below its own height and, beyond it, by ``exp(-(x - height) /
+    width)``; beside them stands a prior, ``scale * exp(-x / decay)``, of the weight of five sessions.
+    ``excess(x)`` is the same up to the height that the upper fifth reaches, and exponential beyond it.
+    Memory: 8 bytes a height, at most ``MAX_HEIGHTS``.
+    """
+
+    __slots__ = (
+        "_below", "_from", "_over", "_scale", "_sorted", "_weights", "decay", "heights", "scale", "together",
+        "width",
+    )  # fmt: skip
+
+    def __init__(
+        self, scale: float, decay: float, width: float, heights: Iterable[float] = (), together: int = 0
+    ) -> None:
+        """``heights`` are those of known sessions, oldest first; the latest ``MAX_HEIGHTS`` are kept.
+
+        The first ``together`` of them are of the same age.
+        """
+        self.scale, self.decay, self.width = scale, decay, width
+        self.heights = list(heights)
+        self.together = together
+        self._trim()
+
+    def add(self, height: float) -> None:
+        """Take in one more session."""
+        self.heights.append(height)
+        self._trim()
+
+    def p(self, x: float) -> float:
+        """Return the probability (0 < p <= 1) that a session reaches ``x``."""
+        if x <= 0.0:
+            return 1.0
+        if self._sorted is None:
+            self._prepare()
+        heights = self._sorted or []
+        place = bisect_left(heights, x - 1e-9)
+        count = self._weights[place]
+        if place:
+            count += self._below[place] * math.exp((heights[place - 1] - x) / self.width)
+        prior = PRIOR_WEIGHT * min(1.0, self.scale * math.exp(-x / self.decay))
+        return max(1e-300, min(1.0, (count + prior) / (self._weights[0] + PRIOR_WEIGHT)))
+
+    def excess(self, x: float) -> float:
+        """Return the same, with an exponential tail."""
+        if self._sorted is None:
+            self._prepare()
+        if not self._sorted or x <= self._from:
+            return self.p(x)
+        return max(1e-300, self._over * math.exp(-(x - self._from) / self._scale))
+
+    def quantile(self, share: float) -> float:
+        """Return the height that this share of sessions reaches; 0 where none is known."""
+        if self._sorted is None:
+            self._prepare()
+        return self._reached_by(share)
+
+    def _trim(self) -> None:
+        beyond = len(self.heights) - MAX_HEIGHTS
+        if beyond > 0:
+            del self.heights[:beyond]
+            self.together -= beyond
+        self.together = max(0, min(self.together, len(self.heights)))
+        self._sorted: list[float] | None = None
+
+    def _prepare(self) -> None:
+        count, first = len(self.heights), max(self.together, 1)
+        pairs = sorted(
+            (height, FADE ** (count - 1 - max(place, first - 1))) for place, height in enumerate(self.heights)
+        )
+        self._sorted = [height for height, _ in pairs]
+        # What weighs from each place on, and what all lower ones lend to the height of each, summed up once.
+        self._weights = [0.0] * (count + 1)
+        for place in range(count - 1, -1, -1):
+            self._weights[place] = self._weights[place + 1] + pairs[place][1]
+        self._below = [0.0]
+        lent, last = 0.0, pairs[0][0] if pairs else 0.0
+        for height, weight in pairs:
+            lent = lent * math.exp((last - height) / self.width) + weight
+            last = height
+            self._below.append(lent)
+        # The maximum-likelihood rate of an exponential tail is the mean excess.
+        self._from = self._reached_by(UPPER)
+        place = bisect_left(self._sorted, math.nextafter(self._from, math.inf))
+        over = self._weights[place]
+        excesses = sum(weight * (height - self._from) for height, weight in pairs[place:])
+        self._scale = (excesses + UPPER_WEIGHT * self.decay) / (over + UPPER_WEIGHT)
+        reached = (over + UPPER_WEIGHT * UPPER) / (self._weights[0] + UPPER_WEIGHT)
+        self._over = min(self.p(self._from), reached)
+
+    def _reached_by(self, share: float) -> float:
+        left = share * self._weights[0]
+        for place in range(len(self._weights) - 2, -1, -1):
+            left -= self._weights[place] - self._weights[place + 1]
+            if left <= 0:
+                return (self._sorted or [])[place]
+        return 0.0
 
 
 class Calibration:
@@ -28,13 +138,17 @@ class Calibration:
     Memory: 16 bytes a score, at most ``MAX_SCORES``. Adding and asking is O(log n) to find, O(n) to keep order.
     """
 
-    __slots__ = ("_mean_excess", "_scores", "_sorted")
+    __slots__ = ("_scores", "_sorted", "_tail", "together")
 
-    def __init__(self, scores: Iterable[float] = ()) -> None:
-        """``scores`` are in the order of their sessions' ends; the latest ``MAX_SCORES`` are kept."""
-        self._scores = list(scores)[-MAX_SCORES:]
+    def __init__(self, scores: Iterable[float] = (), together: int = 0) -> None:
+        """``scores`` are in the order of their sessions' ends; the latest ``MAX_SCORES`` are kept.
+
+        The first ``together`` of them are of the same age.
+        """
+        self._scores = list(scores)
+        self.together = together
+        self._trim()
         self._sorted = sorted(self._scores)
-        self._mean_excess = 0.0
 
     def __len__(self) -> int:
         return len(self._scores)
@@ -50,14 +164,13 @@ class Calibration:
         insort(self._sorted, score)
         if len(self._scores) > MAX_SCORES:
             self._drop(0)
-        self._mean_excess = 0.0
+        self._tail = None
 
     def discard(self, score: float) -> bool:
         """Forget a session that turned out to be an attack; False where its score is not there (any more)."""
         for place in range(len(self._scores) - 1, -1, -1):
             if self._scores[place] == score:
                 self._drop(place)
-                self._mean_excess = 0.0
                 return True
         return False
 
@@ -66,87 +179,43 @@ class Calibration:
         as_high = len(self._sorted) - bisect_left(self._sorted, score)
         return (1 + as_high) / (1 + len(self._sorted))
 
-    def tail(self, score: float) -> float:
-        """Return a p-value that tells scores apart beyond the highest one seen; no bound holds for those."""
-        if not self._sorted:
-            return math.exp(-max(0.0, score))
-        highest = self._sorted[-1]
-        if score <= highest:
+    def estimate(self, score: float) -> float:
+        """Return the estimated p-value of a score, in 0..1 (never 0); no bound holds for it."""
+        count = len(self._scores)
+        if count >= RANKED_FULLY:
             return self.p(score)
-        return math.exp(-(score - highest) / self._scale()) / (1 + len(self._sorted))
+        p = self._smooth().excess(score)
+        if count > RANKED_FROM:
+            part = (count - RANKED_FROM) / (RANKED_FULLY - RANKED_FROM)
+            p = p ** (1 - part) * self.p(score) ** part
+        return p
 
-    def quantile(self, share: float) -> float:
-        """Return the score that at most this share of sessions reaches; 0 where there is none."""
-        if not self._sorted:
-            return 0.0
-        return self._sorted[max(0, math.ceil(len(self._sorted) * (1 - share)) - 1)]
+    def graded(self, score: float) -> float:
+        """Return the estimate, going on beyond the highest score: it tells apart what all ranks highest."""
+        highest = self._sorted[-1] if self._sorted else 0.0
+        if score <= highest:
+            return self.estimate(score)
+        smooth = self._smooth()
+        return self.estimate(highest) * smooth.excess(score) / smooth.excess(highest)
+
+    def _smooth(self) -> Tail:
+        if self._tail is None:
+            self._tail = Tail(*_PRIOR, self._scores, self.together)
+        return self._tail
+
+    def _trim(self) -> None:
+        beyond = len(self._scores) - MAX_SCORES
+        if beyond > 0:
+            del self._scores[:beyond]
+            self.together -= beyond
+        self.together = max(0, min(self.together, len(self._scores)))
+        self._tail: Tail | None = None
 
     def _drop(self, place: int) -> None:
         score = self._scores.pop(place)
         del self._sorted[bisect_left(self._sorted, score)]
-
-    def _scale(self) -> float:
-        # Mean excess over a high score: the maximum-likelihood rate of an exponential tail (Hill, 1975, for
-        # its logarithm). With one unit more, because few scores make any estimate too small.
-        if not self._mean_excess:
-            count = max(1, math.ceil(len(self._sorted) * _TAIL))
-            high = self._sorted[-count - 1] if count < len(self._sorted) else 0.0
-            self._mean_excess = 1.0 + sum(score - high for score in self._sorted[-count:]) / count
-        return self._mean_excess
-
-
-class Tail:
-    """How high something is in a role's sessions, as a smooth tail probability: for what is fused, not decided.
-
-    ``p(x)`` counts each known session fully below its own height and, beyond it, by ``exp(-(x - height) /
-    width)``; beside them stands a prior, ``scale * exp(-x / decay)``, of the weight of five sessions.
-    """
-
-    __slots__ = ("_below", "_heights", "decay", "heights", "scale", "width")
-
-    def __init__(self, scale: float, decay: float, width: float, heights: Iterable[float] = ()) -> None:
-        """``heights`` are those of known sessions, oldest first; the latest ``MAX_HEIGHTS`` are kept."""
-        self.scale, self.decay, self.width = scale, decay, width
-        self.heights = list(heights)[-MAX_HEIGHTS:]
-        self._heights: list[float] | None = None
-
-    def add(self, height: float) -> None:
-        """Take in one more session."""
-        self.heights.append(height)
-        if len(self.heights) > MAX_HEIGHTS:
-            del self.heights[0]
-        self._heights = None
-
-    def p(self, x: float) -> float:
-        """Return the probability (0 < p <= 1) that a session reaches ``x``."""
-        if x <= 0.0:
-            return 1.0
-        if self._heights is None:
-            self._prepare()
-        heights = self._heights or []
-        place = bisect_left(heights, x - 1e-9)
-        count = float(len(heights) - place)
-        if place:
-            count += self._below[place] * math.exp((heights[place - 1] - x) / self.width)
-        prior = PRIOR_WEIGHT * min(1.0, self.scale * math.exp(-x / self.decay))
-        return max(1e-300, min(1.0, (count + prior) / (len(heights) + PRIOR_WEIGHT)))
-
-    def quantile(self, share: float) -> float:
-        """Return the height that this share of sessions reaches; 0 where none is known."""
-        if self._heights is None:
-            self._prepare()
-        heights = self._heights or []
-        return heights[max(0, math.ceil(len(heights) * (1 - share)) - 1)] if heights else 0.0
-
-    def _prepare(self) -> None:
-        heights = self._heights = sorted(self.heights)
-        # What all lower ones lend to the height of each, summed up once.
-        self._below = [0.0]
-        lent, last = 0.0, heights[0] if heights else 0.0
-        for height in heights:
-            lent = lent * math.exp((last - height) / self.width) + 1.0
-            last = height
-            self._below.append(lent)
+        self.together -= place < self.together
+        self._tail = None
 
 
 def sessions_needed(rate: float) -> int:

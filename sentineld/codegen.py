@@ -156,6 +156,14 @@ class Writer:
         self._frames[-1].known[key] = name
         return name
 
+    def note(self, what: object) -> None:
+        """Note that something has been done wherever the block in hand goes on."""
+        self._frames[-1].known["done", what] = ""
+
+    def is_noted(self, what: object) -> bool:
+        """Say whether something was noted in the block in hand, or in one around it."""
+        return self._known(("done", what)) is not None
+
     def forget(self, base: str, names: tuple[str, ...]) -> None:
         """Forget what was read at a place, or below it: it is changed there."""
 
@@ -167,7 +175,7 @@ class Writer:
         for frame in self._frames:
             for key in list(frame.known):
                 kind, what = key
-                places = [what] if kind in _PLACED else map(self.place, _paths_in(what))
+                places = [what] if kind in _PLACED else map(self.place, paths_in(what))
                 if kind == _ONCE or any(map(is_changed, places)):  # type: ignore[arg-type]
                     del frame.known[key]
 
@@ -180,7 +188,7 @@ class Writer:
     def depth_of(self, value: object) -> int:
         """Return how many items have to be in hand for a value; all, where it changes meanwhile."""
         depth = 0
-        for path in _paths_in(value):
+        for path in paths_in(value):
             base = scope_of(path, self._aliases)
             depth = max(depth, self.depth if base == KEPT else self._scopes.get(base, ("", "", 0))[2])
         return depth
@@ -204,14 +212,14 @@ def _flattened(lines: _Lines) -> Iterator[str]:
             yield line
 
 
-def _paths_in(value: object) -> Iterator[str]:
+def paths_in(value: object) -> Iterator[str]:
     """Yield the paths of a value, and more: everything that might be one."""
     if isinstance(value, str):
         yield from paths_of(value)
     elif isinstance(value, list | tuple):
         for item in value:
-            yield from _paths_in(item)
+            yield from paths_in(item)
     elif isinstance(value, dict):
         for name, item in value.items():
-            yield from _paths_in(name)
-            yield from _paths_in(item)
+            yield from paths_in(name)
+            yield from paths_in(item)

@@ -397,7 +397,8 @@ class CompressedFiles:
             if not source.pos or not identity.begins_with(unpacked, file.size, source):
                 continue
             if source.kind != COMPRESSED_LINES:
-                self._continued_from[(source.dev, source.ino)] = (plain, source.path, source.last_path)
+                if source.id not in self.files.replaced:
+                    self._continued_from[(source.dev, source.ino)] = (plain, source.path, source.last_path)
                 if len(self._continued_from) > _MAX_CONTINUED:
                     del self._continued_from[next(iter(self._continued_from))]
                 self.copies.release(source)
@@ -422,7 +423,8 @@ class CompressedFiles:
         keys = dict.fromkeys(
             table.get(name) for name in names for table in (self.files.inode_of, self.files.former)
         )
-        found = [source for key in keys for source in self.files.known_at(key) if source.owner == owner]
+        known = [source for key in keys for source in self.files.known_at(key)]
+        found = [source for source in [*known, *self.files.replaced.values()] if source.owner == owner]
         return [source for source in found if source.last_path == plain or self._was_rotated(source, names)]
 
     def _was_rotated(self, source: Source, names: list[str]) -> bool:

@@ -285,6 +285,14 @@ class DetectionOptions(Struct, forbid_unknown_fields=True, frozen=True):
     rules: Annotated[
         list[str], Meta(description="Learned: the rules in force, by name.", examples=[list(RULES)])
     ] = msgspec.field(default_factory=lambda: list(RULES))
+    max_session_tokens: Annotated[
+        int,
+        Meta(
+            description="Learned: tokens, in and out, that one session may use (rule `spend`); 0: no limit.",
+            examples=[5_000_000],
+            ge=0,
+        ),
+    ] = 0
     window: Annotated[Duration, Meta(description="Span of the sliding window.", examples=["5m"])] = Duration(
         BehavioralMonitor.WINDOW_SECONDS
     )
@@ -499,6 +507,7 @@ class Config(Struct, forbid_unknown_fields=True, frozen=True):
             detection.session_gap.us,
             tuple(detection.rules),
             detection.judge_history,
+            detection.max_session_tokens,
         )
         policy = Policy(self.recovery.quiet_time.us, needs_pardon or self.recovery.tier3 == "auto")
         return Prior(monitor, policy, charges, Detection(settings))

@@ -13,7 +13,7 @@ only (``Role.merge``, called by the pipeline), so that it does not matter in whi
 """
 
 import math
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -23,8 +23,8 @@ from sentineld.event import Facts, Observation
 from sentineld.habits import Role
 from sentineld.instant import SECOND_US, iso
 from sentineld.learned import MAX_HELD, Learned
-from sentineld.rules import RULES
-from sentineld.scoring import finish, judge
+from sentineld.rules import RULES, Rule, rules_of
+from sentineld.scoring import finish, judge, score
 from sentineld.session import MAX_OPEN, Finding, Session
 
 _NO_FACTS = Facts()
@@ -41,7 +41,8 @@ class DetectionSettings:
     """How learned detection decides.
 
     Rates are shares: of sessions for tier 2, of agent-weeks for tier 3; ``sessions_per_week`` is the least
-    that an agent is taken to have. ``gap_us`` of silence ends a session. ``rules`` are those in force. Without
+    that an agent is taken to have. ``gap_us`` of silence ends a session. ``rules`` are those in force;
+    ``max_session_tokens`` is what one of them allows a session (0: no limit). Without
     ``judges_history`` what was there at the first start is learned from, and nobody is demoted for it.
     """
 
@@ -51,6 +52,7 @@ class DetectionSettings:
     gap_us: int = 1800 * SECOND_US
     rules: tuple[str, ...] = tuple(RULES)
     judges_history: bool = False
+    max_session_tokens: int = 0
 
     @property
     def sessions_for_tier2(self) -> int:
@@ -77,8 +79,9 @@ class Verdict(NamedTuple):
     """What is thought of an agent at one instant.
 
     ``score`` (0..1) is that of its session so far, ``p`` its p-value; ``level`` the tier that what happens now
-    calls for, ``tier`` the one that its session so far does; ``cause`` is ``detected`` or ``rule``, ``findings`` what it rests on, ``bound`` the promise that
-    holds, in words.
+    calls for, ``tier`` the one that its session so far does; ``cause`` is ``detected`` or ``rule``, ``findings`` what it rests on,
+    ``bound`` the promise that holds, in words. ``session`` began at ``began_us`` (one name may have several, one
+    after another); ``known`` is how many sessions it was ranked among.
     """
 
     score: float
@@ -89,6 +92,8 @@ class Verdict(NamedTuple):
     bound: str = ""
     session: str = ""
     tier: int = 1
+    began_us: int = 0
+    known: int = 0
 
 
 CALM = Verdict(0.0, 1.0, 1)
@@ -101,6 +106,10 @@ class Detection:
     settings: DetectionSettings = field(default_factory=DetectionSettings)
     roles: MutableMapping[RoleKey, Role] = field(default_factory=dict)
     starter: Callable[[str], Role | None] = lambda _: None
+    _rules: Mapping[str, Rule] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        self._rules = rules_of(self.settings.rules, self.settings.max_session_tokens)
 
     @property
     def version(self) -> str:
@@ -108,7 +117,7 @@ class Detection:
         settings = self.settings
         return (
             f"learned-{settings.false_alarms_per_session:g}-{settings.false_alarms_per_week:g}"
-            f"-{settings.sessions_per_week:g}-g{settings.gap_us // SECOND_US}-r{len(settings.rules)}"
+            f"-{settings.sessions_per_week:g}-g{settings.gap_us // SECOND_US}-r{'.'.join(self._rules)}"
         )
 
     def role(self, key: RoleKey) -> Role:
@@ -130,33 +139,42 @@ class Detection:
         role = self.role((owner, session.role))
         session.latest_us = max(session.latest_us, at_us)
         session.events += 1
-        score = judge(session, role, agent.own, item, facts)
-        settings = self.settings
-        peak = session.score
-        session.p = role.calibration.p(peak)
-        p_now = session.p if score >= peak else role.calibration.p(score)
-        attainable = len(role.calibration) >= settings.sessions_for_tier2
-        level = 2 if attainable and p_now <= settings.false_alarms_per_session else 1
-        if p_now <= settings.rate_at_once:
-            # Never below one part in so many sessions, so this needs as many to be known.
-            level = 3
+        has_risen = judge(session, role, agent.own, item, facts)
+        if has_risen or session.version != role.version:
+            session.version = role.version
+            session.p = role.calibration.estimate(session.score)
+        level = self._level(session, role) if session.p <= self._least_odd else 1
         session.tier = max(session.tier, level)
         cause = "detected"
-        for name in settings.rules:
-            broken = RULES[name](session, facts, item)
+        for name, rule in self._rules.items():
+            broken = None if name in session.broken else rule(session, facts, item)
             if broken is not None:
-                session.note(broken)
+                session.breaks(name, broken)
                 session.tier = level = 3
                 cause = "rule"
-        if level < 3 and not is_frozen and self._adds_up(agent, session):
+        session.fresh = {}
+        if level < 3 and not is_frozen and self._adds_up(agent, session, role):
             level = 3
         return self._verdict(session, role, level, cause)
 
-    def _adds_up(self, agent: Learned, session: Session) -> bool:
-        # The p-value of an open session can only fall, and its e-value rise.
+    @property
+    def _least_odd(self) -> float:
+        return max(self.settings.false_alarms_per_session, self.settings.rate_at_once)
+
+    def _level(self, session: Session, role: Role) -> int:
+        """Return the tier that what happens now calls for, in a session that was odd enough at some time."""
+        now = min(score(role, session.levels), session.score)
+        if role.calibration.p(now) <= self.settings.rate_at_once:
+            # Never below one part in so many sessions, so this needs as many to be known.
+            return 3
+        return 2 if role.calibration.estimate(now) <= self.settings.false_alarms_per_session else 1
+
+    def _adds_up(self, agent: Learned, session: Session, role: Role) -> bool:
+        # The p-value of an open session can only fall, and its e-value rise. An estimate has no bound, so
+        # evidence goes by ranks alone.
         if session.is_forgiven:
             return False
-        return add(agent.evidence, session.p) >= self.settings.evidence_limit
+        return add(agent.evidence, role.calibration.p(session.score)) >= self.settings.evidence_limit
 
     def look(self, agent: Learned, owner: int) -> Verdict:
         """Return what is thought of an agent's open sessions: the worst of them."""
@@ -209,9 +227,8 @@ class Detection:
     def _end(self, agent: Learned, owner: int, session: Session, at_us: int, *, is_frozen: bool) -> None:
         agent.sessions.remove(session)
         role = self.role((owner, session.role))
-        session.p = role.calibration.p(session.score)
         if not is_frozen and not session.is_forgiven:
-            agent.evidence = add(agent.evidence, session.p)
+            agent.evidence = add(agent.evidence, role.calibration.p(session.score))
         done = finish(session, at_us)
         if done.is_attack:
             return
@@ -222,7 +239,7 @@ class Detection:
     def _verdict(self, session: Session, role: Role, level: int, cause: str = "detected") -> Verdict:
         findings = tuple(session.findings) if level > 1 else ()
         return Verdict(
-            score_of(role.calibration.tail(session.score)),
+            score_of(role.calibration.graded(session.score)),
             session.p,
             level,
             cause,
@@ -230,6 +247,8 @@ class Detection:
             self.bound(role) if level > 1 else "",
             session.name or iso(session.began_us),
             session.tier,
+            session.began_us,
+            len(role.calibration),
         )
 
     def bound(self, role: Role) -> str:

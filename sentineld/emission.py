@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeAlias
 
 from sentineld.declaration import OUTCOMES, EventTable
 from sentineld.entropy import encode_canonical
-from sentineld.event import Entity
+from sentineld.event import Entity, Feature
 from sentineld.expression import Code
 from sentineld.instant import parse_iso
 from sentineld.memory import MAX_TEXT, remember
@@ -39,6 +39,10 @@ class Call(Protocol):
     @property
     def entities(self) -> tuple[Entity, ...]:
         """What the call touches."""
+
+    @property
+    def features(self) -> tuple[Feature, ...]:
+        """What habits count of it, where learned detection decides."""
 
 
 #: A tool's name and its arguments, to the class of the call; it changes and keeps none of them.
@@ -79,12 +83,13 @@ class Emission:
     def take(self, code: Code, table: EventTable, *, is_traced: bool) -> None:
         """Write what becomes of a record, or an item of it, that meets the conditions of a table."""
         # An event tells of what was known before it; what it adds is for those behind it.
-        if table.emits:
-            self._emit(code, table, is_traced=is_traced)
-        elif is_traced:
-            code.line(f"{code.use('trace')}.ignored.append({table.note or table.label!r})")
-        if table.remember:
-            _remember(code, table)
+        with code.expecting((table.values if table.emits else (), table.remember)):
+            if table.emits:
+                self._emit(code, table, is_traced=is_traced)
+            elif is_traced:
+                code.line(f"{code.use('trace')}.ignored.append({table.note or table.label!r})")
+            if table.remember:
+                _remember(code, table)
 
     def _emit(self, code: Code, table: EventTable, *, is_traced: bool) -> None:
         values = table.values
@@ -97,7 +102,7 @@ class Emission:
         has_payload = is_traced or bool(values.get("meta"))
         metadata = _metadata(code, values.get("meta", {})) if has_payload else "{}"
         subject = f"{metadata} if {arguments} is None else {arguments}" if arguments else metadata
-        event_type, entities = _classify(code, values, tool, has_tool, subject)
+        event_type, entities, features = _classify(code, values, tool, has_tool, subject, is_call=is_call)
         if "entities" in values:
             specs = values["entities"] if isinstance(values["entities"], list) else [values["entities"]]
             bound = code.bind(tuple((item["kind"], item["role"]) for item in specs), "specs")
@@ -117,6 +122,10 @@ class Emission:
         pair = f"(key_of({identity}), {content}) if {identity} else None" if identity else "None"
         at, raw = self._time(code, values)
         session = _named(code, values, "session", "names", "''")
+        if not session.isidentifier() and session != "''":
+            local = code.name("session")
+            code.line(f"{local} = {session}")
+            session = local
         agent = _named(code, values, "agent", "agents", repr(self._nameless))
         own_role = _named(code, values, "role", "names", "''")
         tokens = values.get("tokens", {})
@@ -129,12 +138,10 @@ class Emission:
             "duration_ms": _duration(code, values.get("duration_ms"), at, raw),
             "input_tokens": _count(code, tokens.get("input")),
             "output_tokens": _count(code, tokens.get("output")),
+            "session": session,
+            "features": features,
         }
-        # What others add to the facts stays as it is without it.
-        facts = ", ".join(
-            told.get(name) or code.bind_as(f"no_{name}", Facts._field_defaults[name])
-            for name in Facts._fields
-        )
+        facts = ", ".join(told[name] for name in Facts._fields)
         code.line(
             f"{code.use('add')}((offset, {at}, {agent}, {event_type}, {payload}, {session}, {pair},"
             f" new(Facts, ({facts})), {_count(code, values.get('seq'))}, {is_call}))"
@@ -181,12 +188,16 @@ def _metadata(code: Code, meta: Mapping[str, object]) -> str:
 
 
 def _classify(
-    code: Code, values: Mapping[str, Any], tool: str, has_tool: bool | None, subject: str
-) -> tuple[str, str]:
-    """Write the question to the taxonomy; return what holds the event's type and its entities."""
+    code: Code, values: Mapping[str, Any], tool: str, has_tool: bool | None, subject: str, *, is_call: bool
+) -> tuple[str, str, str]:
+    """Write the question to the taxonomy; return what holds the event's type, its entities and features.
+
+    Features are those of calls alone: what a result says of its call has been told.
+    """
     given = values.get("type")
     fixed = clean(given[1:]) if isinstance(given, str) and given.startswith("=") else ""
     call, entities = code.name("call"), code.name("entities")
+    features = f"{call}.features" if is_call else "()"
     others = [] if given is None else [f"names[{code.text(given)}]"]
     if has_tool:
         code.line(f"{call} = classify({tool}, {subject})")
@@ -202,10 +213,10 @@ def _classify(
     else:
         entities = "()"
     if fixed:
-        return repr(fixed), entities
+        return repr(fixed), entities, features
     event_type = code.name("type")
     code.line(f"{event_type} = {' or '.join([*others, repr(_OTHER_TYPE)])}")
-    return event_type, entities
+    return event_type, entities, features
 
 
 def _encoded(
@@ -323,7 +334,7 @@ def _remember(code: Code, table: EventTable) -> None:
         is_new = under or f"{kept}.get({name!r}, EMPTY).get('') != {text}[:{MAX_TEXT}]"
         with code.block(f"if {text} and {is_new}:"):
             code.line(f"remember({kept}, {name!r}, {under or repr('')}, {text})")
-            told = f"Remembered(offset, {name!r}, {under or repr('')}, {text})"
+            told = f"new(Remembered, (offset, {name!r}, {under or repr('')}, {text}))"
             code.line(f"{code.use('remembered')}.append({told})")
 
 

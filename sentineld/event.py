@@ -58,14 +58,9 @@ class Entity(NamedTuple):
     value: str
 
 
-class Feature(NamedTuple):
-    """One thing that an event does, as habits count it: ``name`` says in which respect, ``value`` what.
-
-    ``("out.host", "api.example.com")``: names are those of ``sentineld.features``, values are text.
-    """
-
-    name: str
-    value: str
+#: One thing that an event does, as habits count it: in which respect (a name of ``sentineld.features``), and
+#: what: ``("out.host", "api.example.com")``. A plain tuple, because an event has a dozen of them.
+Feature: TypeAlias = tuple[str, str]
 
 
 class Facts(NamedTuple):

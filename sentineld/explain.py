@@ -125,10 +125,14 @@ def _found(finding: Finding, path: str) -> Evidence:
         offset=finding.offset,
         event_id=f"{finding.source_id}-{finding.offset}",
         summary=(
-            f"{finding.usual}{value} ({finding.feature}, {finding.bits:.1f} bits),"
+            f"{finding.usual}{value} ({_weight(finding)}),"
             f" {finding.event_type} at {iso(finding.at_us)}"
         ),
     )
+
+
+def _weight(finding: Finding) -> str:
+    return f"{finding.feature}, {finding.bits:.1f} bits" if finding.bits else f"rule {finding.feature}"
 
 
 def _incident_evidence(incident: Incident) -> Evidence:

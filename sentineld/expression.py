@@ -7,15 +7,17 @@ call costs more than what most of these do; everything else calls what those com
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from sentineld.codegen import Place, Writer
+from sentineld.codegen import Place, Writer, paths_in
 from sentineld.condition import compile_condition, compile_value, search_of
 from sentineld.selector import (
     FILE,
     KEPT,
     MAX_TEXT,
     PATH,
+    RECORD,
     Scope,
     getter,
     is_index,
@@ -32,6 +34,9 @@ _MAX_DEEP = 6
 _MAX_ALTERNATIVES = 24
 #: Alternatives of a selector that is read before it is known to be needed, if several ask for it.
 _MAX_EARLY = 6
+_MIN_USES = 2
+#: Values inside of one object of the record that make it worth reading that first.
+_MIN_INSIDE = 3
 
 
 class Code(Writer):
@@ -60,6 +65,22 @@ class Code(Writer):
     def expect(self, values: Iterable[object]) -> None:
         """Take notice of what is going to be read, so that what comes several times is read once."""
         self._uses = Counter(text for value in values for text in _texts_in(value))
+
+    def prepare(self, values: Iterable[object]) -> None:
+        """Read the objects of the record that many of these values look into."""
+        places = [self.place(path) for path in set(paths_in(list(values)))]
+        counts = Counter(names[0] for base, names in places if base == RECORD and len(names) > 1)
+        for name, count in counts.items():
+            if count > _MIN_INSIDE and not is_index(name):
+                self._object(RECORD, (name,))
+
+    @contextmanager
+    def expecting(self, values: Iterable[object]) -> Iterator[None]:
+        """Take notice of what is going to be read in a block alone."""
+        uses = self._uses
+        self.expect(values)
+        yield
+        self._uses = uses
 
     def text(self, value: object) -> str:
         """Return a value as text, empty where there is none."""
@@ -121,12 +142,7 @@ class Code(Writer):
         if known is not None:
             return known
         several = split(value)
-        if (
-            self._is_sharing
-            and self._uses[value] > 1
-            and 1 < len(paths_of(value)) <= _MAX_EARLY
-            and not _is_kept(value)
-        ):
+        if self._is_sharing and self._is_worth_a_local(value):
             self._uses[value] = 0
             spelled = self.value(value, depth)
             return self._put(
@@ -142,6 +158,13 @@ class Code(Writer):
         if "{" in value:
             return self._template(value, depth)
         return self._path(value)
+
+    def _is_worth_a_local(self, value: str) -> bool:
+        uses, paths = self._uses[value], paths_of(value)
+        if uses < _MIN_USES or not 0 < len(paths) <= _MAX_EARLY or _is_kept(value):
+            return False
+        # One look-up is soon done: a second one of the same costs no more than to keep what was found.
+        return len(paths) > 1 or "{" in value or (uses > _MIN_USES and len(self.place(value)[1]) > 1)
 
     def _table(self, value: dict[str, Any], depth: int) -> str:
         # What a condition guards is not read before it.
@@ -268,7 +291,7 @@ class Code(Writer):
         if not names:
             return whole
         if any(map(is_index, names)):
-            return f"{self.bind(getter(list(names)), 'get')}({whole})"
+            return self._element(base, names)
         if len(names) == 1:
             return f"{table}.get({names[0]!r})"
         *_, last = names
@@ -284,6 +307,17 @@ class Code(Writer):
             is_plain = self._is_plain(base, names[:-2])
             other = f"(None if {is_plain} else {self.bind(getter(list(names)), 'get')}({whole}))"
         return f"({found} if ({found} := {holder}.get({last!r})) is not None else {other})"
+
+    def _element(self, base: str, names: tuple[str, ...]) -> str:
+        """Return what lies behind a place in an array; there is nothing where text stands instead of it."""
+        whole = self._scopes[base][0]
+        found = f"{self.bind(getter(list(names)), 'get')}({whole})"
+        end = next(number for number, name in enumerate(names) if is_index(name))
+        if not end:
+            return found
+        self._note_dotted(base, names, end)
+        text = f"type({self._object(base, names[: end - 1])}.get({names[end - 1]!r})) is str"
+        return f"(None if {text} and {self._is_plain(base, names[: end - 1])} else {found})"
 
     def _attribute(self, base: str, names: tuple[str, ...], end: int) -> str:
         """Return a value of an object whose names have dots, unless something is in the way of them."""

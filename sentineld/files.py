@@ -89,6 +89,9 @@ class Files:
     gone: set[Inode] = field(default_factory=set)
     #: Files that are known but were not met since the start, or went out of reach.
     away: dict[Inode, list[Source]] = field(default_factory=dict)
+    #: Files that were not met since the start, whose inodes other files have now, by source: what became of
+    #: them is to be seen at the end of a scan.
+    replaced: dict[int, Source] = field(default_factory=dict)
     inode_of: dict[str, Inode] = field(default_factory=dict)
     #: Which file had a name before it was renamed, or another one took its place.
     former: dict[str, Inode] = field(default_factory=dict)
@@ -106,7 +109,8 @@ class Files:
     def shift(self, step_us: int) -> None:
         """Keep how long ago everything was, after somebody set the wall clock."""
         away = (source for sources in self.away.values() for source in sources)
-        for source in [*(file.source for file in self.by_inode.values()), *away]:
+        followed = (file.source for file in self.by_inode.values())
+        for source in [*followed, *away, *self.replaced.values()]:
             shift_source(source, step_us)
         for file in self.by_inode.values():
             if file.gone_us is not None:
@@ -213,6 +217,8 @@ class Files:
 
     def forget_away(self, source: Source) -> None:
         """Forget a source that was out of reach: it goes on elsewhere."""
+        if self.replaced.pop(source.id, None) is not None:
+            return
         rest = [other for other in self.away.pop((source.dev, source.ino), []) if other is not source]
         if rest:
             self.away[(source.dev, source.ino)] = rest
@@ -300,6 +306,9 @@ class Files:
         ``is_awaited``: whether it is still to be seen what became of the file at a path.
         """
         now_us = self.evidence.clock()
+        for source in [item for item in self.replaced.values() if not is_awaited(item.last_path)]:
+            self.evidence.tell("missing", source, 0, 0, "another file has its inode now")
+            self.end(self.replaced.pop(source.id))
         for key, sources in list(self.away.items()):
             for source in list(sources):
                 if source.away_us == 0 and is_awaited(source.last_path):

@@ -10,13 +10,13 @@ costs O(what it holds).
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from typing import Any, TypedDict, cast
 
 import msgspec
 
-from sentineld.calibration import Calibration, Tail
+from sentineld.calibration import FADE, Calibration, Tail
 from sentineld.detectors.base import CHANNELS
 from sentineld.learned import Finished, Own
 
@@ -29,15 +29,14 @@ MAX_ORDERS = 4096
 MAX_FOLLOWERS = 64
 #: Longest run of actions that the next one is expected by.
 ORDER = 2
-#: What the past weighs after one more session, in how often something is new: half of it after 69 sessions.
-FADE = 0.99
+#: What an agent's own past weighs after one more session, in how often something is new.
 OWN_FADE = 0.95
 #: Sessions that the role's habit weighs against the agent's own.
 PRIOR_SESSIONS = 10.0
 #: Sessions that what is known of any agent weighs against the role's habit.
-FIRST_SESSIONS = 10.0
-#: Sessions that an agent must have finished before its own grades are gone by.
-MIN_OWN = 5
+FIRST_SESSIONS = 30.0
+#: Sessions that a role must have learned from before sessions rank, and before its surprises count in full.
+LEARNING = 20
 #: An order without anything before it.
 START = "^"
 _BETWEEN = "\x1f"
@@ -62,6 +61,7 @@ class _Plain(TypedDict):
     symbols: dict[str, int]
     scores: list[float]
     tails: dict[str, list[float]]
+    together: int
 
 
 class Role:
@@ -106,17 +106,18 @@ class Role:
         uses = self.uses.get(feature)
         return 0.0 if uses is None else math.log2((uses[0] + uses[2]) / uses[2])
 
-    def bits_of_grade(self, feature: str, grade: int, own: Own | None) -> float:
+    def bits_of_grade(self, feature: str, grade: int, own: Own | None, fewest: int = 0) -> float:
         """Return -log2 of the share of sessions that reach a grade: the role's, or the agent's own.
 
-        An agent without enough sessions of its own cannot be unlike itself: 0 bits.
+        An agent with fewer than ``fewest`` sessions that had any grade cannot be unlike itself: 0 bits.
         """
         if own is None:
             counts, sessions = self.grades.get(feature, {}), self.sessions
-        elif own.sessions < MIN_OWN:
-            return 0.0
         else:
-            counts, sessions = own.grades.get(feature, {}), own.sessions
+            counts = own.grades.get(feature, {})
+            sessions = sum(counts.values())
+            if sessions < fewest:
+                return 0.0
         reached = sum(count for known, count in counts.items() if known >= grade)
         return -math.log2(min(1.0, (reached + 0.5) / (sessions + 1)))
 
@@ -136,7 +137,7 @@ class Role:
         tail = self.tails.get(name)
         if tail is None:
             channel = CHANNELS[name]
-            tail = self.tails[name] = Tail(channel.scale, channel.decay, channel.width)
+            tail = self.tails[name] = Tail(*channel[2:])
         return tail
 
     # Learning.
@@ -151,7 +152,7 @@ class Role:
             if session.is_attack:
                 is_changed |= self.calibration.discard(session.score)
                 continue
-            if session.is_rank:
+            if session.is_rank and self.is_ranking:
                 self._rank(session)
                 is_changed = True
             if self.learns_from(session, own):
@@ -159,6 +160,11 @@ class Role:
                 learn_own(own, session)
                 is_changed = True
         self.version += is_changed
+
+    @property
+    def is_ranking(self) -> bool:
+        """Whether sessions rank: those of a role's first days are new whatever they do, and none can alarm."""
+        return self.sessions >= LEARNING or self.is_frozen or len(self.calibration) > 0
 
     def learns_from(self, session: Finished, own: Own) -> bool:
         """Say whether habits learn from a session of this agent."""
@@ -170,12 +176,17 @@ class Role:
             self.tail(name).add(session.peaks.get(name, 0.0))
         self.shares = None
 
-    def rank_again(self, session: Finished) -> None:
-        """Take in the score that a session's levels have by the tails as they are now."""
+    def rank_together(self, sessions: Sequence[Finished]) -> None:
+        """Take in sessions that were all judged by the same habits: their levels first, then their scores."""
         # Late: scoring goes by habits.
         from sentineld.scoring import score
 
-        self.calibration.add(score(self, session.peaks))
+        for name in CHANNELS:
+            heights = [session.peaks.get(name, 0.0) for session in sessions]
+            self.tails[name] = Tail(*CHANNELS[name][2:], heights, len(heights))
+        self.shares = None
+        scores = [score(self, session.peaks) for session in sessions]
+        self.calibration = Calibration(scores, len(scores))
 
     def learn_habits(self, session: Finished) -> None:
         """Learn what a session did; its score is not ranked."""
@@ -236,6 +247,7 @@ class Role:
             "symbols": self.symbols,
             "scores": self.calibration.scores,
             "tails": {name: tail.heights for name, tail in self.tails.items()},
+            "together": self.calibration.together,
         }
         return b"%d:" % VERSION + msgspec.msgpack.encode(plain)
 
@@ -251,12 +263,12 @@ class Role:
             for name in ("version", "is_frozen", "sessions", "known", "uses", "new", "weight", "grades"):
                 setattr(role, name, plain[name])
             role.order, role.symbols = plain["order"], plain["symbols"]
-            role.calibration = Calibration(plain["scores"])
-            role.tails = {
-                name: Tail(channel.scale, channel.decay, channel.width, plain["tails"][name])
-                for name, channel in CHANNELS.items()
-                if name in plain["tails"]
-            }
+            role.calibration = Calibration(plain["scores"], plain["together"])
+            for name, heights in plain["tails"].items():
+                if name in CHANNELS:
+                    # All ranks are taken in together, those of tails and those of scores.
+                    beyond = len(plain["scores"]) - len(heights)
+                    role.tails[name] = Tail(*CHANNELS[name][2:], heights, max(0, plain["together"] - beyond))
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"damaged habits: {error}") from error
         return role

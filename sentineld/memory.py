@@ -34,9 +34,12 @@ def remember(memory: Memory, name: str, key: str, value: str) -> None:
     """Add one thing; ``key`` is empty for what has one value."""
     if len(key) > MAX_TEXT:
         return
-    values = memory.setdefault(name, {})
-    # The latest stand last.
-    values.pop(key, None)
+    values = memory.get(name)
+    if values is None:
+        values = memory[name] = {}
+    elif key in values:
+        # The latest stand last.
+        del values[key]
     values[key] = value[:MAX_TEXT]
     if len(values) > MAX_KEYS:
         del values[next(iter(values))]

@@ -49,8 +49,8 @@ class Observer(Protocol):
     def judged(self, key: Key, peak: float) -> None:
         """Take note of the highest score in the run that was just judged."""
 
-    def learned(self, key: Key, verdicts: list[Verdict]) -> None:
-        """Take note of what learned detection thinks of the events of a run."""
+    def learned(self, key: Key, run: list[Observation], verdicts: list[Verdict]) -> None:
+        """Take note of what learned detection thinks of each event of a run."""
 
 
 @dataclass(slots=True)
@@ -323,7 +323,7 @@ class Pipeline:
         if self.prior.detection is not None:
             verdicts: list[Verdict] = []
             observe(state, self.prior, run, drafts, is_learning=is_learning, verdicts=verdicts)
-            self._observer.learned(key, verdicts)
+            self._observer.learned(key, run, verdicts)
             return drafts
         for part in self._observer.runs(key, run, names):
             peak, state.peak = state.peak, 0.0

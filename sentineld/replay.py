@@ -23,14 +23,15 @@ from sentineld.event import Incident, Observation
 from sentineld.evidence import Trouble
 from sentineld.instant import SECOND_US, iso, parse_iso
 from sentineld.intake import Intake
-from sentineld.monitor import BehavioralMonitor
+from sentineld.monitor import NEVER_US, BehavioralMonitor
 from sentineld.pipeline import Pipeline
 from sentineld.recognition import NATIVE
 from sentineld.requests import Request
-from sentineld.settings import recorded_prior, recorded_trust
+from sentineld.settings import recorded_config, recorded_trust
 from sentineld.step import Prior
 from sentineld.store import Store
 from sentineld.tail import Tail
+from sentineld.tuning import week_of
 from sentineld.window import BUCKETS, Window
 
 #: A gap after which a new session begins, where telemetry names none.
@@ -45,6 +46,21 @@ class SessionPeak:
 
     max_score: float = 0.0
     max_tier: int = 1
+
+
+@dataclass(slots=True)
+class Stretch:
+    """One session as learned detection judged it: lowest p-value, among how many sessions, highest tier.
+
+    ``is_together``: with other sessions it made up tier 3, though it is not that unusual alone.
+    """
+
+    score: float = 0.0
+    p: float = 1.0
+    known: int = 0
+    tier: int = 1
+    is_rule: bool = False
+    is_together: bool = False
 
 
 @dataclass(slots=True)
@@ -70,17 +86,25 @@ class Sessions:
     time). After such a gap the agent's own window is empty, so the scores that the agent gets are the
     session's as well; a named session may overlap others and has a window of its own. At most ``MAX_OPEN``
     named sessions of an agent are followed at once.
+
+    ``stretches`` are sessions as learned detection sees them, by name and beginning; ``weeks`` the weeks in
+    which an agent did anything.
     """
 
     MAX_OPEN = 64
 
     monitor: BehavioralMonitor
     peaks: dict[Key, dict[str, SessionPeak]] = field(default_factory=dict)
+    stretches: dict[Key, dict[tuple[str, int], Stretch]] = field(default_factory=dict)
+    weeks: dict[Key, set[int]] = field(default_factory=dict)
+    first_us: int = NEVER_US
+    last_us: int = 0
     _unnamed: dict[Key, _UnnamedSession] = field(default_factory=dict)
     _named: dict[Key, dict[str, _NamedSession]] = field(default_factory=dict)
 
     def runs(self, key: Key, run: list[Observation], names: list[str] | None) -> list[list[Observation]]:
         """Cut a run of one agent's observations at session gaps; named sessions are scored here."""
+        self._note_weeks(key, run)
         if names is not None or key in self._named or self.monitor.bucket_us * BUCKETS > SESSION_GAP_US:
             self._score_named(key, run, names or [""] * len(run))
             return [run]
@@ -107,13 +131,33 @@ class Sessions:
         if len(session.names) > 1:
             session.names.pop(0)
 
-    def learned(self, key: Key, verdicts: list[Verdict]) -> None:
+    def learned(self, key: Key, run: list[Observation], verdicts: list[Verdict]) -> None:
         """Take note of what learned detection thinks of events: of each session its own score and tier."""
-        peaks = self.peaks.setdefault(key, {})
+        self._note_weeks(key, run)
+        peaks, stretches = self.peaks.setdefault(key, {}), self.stretches.setdefault(key, {})
         for verdict in verdicts:
+            stretch = stretches.setdefault((verdict.session, verdict.began_us), Stretch())
+            if verdict.p < stretch.p:
+                stretch.p = verdict.p
+            stretch.score, stretch.known = (
+                max(stretch.score, verdict.score),
+                max(stretch.known, verdict.known),
+            )
+            stretch.tier = max(stretch.tier, verdict.tier, verdict.level)
+            stretch.is_rule = stretch.is_rule or verdict.cause == "rule"
+            stretch.is_together = stretch.is_together or verdict.level > verdict.tier
             peak = peaks.setdefault(verdict.session, SessionPeak())
             peak.max_score = max(peak.max_score, verdict.score)
             peak.max_tier = max(peak.max_tier, verdict.tier)
+
+    def _note_weeks(self, key: Key, run: list[Observation]) -> None:
+        first, last = min(map(_AT, run)), max(map(_AT, run))
+        self.first_us, self.last_us = min(self.first_us, first), max(self.last_us, last)
+        weeks = self.weeks.setdefault(key, set())
+        if week_of(first) == week_of(last):
+            weeks.add(week_of(first))
+        else:
+            weeks.update(week_of(at_us) for at_us in map(_AT, run))
 
     @staticmethod
     def _gaps(run: list[Observation], latest: int | None) -> list[int]:
@@ -210,16 +254,21 @@ def replay_as_observed(paths: Sequence[str], recorded: Store, config: Config) ->
     decisions: list[Decision] = []
     pruned = recorded.meta().inputs_pruned
     formats = config.formats()
+    by_mode = {config.detection.mode: formats}
     digest, is_changed = formats.to_plain()["digest"], False
     with Archive(recorded, paths, formats) as archive:
         for number, (kind, at_us, document, parts) in enumerate(recorded.inputs()):
             if kind == "settings":
-                pipeline.set_prior(recorded_prior(document, config))
+                settings = recorded_config(document, config)
+                pipeline.set_prior(settings.prior())
                 pipeline.roster.agents_per_owner = document["agents_per_owner"]
                 archive.trust = recorded_trust(document)
                 # A database that an older version wrote knows native telemetry alone.
                 recorded_formats = document.get("formats", {"forced": NATIVE})
-                archive.formats = formats.force(recorded_formats["forced"])
+                if settings.detection.mode not in by_mode:
+                    # Learned detection reads more of every record.
+                    by_mode[settings.detection.mode] = settings.formats()
+                archive.formats = by_mode[settings.detection.mode].force(recorded_formats["forced"])
                 is_changed = is_changed or recorded_formats.get("digest") not in (None, digest)
                 pipeline.bind(archive.trust.bindings)
                 sessions.monitor = pipeline.prior.monitor

@@ -7,19 +7,21 @@ the second surprise of a group counts half, and so on. A channel's level leaks f
 what comes together counts together.
 
 The session's score is minus the logarithm of a combined p-value: each channel's highest level so far has a
-p-value among the role's sessions (``calibration.Tail``); they are combined by a weighted harmonic mean (Wilson,
-2019), which one channel alone can make small and a noisy one cannot. A role whose sessions differ much in a
-channel takes less notice of it: its share falls with the level that one in twenty of its sessions reaches.
-What a score means is said by its rank (``detection``), so none of these choices touches the bound.
+p-value among the role's sessions (``calibration.Tail``); they are combined by a weighted generalised mean of
+power -1/2 (Vovk and Wang, 2020), between what one channel alone can make small and what takes them all. A role
+whose sessions differ much in a channel takes less notice of it: its share falls with the level that one in
+twenty of its sessions reaches. While a role has learned from less than twenty sessions, its scores are smaller
+in proportion. What a score means is said by its rank (``detection``), so none of these choices touches the bound.
 """
 
 import math
+from functools import lru_cache
 from typing import NamedTuple
 
-from sentineld.detectors import CHANNELS, DERIVING, OF_FEATURE, SENTENCES, Kind, argument, order
+from sentineld.detectors import CHANNELS, DETECTORS, READERS, SENTENCES, WATCHES, Kind, argument, order
 from sentineld.detectors.base import ARGUMENT, CONSEQUENCE, ORDER, TARGET
 from sentineld.event import Facts, Feature, Observation
-from sentineld.habits import START, Role, key_of
+from sentineld.habits import LEARNING, START, Role, key_of
 from sentineld.learned import Finished, Own
 from sentineld.masking import mask
 from sentineld.session import Finding, Session
@@ -33,56 +35,196 @@ FLOOR = 1.0
 SECOND, SECOND_GROUP = 0.5, 0.7
 #: What the second new value of a feature counts in a session; further ones share that; so many count at all.
 AGAIN, MAX_NEW = 0.25, 4
-#: A channel's share halves with so many bits ... more than these in one of twenty sessions.
-QUIET, HALVING = 12.0, 4.0
-#: Features that say whom or what a call is about.
+#: Power of the mean of p-values, negated.
+POWER = 0.5
+#: A channel's share falls by a factor of e with so many bits ... more than these in one of twenty sessions.
+QUIET, FALLING = 12.0, 4.0
+_USUAL = 0.05
+#: Features that say whom or what a call is about, and those that count there alone.
 _TARGETS = frozenset({"out.target", "out.host", "delete.target"})
-#: Those that count there alone.
 _TARGET_ONLY = frozenset({"out.target"})
-#: Sessions that a role must have learned from before its surprises count in full.
-LEARNING = 20
 #: Findings of fewer bits are not kept.
 _MIN_FINDING = 1.0
 _MAX_VALUE = 120
-_MAX_USUAL = 3
 
 
-class _Bits(NamedTuple):
+class _Plan(NamedTuple):
+    """How a feature becomes bits: its detector's name, and what ``detectors.base`` says of it."""
+
+    detector: str
+    weight: float
+    first: float
+    group: str
+    is_grade: bool
+    is_own: bool
+    is_always: bool
+    grace: int
+    fewest: int
+    is_target: bool
+    is_target_only: bool
+
+
+_PLANS = {
+    name: _Plan(
+        one.name,
+        severity.weight,
+        severity.first,
+        one.group(name),
+        one.kind in (Kind.GRADE, Kind.OWN_GRADE),
+        one.kind is Kind.OWN_GRADE,
+        one.kind is Kind.ALWAYS,
+        one.grace,
+        one.fewest,
+        name in _TARGETS,
+        name in _TARGET_ONLY,
+    )
+    for one in DETECTORS
+    for name, severity in one.severity.items()
+}
+
+
+class _Event:
     """Surprises of one event: bits by group, and of the other channels."""
 
-    groups: dict[str, list[float]]
-    argument: float
-    target: float
-    order: float
+    __slots__ = ("argument", "groups", "item", "order", "own", "role", "session", "target")
+
+    def __init__(self, session: Session, role: Role, own: Own, item: Observation) -> None:
+        self.session, self.role, self.own, self.item = session, role, own, item
+        self.groups: dict[str, list[float]] = {}
+        self.argument = self.target = self.order = 0.0
+
+    def take(self, feature: Feature) -> None:
+        """Take in a feature that is neither raw nor an argument."""
+        name, value = feature
+        plan = _PLANS.get(name)
+        if plan is None:
+            return
+        session = self.session
+        if plan.is_grade:
+            height = int(value)
+            if height <= session.grades.get(name, -99):
+                return
+            session.grades[name] = height
+            own = self.own if plan.is_own else None
+            plain = self.role.bits_of_grade(name, height - plan.grace, own, plan.fewest)
+            bits = plan.weight * (plain - FLOOR)
+        else:
+            if not _is_new(session, self.role, feature, is_always=plan.is_always):
+                return
+            session.fresh[name] = value
+            times = session.new[name] = session.new.get(name, 0) + 1
+            plain = self.role.bits_of_new(name, self.own, plan.first)
+            if plan.is_target and plain > self.target:
+                self.target = plain
+            if plan.is_target_only:
+                self.note(plan.detector, name, value, plain)
+                return
+            if times > MAX_NEW:
+                return
+            bits = plan.weight * (plain - FLOOR)
+            if times > 1:
+                bits *= AGAIN / (times - 1)
+        if bits > 0:
+            self.groups.setdefault(plan.group, []).append(bits)
+            self.note(plan.detector, name, value, bits)
+
+    def take_argument(self, feature: Feature) -> None:
+        """Take in an argument's value."""
+        if _is_new(self.session, self.role, feature):
+            bits = self.role.bits_of_value(feature[0])
+            self.argument += bits
+            self.note(argument.NAME, *feature, bits)
+
+    def take_action(self, symbol: str) -> None:
+        """Take in what was done, as the next one in the order of actions."""
+        symbols = self.session.symbols
+        before = symbols[-2:] if len(symbols) > 1 else [START, START, *symbols][-2:]
+        self.order = max(0.0, self.role.bits_of_order(before, symbol) - order.FLOOR)
+        if len(symbols) < MAX_SYMBOLS:
+            symbols.append(symbol)
+        else:
+            symbols[-2:] = [symbols[-1], symbol]
+        if self.order >= _MIN_FINDING:
+            self.note(order.NAME, order.FEATURE, " -> ".join([*before, symbol]), self.order)
+
+    def note(self, detector: str, feature: str, value: str, bits: float) -> None:
+        """Keep what is surprising as evidence."""
+        if bits < _MIN_FINDING or not self.session.wants(bits):
+            return
+        at_us, _, _, event_type, source_id, offset, _ = self.item
+        sentence = SENTENCES[detector if detector == argument.NAME else feature]
+        masked = mask(value)[:_MAX_VALUE]
+        found = Finding(
+            detector, feature, masked, sentence, round(bits, 3), at_us, event_type, source_id, offset
+        )
+        self.session.note(found)
+
+    def added(self) -> tuple[tuple[str, float], ...]:
+        """Return what the event adds to each channel."""
+        groups = self.groups
+        if not groups:
+            consequence = 0.0
+        elif len(groups) == 1:
+            consequence = _falling(next(iter(groups.values())), SECOND)
+        else:
+            consequence = _falling([_falling(found, SECOND) for found in groups.values()], SECOND_GROUP)
+        return (
+            (CONSEQUENCE, consequence),
+            (ARGUMENT, self.argument),
+            (TARGET, self.target),
+            (ORDER, self.order),
+        )
 
 
-def judge(session: Session, role: Role, own: Own, item: Observation, facts: Facts) -> float:
-    """Take an event into its session; return the score of what happens now (``session.score``: so far)."""
-    bits = _surprises(session, role, own, item, facts)
-    sums = sorted((_falling(found, SECOND) for found in bits.groups.values()), reverse=True)
-    added = {
-        CONSEQUENCE: sum(one * SECOND_GROUP**place for place, one in enumerate(sums)),
-        ARGUMENT: bits.argument,
-        TARGET: bits.target,
-        ORDER: bits.order,
-    }
+def judge(session: Session, role: Role, own: Own, item: Observation, facts: Facts) -> bool:
+    """Take an event into its session; say whether ``session.score``, the highest so far, has changed."""
+    event = _Event(session, role, own, item)
+    session.fresh = {}
+    told = []
+    for feature in facts.features:
+        name = feature[0]
+        readers = READERS.get(name)
+        if readers is not None:
+            for read in readers:
+                for derived in read(session, feature[1]):
+                    event.take(derived)
+        elif name == "act":
+            event.take_action(feature[1])
+        elif name.startswith(argument.PREFIX):
+            event.take_argument(feature)
+            told.append(feature[1])
+        else:
+            event.take(feature)
+    for watch in WATCHES:
+        for derived in watch(session, facts, item[0]):
+            event.take(derived)
+    for text in told:
+        session.tell(text)
     has_risen = False
-    for name, channel in CHANNELS.items():
-        level = session.levels[name] = session.levels.get(name, 0.0) * channel.leak + added[name]
-        if level > session.peaks.get(name, 0.0) + 1e-9:
-            session.peaks[name] = level
+    levels, peaks = session.levels, session.peaks
+    for name, bits in event.added():
+        level = levels[name] = levels.get(name, 0.0) * CHANNELS[name].leak + bits
+        if level > peaks.get(name, 0.0) + 1e-9:
+            peaks[name] = level
             has_risen = True
-    if has_risen:
-        session.score = max(session.score, score(role, session.peaks))
-    return score(role, session.levels)
+    if not has_risen:
+        return False
+    now = score(role, peaks)
+    if now <= session.score:
+        return False
+    session.score = now
+    return True
 
 
 def score(role: Role, levels: dict[str, float]) -> float:
     """Return the score (at least 0, nats) of the levels of a session's channels."""
-    combined = 0.0
+    if not role.sessions:
+        return 0.0
+    mean = 0.0
     for name, share in shares(role).items():
-        combined += share / role.tail(name).p(levels.get(name, 0.0))
-    return min(1.0, role.sessions / LEARNING) * max(0.0, math.log(combined))
+        level = levels.get(name, 0.0)
+        mean += share * role.tail(name).p(level) ** -POWER if level > 0 else share
+    return min(1.0, role.sessions / LEARNING) * max(0.0, math.log(mean) / POWER)
 
 
 def shares(role: Role) -> dict[str, float]:
@@ -90,8 +232,8 @@ def shares(role: Role) -> dict[str, float]:
     if role.shares is None:
         weights = {}
         for name, channel in CHANNELS.items():
-            usual = role.tail(name).quantile(0.05)
-            weights[name] = channel.share * math.exp(-max(0.0, usual - QUIET) / HALVING)
+            usual = role.tail(name).quantile(_USUAL)
+            weights[name] = channel.share * math.exp(-max(0.0, usual - QUIET) / FALLING)
         total = sum(weights.values())
         role.shares = {name: weight / total for name, weight in weights.items()}
     return role.shares
@@ -115,85 +257,13 @@ def finish(session: Session, ended_us: int) -> Finished:
     )
 
 
-def _surprises(session: Session, role: Role, own: Own, item: Observation, facts: Facts) -> _Bits:
-    groups: dict[str, list[float]] = {}
-    of_arguments = of_target = of_order = 0.0
-
-    def note(detector: str, feature: str, value: str, bits: float) -> None:
-        if bits >= _MIN_FINDING:
-            session.note(
-                Finding(
-                    detector,
-                    feature,
-                    mask(value)[:_MAX_VALUE],
-                    SENTENCES[feature if detector != argument.NAME else detector],
-                    round(bits, 3),
-                    item[0],
-                    item[3],
-                    item[4],
-                    item[5],
-                )
-            )
-
-    symbol = ""
-    features: list[Feature] = []
-    for derive in DERIVING:
-        features += derive(session, facts, item[0])
-    for feature in (*facts.features, *features):
-        name, value = feature
-        if name == "act":
-            symbol = value
-            continue
-        if name.startswith(argument.PREFIX):
-            if _is_new(session, role, name, value):
-                bits = role.bits_of_value(name)
-                of_arguments += bits
-                note(argument.NAME, name, value, bits)
-            continue
-        detector = OF_FEATURE.get(name)
-        if detector is None:
-            continue
-        severity = detector.severity[name]
-        if detector.kind in (Kind.GRADE, Kind.OWN_GRADE):
-            height = int(value)
-            if height <= session.grades.get(name, -99):
-                continue
-            session.grades[name] = height
-            is_own = detector.kind is Kind.OWN_GRADE
-            bits = severity.weight * (role.bits_of_grade(name, height, own if is_own else None) - FLOOR)
-        else:
-            is_always = detector.kind is Kind.ALWAYS
-            if not _is_new(session, role, name, value, is_always=is_always):
-                continue
-            plain = role.bits_of_new(name, own, severity.first)
-            times = session.new[name] = session.new.get(name, 0) + 1
-            if name in _TARGETS and plain > of_target:
-                of_target = plain
-            if name in _TARGET_ONLY:
-                note(detector.name, name, value, plain)
-                continue
-            if times > MAX_NEW:
-                continue
-            bits = severity.weight * (plain - FLOOR)
-            if times > 1:
-                bits *= AGAIN / (times - 1)
-        if bits > 0:
-            groups.setdefault(detector.group(name), []).append(bits)
-            note(detector.name, name, value, bits)
-    if symbol:
-        before = [START, START, *session.symbols][-2:]
-        of_order = max(0.0, role.bits_of_order(before, symbol) - order.FLOOR)
-        if len(session.symbols) < MAX_SYMBOLS:
-            session.symbols.append(symbol)
-        else:
-            session.symbols[-2:] = [session.symbols[-1], symbol]
-        note(order.NAME, order.FEATURE, " -> ".join([*before, symbol]), of_order)
-    return _Bits(groups, of_arguments, of_target, of_order)
+_key_of = lru_cache(8192)(key_of)
 
 
-def _is_new(session: Session, role: Role, name: str, value: str, *, is_always: bool = False) -> bool:
+def _is_new(session: Session, role: Role, feature: Feature, *, is_always: bool = False) -> bool:
     """Say whether neither the session nor its role knows a value; the session knows it from here on."""
-    key = key_of(name, value)
+    name, value = feature
+    key = _key_of(name, value)
     seen = session.seen.get(name)
     if seen is None:
         seen = session.seen[name] = {}
@@ -209,5 +279,7 @@ def _is_new(session: Session, role: Role, name: str, value: str, *, is_always: b
 
 
 def _falling(bits: list[float], ratio: float) -> float:
+    if len(bits) == 1:
+        return bits[0]
     bits.sort(reverse=True)
     return sum(one * ratio**place for place, one in enumerate(bits))

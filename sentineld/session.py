@@ -4,12 +4,16 @@ A session is what telemetry names, else events without a gap. Either ends when i
 for the gap; one that goes on afterwards under the same name is a new one, whose past has been learned.
 """
 
+import math
 from dataclasses import dataclass, field
+from zlib import crc32
 
 #: Sessions of an agent that are followed at once; the one that was silent longest ends first.
 MAX_OPEN = 8
 #: The most surprising things of a session, kept as evidence.
 MAX_FINDINGS = 12
+#: What arguments named, as sums of 32 bits: enough to tell, and who collides names what it could name anyway.
+MAX_TOLD = 256
 
 
 @dataclass(slots=True)
@@ -17,7 +21,7 @@ class Finding:
     """Something surprising: what it was, how many bits, and where the record stands.
 
     ``value`` is text as telemetry has it, at most 120 characters, with secrets masked. ``usual`` says what
-    had been expected instead, in words. ``at_us`` is effective time.
+    had been expected instead, in words. ``at_us`` is effective time. What broke a rule has no bits.
     """
 
     detector: str
@@ -36,14 +40,16 @@ class Session:
     """One open session.
 
     What detectors remember of it: ``root`` (the tree that it works in), ``taken`` (places outside that it
-    read), ``recent`` (how often its latest calls came), ``times`` (of its latest calls), how often something
-    was deleted, how many calls failed in a row, and how many tokens it used.
+    read), ``recent`` (how often its latest calls came), ``times`` (of its latest calls), when the latest came
+    and how long the pauses were (``gaps``, and the sum of their binary logarithms), ``told`` (what arguments
+    named), how often something was deleted, how many calls failed in a row, and how many tokens it used.
 
     ``seen`` holds the hashes of the values that occurred, by the name of their feature, in the order of their
     last use; ``symbols`` the actions in their order, ``new`` how many values were new, ``grades`` the heights
     that were reached, by feature. ``levels`` and ``peaks`` are what each channel has
-    now and at most, in bits; ``score`` and ``p`` belong to the peaks. ``tier`` is the one that the session's
-    own events call for. ``is_forgiven``: an operator pardoned the agent while it went on.
+    now and at most, in bits; ``score`` and ``p`` belong to the peaks, by the role's habits of ``version``. ``tier`` is the one that the session's
+    own events call for, ``fresh`` what its latest event brought that neither it nor its role knew (a value by
+    feature), ``broken`` the rules that it broke. ``is_forgiven``: an operator pardoned the agent while it went on.
     """
 
     name: str
@@ -60,6 +66,10 @@ class Session:
     taken: dict[str, int] = field(default_factory=dict)
     recent: dict[str, int] = field(default_factory=dict)
     times: list[int] = field(default_factory=list)
+    called_us: int = 0
+    gaps: int = 0
+    log_gaps: float = 0.0
+    told: dict[int, int] = field(default_factory=dict)
     deletes: int = 0
     failures: int = 0
     tokens: int = 0
@@ -67,17 +77,40 @@ class Session:
     peaks: dict[str, float] = field(default_factory=dict)
     score: float = 0.0
     p: float = 1.0
+    version: int = -1
     tier: int = 1
+    fresh: dict[str, str] = field(default_factory=dict)
+    broken: dict[str, int] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
     is_forgiven: bool = False
     is_attack: bool = False
+
+    def wants(self, bits: float) -> bool:
+        """Say whether a finding of so many bits is among the most surprising ones."""
+        return len(self.findings) < MAX_FINDINGS or any(0 < one.bits < bits for one in self.findings)
 
     def note(self, finding: Finding) -> None:
         """Keep a finding, if it is among the most surprising ones."""
         if len(self.findings) < MAX_FINDINGS:
             self.findings.append(finding)
             return
-        least = min(range(MAX_FINDINGS), key=lambda place: self.findings[place].bits)
+        least = min(range(MAX_FINDINGS), key=lambda place: self.findings[place].bits or math.inf)
         if self.findings[least].bits < finding.bits:
             del self.findings[least]
             self.findings.append(finding)
+
+    def breaks(self, rule: str, finding: Finding) -> None:
+        """Keep what broke a rule, whatever else there is."""
+        self.broken[rule] = 1
+        if len(self.findings) >= MAX_FINDINGS:
+            del self.findings[min(range(MAX_FINDINGS), key=lambda place: self.findings[place].bits or math.inf)]
+        self.findings.append(finding)
+
+    def tell(self, text: str) -> None:
+        """Remember that an argument named something."""
+        if len(self.told) < MAX_TOLD:
+            self.told[crc32(text.encode("utf-8", "surrogatepass"))] = 1
+
+    def was_told(self, text: str) -> bool:
+        """Say whether an argument of an earlier call named it."""
+        return crc32(text.encode("utf-8", "surrogatepass")) in self.told

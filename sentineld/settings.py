@@ -9,15 +9,18 @@ from sentineld.step import Prior
 from sentineld.trust import Trust
 
 
-def recorded_prior(document: dict[str, Any], config: Config) -> Prior:
-    """Build the prior that recorded settings describe; what they leave open is as in ``config``."""
+def recorded_config(document: dict[str, Any], config: Config) -> Config:
+    """Return the configuration that recorded settings describe; what they leave open is as in ``config``."""
     detection = msgspec.convert(document["detection"], DetectionOptions, dec_hook=_duration)
     recovery = msgspec.convert(document["recovery"], RecoveryOptions, dec_hook=_duration)
     # A database that an older version wrote knows of no integrity.
     integrity = msgspec.convert(document.get("integrity", {}), IntegrityOptions)
-    return msgspec.structs.replace(
-        config, detection=detection, recovery=recovery, integrity=integrity
-    ).prior()
+    return msgspec.structs.replace(config, detection=detection, recovery=recovery, integrity=integrity)
+
+
+def recorded_prior(document: dict[str, Any], config: Config) -> Prior:
+    """Build the prior that recorded settings describe; what they leave open is as in ``config``."""
+    return recorded_config(document, config).prior()
 
 
 def recorded_trust(document: dict[str, Any]) -> Trust:

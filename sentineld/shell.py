@@ -14,9 +14,12 @@ Libraries were measured for this and found wanting: see ``docs/taxonomy.md``.
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 #: Longest text that is parsed, characters: what a shell reads from a file or a pipe may be long.
 MAX_TEXT = 1 << 20
+#: Longest text whose commands are kept for the next one who asks.
+MAX_KEPT = 4096
 #: Nested substitutions and subshells that are kept apart; deeper ones become commands of the same level.
 MAX_DEPTH = 64
 #: Characters of variables that are put into words, in all.
@@ -150,6 +153,17 @@ def parse(text: str, budget: Budget | None = None) -> list[Command]:
     commands = _Parser(text[:MAX_TEXT], budget).run()
     budget.is_spent |= len(text) > MAX_TEXT
     return commands
+
+
+@lru_cache(64)
+def parse_kept(text: str, steps: int) -> tuple[Sequence[Command], int, bool]:
+    """Return what ``parse`` does within so many steps, how many are left, and whether they ran out.
+
+    The commands are kept for the next one who asks, so nobody may change them. For texts of at most
+    ``MAX_KEPT`` characters.
+    """
+    budget = Budget(steps)
+    return parse(text, budget), budget.steps, budget.is_spent
 
 
 def _split_plain(text: str) -> list[Command]:

@@ -56,12 +56,7 @@ def learn_starter(role_name: str, sessions: Sequence[PastSession]) -> Role:
     for session in sessions:
         role.learn_habits(_run(role_name, role, Learned(), session))
     role.new, role.weight = total, float(len(sessions))
-    for done in ranked:
-        for name, peak in done.peaks.items():
-            role.tail(name).add(peak)
-    role.shares = None
-    for done in ranked:
-        role.rank_again(done)
+    role.rank_together(ranked)
     return role
 
 

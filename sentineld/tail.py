@@ -729,7 +729,9 @@ class Tail:
         if size > source.pos:
             self._files.tell_gap(source, size)
         elif source.away_us == 0 and (source.dev, source.ino) not in self._files.by_inode:
-            self._evidence.tell("missing", source, 0, 0, "another file has its inode now")
+            # It may have been rotated and compressed: the scan tells.
+            self._files.replaced[source.id] = source
+            return
         self._files.end(source)
 
     def _dropped(self, key: Inode) -> None:

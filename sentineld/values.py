@@ -19,6 +19,8 @@ Search: TypeAlias = Callable[[str, int, int], re.Match[str] | None]
 
 _MAX_DEEP = 8
 _MAX_DIGITS = 32
+#: Digits of any number that fits into 64 bits.
+_SURE_DIGITS = 18
 #: What JSON may begin with: most text that is none does not get to the decoder.
 _JSON_STARTS = frozenset('{["-0123456789tfn \t\r\n')
 
@@ -41,10 +43,14 @@ def from_otel(value: object) -> object:
             # Nearly all values are text: those are spelled out.
             name, inner = item["key"], item["value"]
             (kind,) = inner
-            if kind == "stringValue" and type(name) is str:
-                found[name] = inner[kind]
-                continue
-        except (KeyError, TypeError, ValueError):
+            if type(name) is str:
+                if kind == "stringValue":
+                    found[name] = inner[kind]
+                    continue
+                if kind == "intValue" and 0 < len(inner[kind]) <= _SURE_DIGITS and inner[kind].isdigit():
+                    found[name] = int(inner[kind])
+                    continue
+        except (AttributeError, KeyError, TypeError, ValueError):
             pass
         if type(item) is dict and type(item.get("key")) is str:
             found[item["key"]] = _otel_value(item.get("value"), 0)

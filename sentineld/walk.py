@@ -49,6 +49,7 @@ class WalkWriter:
         #: How many tables decode a value of the record; what says that it was done, where several do.
         self._decodes: Counter[Decode] = Counter()
         self._flags: dict[Decode, str] = {}
+        self._begun: set[Decode] = set()
 
     def write(self, tables: Sequence[EventTable]) -> Walk | None:
         """Return the function for these tables; None where it would do nothing."""
@@ -67,6 +68,7 @@ class WalkWriter:
         for decode, count in self._decodes.items():
             if count > 1:
                 code.line(f"{self._flag(decode)} = False")
+        code.prepare((table.when, table.values, table.remember) for table in tables)
         for members in groups.values():
             if members[0].each:
                 self._write_items(members)
@@ -292,12 +294,8 @@ class WalkWriter:
         return " and ".join(map(self._code.condition, conditions))
 
     def _expect(self, members: list[EventTable]) -> None:
-        """Take notice of what these tables are going to read."""
-        self._code.expect(
-            value
-            for table in members
-            for value in (table.early, table.late, table.of_items, table.values, table.remember)
-        )
+        """Take notice of what the conditions of these tables are going to ask for."""
+        self._code.expect((table.early, table.late, table.of_items) for table in members)
 
     def _flag(self, decode: Decode) -> str:
         if decode not in self._flags:
@@ -306,12 +304,19 @@ class WalkWriter:
 
     def _decode_once(self, decode: Decode) -> None:
         """Decode a value of the record, unless another table has done so."""
-        if self._decodes[decode] == 1:
-            self._decode(decode)
+        code = self._code
+        if code.is_noted(decode):
             return
-        with self._code.block(f"if not {self._flag(decode)}:"):
-            self._code.line(f"{self._flag(decode)} = True")
+        if decode not in self._begun:
+            self._begun.add(decode)
+            if self._decodes[decode] > 1:
+                code.line(f"{self._flag(decode)} = True")
             self._decode(decode)
+        else:
+            with code.block(f"if not {self._flag(decode)}:"):
+                code.line(f"{self._flag(decode)} = True")
+                self._decode(decode)
+        code.note(decode)
 
     def _decode(self, decode: Decode) -> None:
         # Each record is read once, so it may be changed; what was decoded before stays as it is.
@@ -343,7 +348,8 @@ def _is_always_known(members: list[EventTable]) -> bool:
     """Say whether every record is known that these tables are tried on."""
     if members[0].each:
         return any(table.asks and _is_plain(table) for table in members)
-    return not (members[0].early or members[0].late)
+    chains = groupby(members, key=lambda table: table.chain)
+    return any(not (first.early or first.late) for first in (next(chain) for _, chain in chains))
 
 
 def _options(table: EventTable) -> dict[str, frozenset[str | None]]:

@@ -30,7 +30,7 @@ framing = "document"
 
 
 def claims(forced="", rules=(), env=None):
-    call = SimpleNamespace(event_class="plan", entities=())
+    call = SimpleNamespace(event_class="plan", entities=(), features=())
     formats = Formats(parse_mappings(FORMATS.encode(), "x.toml", lambda *_: call), forced)
     return Claims(formats, Trust(rules, ["/var/log"]), env or {"HOME": "/home/u"}, 1000)
 

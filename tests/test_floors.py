@@ -68,6 +68,7 @@ FLOORS = {
     "rules": 1,
     "detection": 1,
     "baseline": 1,
+    "tuning": 1,
     "wishes": 1,
     "batch": 1,
     "trust": 1,

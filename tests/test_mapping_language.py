@@ -26,14 +26,14 @@ from sentineld.path_glob import compile_glob
 from sentineld.rows import Rows
 from sentineld.selector import Scope, SelectorError, paths_of, to_text
 from sentineld.taxonomy import Taxonomy
-from sentineld.values import from_json, to_instant, to_number
+from sentineld.values import from_json, from_otel, to_instant, to_number
 
 TIME = "2026-01-02T03:04:05Z"
 TIME_US = 1_767_323_045_000_000
 
 
 def classify(tool: str, arguments: object) -> SimpleNamespace:
-    return SimpleNamespace(event_class="file_read" if tool == "Read" else "tool_call", entities=())
+    return SimpleNamespace(event_class="file_read" if tool == "Read" else "tool_call", entities=(), features=())
 
 
 def mapping(text: str, head: str = "") -> Mapping:
@@ -958,7 +958,19 @@ entities = {kind = "path", role = "sink", value = "inner.who"}
 [[source.event]]
 each = {item = "parts", inner = "item.parts"}
 otherwise = true
+when = {"inner.k" = {not = ["x", "q"]}, "item.k" = ["x", 1]}
+type = "=found"
+meta = {deep = "inner.at.a.b", deeper = "inner.at.b.c.a | inner.at.a"}
+[[source.event]]
+each = {item = "parts", inner = "item.parts"}
+otherwise = true
+when = {"inner.k" = "x"}
 emit = false
+[[source.event]]
+each = {item = "parts", inner = "item.parts"}
+when = {"inner.k" = {not = ["q", "x"]}}
+type = "=not"
+meta = {deep = "inner.at.a.b", deeper = "inner.at.b.c.a | inner.at.a"}
 [[source.event]]
 when = {type = "a", "data.at.k" = "x"}
 type = "=8"
@@ -992,7 +1004,14 @@ _records = st.fixed_dictionaries(
                     "who": st.sampled_from(["w", TIME]) | values,
                     "at": st.sampled_from(['{"k": 1}', [{"key": "k", "value": {"stringValue": "x"}}]])
                     | values,
-                    "parts": st.lists(st.fixed_dictionaries({"k": values}), max_size=2) | values,
+                    "parts": st.lists(
+                        st.fixed_dictionaries(
+                            {"k": st.sampled_from(["x", "q", 1]) | values},
+                            optional={"at": st.dictionaries(keys, values, max_size=3) | values},
+                        ),
+                        max_size=2,
+                    )
+                    | values,
                 },
             )
             | values,
@@ -1052,6 +1071,82 @@ def test_records_are_read_as_when_every_table_is_tried(
     records: list[dict[str, Any]], text: str, role: str
 ) -> None:
     compare(*_two_ways(text), records, role)
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        [{"key": "gen_ai.tool.name", "value": {"stringValue": "x"}}],
+        {"gen_ai.tool.name": "x"},
+        {"gen_ai": {"tool": {"name": "x"}}},
+        {"gen_ai.tool": {"name": "x"}},
+        {"gen_ai": {"tool.name": "x"}, "gen_ai.tool.name": "y"},
+        {"gen_ai": {"tool": {}}, "gen_ai.tool.name": "x"},
+    ],
+)
+def test_attributes_are_found_however_they_are_nested(attributes: object) -> None:
+    form = mapping(
+        """
+        [[source.event]]
+        each = "spans"
+        decode = {"item.attributes" = "otel"}
+        when = {"item.attributes.gen_ai.tool.name" = "x"}
+        type = "item.attributes.gen_ai.tool.name"
+        """
+    )
+    assert read(form, {"spans": [{"attributes": attributes}]}).event_types == ["x"]
+    assert len(read(form, {"spans": [{"attributes": {"gen_ai": "x"}}]})) == 0
+
+
+def test_of_an_item_that_is_none_of_some_texts_nothing_else_is_known() -> None:
+    form = mapping(
+        """
+        [[source.event]]
+        each = "items"
+        when = {"item.k" = "x"}
+        type = "=x"
+        [[source.event]]
+        each = "items"
+        otherwise = true
+        when = {"item.k" = "y"}
+        type = "=y"
+        [[source.event]]
+        each = "items"
+        when = {"item.k" = {not = ["x", "q"]}}
+        type = "=not"
+        [[source.event]]
+        each = "items"
+        when = {"item.k" = ["x", 1]}
+        type = "=one"
+        [[source.event]]
+        each = "items"
+        when = {"item.k" = {not = {present = false}}}
+        type = "=there"
+        """
+    )
+    items = [{"k": k} for k in ("x", "y", "q", "r", 1, None, "")]
+    found = [read(form, {"items": [item]}).event_types for item in items]
+    assert found == [
+        *[["x", "one", "there"], ["y", "not", "there"], ["there"], ["not", "there"], ["not", "one", "there"]],
+        *[["not"], ["not"]],
+    ]
+
+
+def test_what_is_decoded_is_read_anew() -> None:
+    form = mapping(
+        """
+        [[source.event]]
+        when = {"a.b" = {present = false}, "a.c | b.c" = {present = false}}
+        type = "a | =nothing"
+        [[source.event]]
+        decode = {a = "json"}
+        when = {"a.b" = "x"}
+        type = "=second"
+        meta = {c = "a.c | b.c"}
+        """
+    )
+    _, trace = form.trace({"a": '{"b": "x", "c": 1}'}, 0, FileContext("/a", 0))
+    assert [event.payload for event in trace.events] == [{}, {"c": 1}]
 
 
 def test_beyond_the_bound_records_are_read_in_the_same_way(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -1475,3 +1570,40 @@ def test_every_path_finds_what_the_rule_says(record: Any, names: list[str]) -> N
     expected = rule(record, names)
     assert select(".".join(names), record) == (None if expected == "" else expected)
     assert select("item." + ".".join(names), {}, item=record) == (None if expected == "" else expected)
+
+
+@given(
+    st.lists(
+        st.fixed_dictionaries(
+            {},
+            optional={
+                "key": st.text(max_size=3) | values,
+                "value": st.none()
+                | values
+                | st.sampled_from(
+                    ["stringValue", "intValue", "doubleValue", "boolValue", "arrayValue"]
+                ).flatmap(
+                    lambda kind: st.fixed_dictionaries(
+                        {kind: st.sampled_from(["7", "-7", "²", "٣", "x", "", "9" * 30]) | values}
+                    )
+                ),
+            },
+        )
+        | values,
+        max_size=5,
+    )
+)
+def test_attributes_of_telemetry_are_decoded_as_the_protocol_says(attributes: list[Any]) -> None:
+    expected = {}
+    for item in attributes:
+        if isinstance(item, dict) and isinstance(item.get("key"), str):
+            value = item.get("value")
+            if isinstance(value, dict) and len(value) == 1:
+                ((kind, inner),) = value.items()
+                number = to_number(inner)
+                if kind == "arrayValue":
+                    listed = inner.get("values", []) if isinstance(inner, dict) else inner
+                    inner = listed if isinstance(listed, list) or not isinstance(inner, dict) else None
+                value = inner if kind != "intValue" or number is None else number
+            expected[item["key"]] = value
+    assert repr(from_otel(attributes)) == repr(expected)

@@ -360,7 +360,6 @@ def test_numbered_records_cost_about_as_much_as_others():
             mapping.rows(decoded)
             taken.append(time.process_time() - began)
         times.append(min(taken))
-    print(times)
     assert times[1] < 2.5 * times[0]
 
 

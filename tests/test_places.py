@@ -17,7 +17,7 @@ def formats(forced="", **places):
     text = "".join(
         f"[[source]]\nname = '{name}'\nplaces = {found}\n{EVENT}" for name, found in places.items()
     )
-    call = SimpleNamespace(event_class="plan", entities=())
+    call = SimpleNamespace(event_class="plan", entities=(), features=())
     return Formats(parse_mappings(text.encode(), "x.toml", lambda *_: call), forced)
 
 

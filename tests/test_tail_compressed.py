@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -125,6 +126,37 @@ def test_a_file_that_is_rotated_and_compressed_between_two_looks_counts_once(
 
     assert one.counted == dict.fromkeys(("one", "two", "three", *["four"] * has_next), 1)
     assert not one.incidents
+    one.check_accounts()
+
+
+def use_inode_again(one, path):
+    """Let the database say of its only file that it had the inode that another one has now."""
+    with sqlite3.connect(one.database) as db:
+        assert db.execute("UPDATE source SET ino = ?", (str(path.stat().st_ino),)).rowcount == 1
+    db.close()
+
+
+@pytest.mark.parametrize("has_form", [True, False])
+def test_a_file_whose_inode_was_used_again_counts_once_in_its_compressed_form(line, a, has_form):
+    one = line()
+    append(a, lines("one", "two", pad=700))
+    one.poll()
+    one.close()
+    append(a, lines("three"))
+    rotated = a.rename(a.with_name("rollout.1.jsonl"))
+    if has_form:
+        pack(rotated)
+    rotated.unlink()
+    append(a, lines("four"))
+    use_inode_again(one, a)
+    one.open()
+    for _ in range(3):
+        one.poll()
+    one.poll(after_s=100)
+
+    assert one.counted == dict.fromkeys(("one", "two", *["three"] * has_form, "four"), 1)
+    assert [item.kind for item in one.incidents] == ["missing"] * (not has_form)
+    assert [source.is_gone for source in one.store.sources()] == [not has_form, False]
     one.check_accounts()
 
 

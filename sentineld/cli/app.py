@@ -30,6 +30,7 @@ _MAX_ERROR = 4000
 COMMANDS = {
     "run": "run",
     "replay": "replay",
+    "tune": "tune",
     "status": "status",
     "why": "why",
     "tier": "tier",

@@ -1,7 +1,7 @@
 """Detectors: sources of surprise, one file each. How surprises become a score: ``sentineld.scoring``."""
 
 from sentineld.detectors import argument, order
-from sentineld.detectors.base import CHANNELS, Detector, Kind, Severity
+from sentineld.detectors.base import CHANNELS, Detector, Kind, Read, Severity
 from sentineld.detectors.credential import CREDENTIAL
 from sentineld.detectors.errors import ERRORS
 from sentineld.detectors.first_use import FIRST_USE
@@ -9,12 +9,12 @@ from sentineld.detectors.guard import GUARD
 from sentineld.detectors.loop import LOOP
 from sentineld.detectors.persistence import PERSISTENCE
 from sentineld.detectors.place import PLACE, SCOPE
-from sentineld.detectors.rate import RATE
+from sentineld.detectors.rate import RATE, TEMPO
 from sentineld.detectors.sink import SINK
 from sentineld.detectors.source import SOURCE
 from sentineld.detectors.tokens import TOKENS
 
-__all__ = ["CHANNELS", "DERIVING", "DETECTORS", "OF_FEATURE", "SENTENCES", "Detector", "Kind", "Severity"]
+__all__ = ["CHANNELS", "DETECTORS", "OF_FEATURE", "READERS", "SENTENCES", "WATCHES", "Detector", "Kind", "Severity"]
 
 #: In the order in which they see an event: ``place`` finds the tree that others go by.
 DETECTORS: tuple[Detector, ...] = (
@@ -28,6 +28,7 @@ DETECTORS: tuple[Detector, ...] = (
     FIRST_USE,
     LOOP,
     RATE,
+    TEMPO,
     ERRORS,
     TOKENS,
 )
@@ -35,7 +36,12 @@ DETECTORS: tuple[Detector, ...] = (
 #: The detector of every feature; arguments and order have none of these.
 OF_FEATURE: dict[str, Detector] = {name: one for one in DETECTORS for name in one.severity}
 
-DERIVING = tuple(one.derive for one in DETECTORS if one.derive is not Detector("", {}, {}).derive)
+#: Who reads a raw feature, by its name, in order; and who looks at every event.
+READERS: dict[str, tuple[Read, ...]] = {
+    name: tuple(one.reads[name] for one in DETECTORS if name in one.reads)
+    for name in dict.fromkeys(name for one in DETECTORS for name in one.reads)
+}
+WATCHES = tuple(one.watches for one in DETECTORS if one.watches is not None)
 
 #: What a surprise means, by feature.
 SENTENCES: dict[str, str] = {

@@ -1,6 +1,6 @@
 """What a detector declares, and the channels that surprises go to."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple
@@ -21,13 +21,15 @@ class Severity(NamedTuple):
 
 
 #: Hands over, stays, takes power or secrets, or cannot be undone.
-GRAVE = Severity(1.5, 0.01)
+GRAVE = Severity(1.5, 0.003)
 #: Near to that.
-SERIOUS = Severity(1.0, 0.03)
+SERIOUS = Severity(1.0, 0.02)
 #: Often asked for.
 NOTABLE = Severity(0.5, 0.06)
 #: Says little by itself.
 SLIGHT = Severity(0.25, 0.15)
+#: For rules only.
+SILENT = Severity(0.0, 0.15)
 
 
 class Channel(NamedTuple):
@@ -67,29 +69,31 @@ class Kind(Enum):
     OWN_GRADE = "own_grade"
 
 
-#: Turns raw features of an event, with what the session remembers, into features of the detector.
-Derive = Callable[[Session, Facts, int], Iterator[Feature]]
-
-
-def _nothing(_session: Session, _facts: Facts, _at_us: int) -> Iterator[Feature]:
-    return iter(())
+#: Turns one raw feature, by its value and what the session remembers, into features of the detector.
+Read = Callable[[Session, str], Iterable[Feature]]
+#: Yields features of an event as a whole; the last argument is its time, microseconds.
+Watch = Callable[[Session, Facts, int], Iterable[Feature]]
 
 
 @dataclass(frozen=True, slots=True)
 class Detector:
     """A source of surprise: its features and how much each matters.
 
-    ``derive`` yields those features that only the session can tell. Features of one ``group`` in one event
-    count less together (default: what stands before the first dot of their names). ``sentence`` says in
-    plain words what a new value means.
+    ``sentences`` say in plain words what a new value means. ``reads`` gives features that only the session can
+    tell, by the name of the raw feature; ``watches`` those of an event as a whole. Features of one group in one
+    event count less together (default: what stands before the first dot of their names). ``grace`` is how much
+    higher a grade may be than ever before; ``fewest`` how many own sessions with a grade it takes to compare.
     """
 
     name: str
     sentences: Mapping[str, str]
     severity: Mapping[str, Severity]
     kind: Kind = Kind.NEW
-    derive: Derive = _nothing
+    reads: Mapping[str, Read] = field(default_factory=dict)
+    watches: Watch | None = None
     groups: Mapping[str, str] = field(default_factory=dict)
+    grace: int = 0
+    fewest: int = 5
 
     def group(self, feature: str) -> str:
         """Return the group of a feature."""

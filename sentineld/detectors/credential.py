@@ -10,16 +10,14 @@ Known false alarms: agents whose work is deployment; test fixtures named like se
 from collections.abc import Iterator
 
 from sentineld.detectors.base import GRAVE, NOTABLE, Detector, Kind
-from sentineld.event import Facts, Feature
-from sentineld.features.paths import place_of
+from sentineld.event import Feature
+from sentineld.features.paths import place_of, traits
 from sentineld.session import Session
 
 
-def _derive(session: Session, facts: Facts, _at_us: int) -> Iterator[Feature]:
-    for name, value in facts.features:
-        if name == "secret":
-            is_inside = value != "" and not place_of(value, session.root)
-            yield Feature("secret.tree" if is_inside else "secret.home", value.rpartition("/")[2][:48] or "!")
+def _touched(session: Session, value: str) -> Iterator[Feature]:
+    is_inside = value != "" and not place_of(traits(value), session.root)
+    yield "secret.tree" if is_inside else "secret.home", value.rpartition("/")[2][:48] or "!"
 
 
 CREDENTIAL = Detector(
@@ -30,5 +28,5 @@ CREDENTIAL = Detector(
     },
     {"secret.home": GRAVE, "secret.tree": NOTABLE},
     Kind.ALWAYS,
-    _derive,
+    {"secret": _touched},
 )

@@ -1,6 +1,6 @@
 """Guards: options and settings that take a check away or widen what is touched; programs that give more power.
 
-Formula, source and memory: as ``sink``; a value is a verb with its option, such as ``git push --force``.
+Formula, source, range and memory: as ``sink``; a value is a verb with its option, such as ``git push --force``.
 Known false alarms: a forced push that a user asked for; a container in a project that begins to use them.
 """
 
@@ -10,6 +10,8 @@ GUARD = Detector(
     "guard",
     {
         "power.verb": "a program is run that acts as somebody else or outside of the session",
+        "secret.tool": "a program is asked for the secrets that it keeps",
+        "delete.hard": "something is destroyed in a way that none can undo and none has used",
         "guard.out": "a check is taken away from what leaves",
         "guard.piped": "what came from elsewhere is run as code",
         "guard.setting": "a setting is changed that none has changed",
@@ -20,6 +22,8 @@ GUARD = Detector(
     },
     {
         "power.verb": GRAVE,
+        "secret.tool": GRAVE,
+        "delete.hard": SERIOUS,
         "guard.out": SERIOUS,
         "guard.piped": SERIOUS,
         "guard.setting": NOTABLE,

@@ -1,4 +1,4 @@
-"""Loops: the same call again and again, alone or in turns with a few others.
+"""Loops: the same call again and again, alone or in turns with a few others (A-B-A-B).
 
 Formula: the height is twice the binary logarithm of how often a call (tool and arguments) came back among
 the session's last eight different ones; bits by how rarely sessions of the role reach that height.
@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator
 
 from sentineld.detectors.base import GRAVE, Detector, Kind
-from sentineld.event import Facts, Feature
+from sentineld.event import Feature
 from sentineld.session import Session
 
 _DIFFERENT = 8
@@ -18,15 +18,15 @@ _DIFFERENT = 8
 _FEW = 3
 
 
-def _derive(session: Session, facts: Facts, _at_us: int) -> Iterator[Feature]:
-    for name, call in facts.features:
-        if name == "call":
-            recent = session.recent
-            times = recent[call] = recent.pop(call, 0) + 1
-            if len(recent) > _DIFFERENT:
-                del recent[next(iter(recent))]
-            if times > _FEW:
-                yield Feature("loop", str(int(2 * math.log2(times))))
+def _called(session: Session, call: str) -> Iterator[Feature]:
+    recent = session.recent
+    times = recent[call] = recent.pop(call, 0) + 1
+    if len(recent) > _DIFFERENT:
+        del recent[next(iter(recent))]
+    if times > _FEW:
+        yield "loop", str(int(2 * math.log2(times)))
 
 
-LOOP = Detector("loop", {"loop": "the same call comes again and again"}, {"loop": GRAVE}, Kind.GRADE, _derive)
+LOOP = Detector(
+    "loop", {"loop": "the same call comes again and again"}, {"loop": GRAVE}, Kind.GRADE, {"call": _called}
+)

@@ -2,15 +2,15 @@
 
 Formula, source and memory: as ``sink``. The tree is that of the session's first path of work; scratch
 directories do not count. How many places were read and how often something was deleted are grades: bits by
-how rarely sessions reach so many.
+how rarely sessions reach so many. Range: 0 to about 12 bits.
 Known false alarms: a second checkout, a new data disk, a clean-up that a user asked for.
 """
 
 from collections.abc import Iterator
 
 from sentineld.detectors.base import GRAVE, NOTABLE, SERIOUS, SLIGHT, Detector, Kind
-from sentineld.event import Facts, Feature
-from sentineld.features.paths import hidden, is_own_work, place_of, root_of
+from sentineld.event import Feature
+from sentineld.features.paths import place_of, traits
 from sentineld.session import Session
 
 #: Places and deletions from which on their number is a grade.
@@ -18,48 +18,47 @@ _MANY_PLACES, _MANY_DELETES = 3, 1
 _MAX_TAKEN = 64
 
 
-def _derive(session: Session, facts: Facts, _at_us: int) -> Iterator[Feature]:
-    for name, path in facts.features:
-        if name not in _PATHS:
-            continue
-        if not session.root:
-            session.root = root_of(path)
-        place = place_of(path, session.root)
-        if place == "tmp":
-            continue
-        if name == "path.source":
-            if place:
-                yield Feature(_kind_of(place, "take"), place)
-                if len(session.taken) < _MAX_TAKEN:
-                    session.taken.setdefault(place, 1)
-        elif not place:
-            part = hidden(path)
-            if part:
-                yield Feature("write.hidden", part)
-        elif name == "path.delete":
-            yield Feature("delete.place", place)
-        elif is_own_work(path):
-            yield Feature("write.place", place)
-        else:
-            what = _kind_of(place, "write")
-            yield Feature("write.place" if what == "write.home" else what, place)
+def _read(session: Session, value: str) -> Iterator[Feature]:
+    place = _place(session, value)
+    if place and place != "tmp":
+        yield f"take.{_kind_of(place)}", place
 
 
-def _derive_grades(session: Session, facts: Facts, _at_us: int) -> Iterator[Feature]:
-    places = len(session.taken)
-    if places > _MANY_PLACES:
-        yield Feature("take.many", str(places.bit_length()))
-    if any(name == "deletes" for name, _ in facts.features):
-        session.deletes += 1
-        if session.deletes > _MANY_DELETES:
-            yield Feature("delete.many", str(session.deletes.bit_length()))
+def _written(session: Session, value: str) -> Iterator[Feature]:
+    place = _place(session, value)
+    if place == "tmp":
+        return
+    path = traits(value)
+    if not place:
+        if path.hidden:
+            yield "write.hidden", path.hidden
+    elif path.is_own_work:
+        yield "write.place", place
+    else:
+        kind = _kind_of(place)
+        yield "write.place" if kind == "home" else f"write.{kind}", place
 
 
-def _kind_of(place: str, what: str) -> str:
-    return f"{what}.dot" if place.startswith("~/.") else f"{what}.home" if place[0] in "~." else f"{what}.system"
+def _deleted(session: Session, value: str) -> Iterator[Feature]:
+    place = _place(session, value)
+    if place and place != "tmp":
+        yield "delete.place", place
+    elif not place:
+        hidden = traits(value).hidden
+        if hidden:
+            yield "write.hidden", hidden
 
 
-_PATHS = frozenset({"path.source", "path.sink", "path.delete"})
+def _place(session: Session, value: str) -> str:
+    path = traits(value)
+    if not session.root:
+        session.root = path.root
+    return place_of(path, session.root)
+
+
+def _kind_of(place: str) -> str:
+    return "dot" if place.startswith("~/.") else "home" if place[0] in "~." else "system"
+
 
 PLACE = Detector(
     "place",
@@ -83,9 +82,24 @@ PLACE = Detector(
         "take.home": NOTABLE,
         "write.hidden": SLIGHT,
     },
-    derive=_derive,
+    reads={"path.source": _read, "path.sink": _written, "path.delete": _deleted},
     groups={"write.hidden": "later", "write.dot": "later"},
 )
+
+
+def _count_places(session: Session, value: str) -> Iterator[Feature]:
+    place = place_of(traits(value), session.root)
+    if place and place != "tmp" and place not in session.taken and len(session.taken) < _MAX_TAKEN:
+        session.taken[place] = 1
+        if len(session.taken) > _MANY_PLACES:
+            yield "take.many", str(len(session.taken).bit_length())
+
+
+def _count_deletes(session: Session, _value: str) -> Iterator[Feature]:
+    session.deletes += 1
+    if session.deletes > _MANY_DELETES:
+        yield "delete.many", str(session.deletes.bit_length())
+
 
 SCOPE = Detector(
     "scope",
@@ -95,6 +109,6 @@ SCOPE = Detector(
     },
     {"take.many": GRAVE, "delete.many": SERIOUS},
     Kind.GRADE,
-    _derive_grades,
+    reads={"path.source": _count_places, "deletes": _count_deletes},
     groups={"take.many": "take.many", "delete.many": "delete.many"},
 )

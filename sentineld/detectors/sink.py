@@ -1,15 +1,33 @@
 """First-seen sink: something leaves for whom, where to or by what none of the role's sessions ever did.
 
 Formula: ``weight * (-log2 P - 1)`` with P the chance that a session of this agent brings a new value of the
-feature: counted over the role's sessions (the past fades, Good and Turing's question), with a prior of ten
-sessions, and the agent's own rate against ten sessions of its role's. Each value once a session.
+feature: counted over the role's sessions (the past fades, Good and Turing's question), with a prior of thirty
+sessions by severity, and the agent's own rate against ten sessions of its role's. Each value once a session.
+Whom an earlier argument of the session named (an answer to a mail that was looked up) says little.
 Source: the first-time-entity detectors of mail and account security; Good (1953) for the chance of the unseen.
 Range: 0 to about 15 bits a value. Memory: one hash of 8 bytes a value, shared by the role.
 Known false alarms: the first upload to a new customer, a repository that moved, a new recipient that a user
 asked for by name in a prompt that telemetry does not carry.
 """
 
-from sentineld.detectors.base import GRAVE, NOTABLE, SERIOUS, Detector
+from collections.abc import Iterator
+
+from sentineld.detectors.base import GRAVE, NOTABLE, SERIOUS, SLIGHT, Detector
+from sentineld.event import Feature
+from sentineld.features import recipient
+from sentineld.session import Session
+
+
+def _sent(session: Session, value: str) -> Iterator[Feature]:
+    if session.was_told(value.lower()):
+        yield "out.told", value
+    else:
+        yield from recipient(value)
+
+
+def _named(session: Session, value: str) -> Iterator[Feature]:
+    yield "out.told" if session.was_told(value) else "out.target", value
+
 
 SINK = Detector(
     "sink",
@@ -23,6 +41,7 @@ SINK = Detector(
         "out.tool": "a tool that changes something outside is used for the first time",
         "out.verb": "a program that talks to the network is used for the first time",
         "out.target": "a recipient or account that none has named",
+        "out.told": "a recipient that none has sent to, and that an earlier call named",
         "delete.target": "a thing is removed that none has named",
     },
     {
@@ -36,6 +55,8 @@ SINK = Detector(
         "out.verb": NOTABLE,
         "out.target": SERIOUS,
         "delete.target": NOTABLE,
+        "out.told": SLIGHT,
     },
+    reads={"to.host": _sent, "to.name": _named},
     groups={"out.tool": "first"},
 )

@@ -1,27 +1,32 @@
 """Tokens: more in one session than this agent itself ever used.
 
 Formula: the height is twice the binary logarithm of the session's tokens in thousands (in and out); bits by how
-rarely the agent's own sessions reach it, from its fifth on.
+rarely the agent's own sessions reach it, after five sessions that used any. Telemetry rarely tells what a token
+costs, so that a limit on spend is one on tokens (see ``rules.spend``).
 Source: spend against own history. Range: 0 to about 9 bits. Memory: one sum a session.
 Known false alarms: the longest task so far.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Sequence
 
 from sentineld.detectors.base import NOTABLE, Detector, Kind
 from sentineld.event import Facts, Feature
 from sentineld.session import Session
 
 
-def _derive(session: Session, facts: Facts, _at_us: int) -> Iterator[Feature]:
+def _watch(session: Session, facts: Facts, _at_us: int) -> Sequence[Feature]:
     told = (facts.input_tokens or 0) + (facts.output_tokens or 0)
-    if told > 0:
-        session.tokens += told
-        if session.tokens >= 1000:
-            yield Feature("tokens", str(int(2 * math.log2(session.tokens / 1000))))
+    if told <= 0:
+        return ()
+    session.tokens += told
+    return (("tokens", str(int(2 * math.log2(session.tokens / 1000)))),) if session.tokens >= 1000 else ()
 
 
 TOKENS = Detector(
-    "tokens", {"tokens": "more tokens than ever in one session"}, {"tokens": NOTABLE}, Kind.OWN_GRADE, _derive
+    "tokens",
+    {"tokens": "more tokens than ever in one session"},
+    {"tokens": NOTABLE},
+    Kind.OWN_GRADE,
+    watches=_watch,
 )

@@ -2,27 +2,32 @@
 
 Names stand for consequences: ``out.*`` (something leaves), ``net.*`` and ``fetch.*`` (something is fetched),
 ``delete.*``, ``write.*``, ``take.*``, ``later.*`` (it runs later), ``agent.*`` (agents obey it), ``guard.*`` (a
-guard is taken away), ``secret``, ``power.*``, ``run.*``. Values are hosts, recipients, verbs, options, places and
-short arguments; nothing of a tool's output is read, and no free text.
+guard is taken away), ``secret.*``, ``power.*``, ``run.*``. Values are hosts, recipients, verbs, options, places
+and short arguments; nothing of a tool's output is read, and no free text.
 
-Some are raw, because only the session says what they mean: ``path.sink``, ``path.source``, ``path.delete``
-(normal paths), ``secret`` (the path), ``deletes``, ``call`` (a hash of tool and arguments) and ``act`` (the action, for the order). The detectors
-turn those into features of their own.
+Some are raw, because only the session says what they mean; detectors turn them into features of their own:
+``path.sink``, ``path.source``, ``path.delete`` (normal paths), ``secret`` (the path), ``deletes``
+(``all``: see ``MASS``), ``to.host``
+and ``to.name`` (whom a tool sends to, as an entity and as an argument), ``call`` (a hash of tool and arguments)
+and ``act`` (the action, for the order).
 
 Bounded: 16 entities and 16 verbs of a call, 64 members an object, 6 levels, 64 characters a value.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from hashlib import blake2b
 
+from sentineld.arguments import command_of
 from sentineld.decode import encode_element
 from sentineld.event import Entity, Feature
-from sentineld.features.lines import MAX_LINE, features_of_line
+from sentineld.features.lines import Lines
 from sentineld.features.paths import normal
 from sentineld.features.terms import MAX_BLOB, blob_bits, leaves, term
+from sentineld.shell import MAX_KEPT, Command, parse_kept
 from sentineld.taxonomy import Call, Taxonomy
+from sentineld.verbs.line import MAX_STEPS
 
 _LOCAL = re.compile(
     r"git-remote:origin\Z|localhost|127\.\d+\.\d+\.\d+|::1|0\.0\.0\.0|\[::1?\]|host\.docker\.internal"
@@ -71,8 +76,30 @@ _INTERPRETER = re.compile(
 _OUTWARD = re.compile(
     r" (?:publish|push|upload|deploy|release|create|send|share|sync|put|import|comment|secret|gist|key|ssh-key)\b"
 )
+#: An interpreter's code that reaches the network.
+_REACHES = re.compile(
+    r"urllib|urlopen|requests?\.|http\.client|HTTPS?Connection|httpx|aiohttp|socket\.|ftplib|smtplib|paramiko"
+    r"|fetch\(|net\.connect|axios|Net::HTTP|LWP::|fsockopen|curl_|TCPSocket|WebClient|Invoke-WebRequest"
+)
+#: Sockets of container engines: whoever may write there is root.
+_ENGINE = re.compile(r"(?:docker|containerd|podman|crio)\.sock")
 #: What deletes though it is not made for that.
 _MAY_DELETE = frozenset({"find", "fd", "rsync", "git clean", "xargs"})
+#: What a call that deletes whole directories, or all that a pattern or a search finds, has.
+MASS: Feature = ("deletes", "all")
+_MASS = re.compile(r"\s--?(?:\w*[rR]\w*|recursive|delete\S*|exec\w*)(?=\s|\Z)|rmtree|\*|\bxargs\b|recurse", re.IGNORECASE)
+_OF_CLASS = {
+    "network_request": "out.verb",
+    "file_delete": "delete.verb",
+    "file_write": "write.verb",
+    "file_create": "write.verb",
+    "shell_exec": "run.verb",
+    "agent_spawn": "run.verb",
+}
+#: Options by which a shell is given a script.
+_SCRIPT_OPTIONS = frozenset({"-c", "-lc", "-ic"})
+#: Characters of a line that are looked at.
+_MAX_LINE = MAX_KEPT
 _MAX_TENANTS = 8
 _MAX_VALUE = 64
 
@@ -82,7 +109,10 @@ class Features:
 
     def __init__(self, taxonomy: Taxonomy) -> None:
         self._taxonomy = taxonomy
-        self._verb_class = lru_cache(4096)(self._find_verb_class)
+        self._class_of = lru_cache(4096)(self._find_class)
+        self._of_verb = lru_cache(4096)(self._find_feature)
+        self._traits = lru_cache(1024)(_find_traits)
+        self._lines = Lines(self._class_of, is_local)
 
     def describe(self, tool: str, arguments: object) -> Call:
         """Return what a call does, with its features."""
@@ -94,141 +124,188 @@ class Features:
 
         ``has_failed``: its own record says that it did nothing. A command line may have done a part of it.
         """
-        verbs = call.commands
-        found: dict[Feature, None] = {}
-        if call.event_class == "credential_access":
-            found[Feature("secret", self._secret_of(call.entities))] = None
-        is_mcp = tool.startswith("mcp__")
-        server, _, method = tool.rpartition("__") if is_mcp else (tool, "", "")
-        found[Feature("first.tool", server[:_MAX_VALUE])] = None
-        if is_mcp:
-            does = "out.tool" if _CHANGES.search(method.lower()) else "first.method"
-            found[Feature(does, tool[:_MAX_VALUE])] = None
-        if call.event_class == "file_delete":
-            found[Feature("deletes", "")] = None
-        found[Feature("call", _digest(tool, arguments))] = None
-        found[Feature("act", (verbs[-1] if verbs else tool)[:_MAX_VALUE])] = None
+        event_class, verbs = call.event_class, call.commands
+        found: list[Feature] = []
+        if event_class == "credential_access":
+            found.append(("secret", self._secret_of(call.entities)))
+        name, first, _, _ = self._traits(tool)
+        found.append(("first.tool", name))
+        if first is not None:
+            found.append(first)
+        if event_class == "file_delete":
+            found.append(MASS if _deletes_much(arguments) else ("deletes", ""))
+        found.append(("call", _digest(tool, arguments)))
+        found.append(("act", verbs[-1] if verbs else tool[:_MAX_VALUE]))
         if has_failed and not verbs:
             return tuple(found)
-        found.update(dict.fromkeys(self._of_entities(tool, call)))
-        found.update(dict.fromkeys(self._of_verbs(call)))
-        line = _line_of(arguments) if verbs else None
-        if line is not None:
-            found.update(dict.fromkeys(features_of_line(line, self._verb_class, is_local)))
-            if call.event_class == "network_request":
-                found.update(dict.fromkeys(_tenants(line, call.entities)))
-        elif not verbs:
-            found.update(dict.fromkeys(_of_arguments(tool, arguments, call.event_class)))
-        return tuple(found)
+        if call.entities:
+            found += self._of_entities(tool, call)
+        if verbs:
+            found += self._of_verbs(call)
+            found += self._of_line(*_line_of(arguments), call)
+        else:
+            found += self._of_arguments(tool, arguments, event_class == "network_request")
+        return tuple(dict.fromkeys(found))
 
     def _of_entities(self, tool: str, call: Call) -> Iterator[Feature]:
-        by = self._actor(tool, call.commands)
+        by = ""
         is_delete = call.event_class == "file_delete"
         for kind, role, value in call.entities:
             if kind == "path":
                 what = "path.source" if role == "source" else "path.delete" if is_delete else "path.sink"
-                yield Feature(what, normal(value)[:256])
-            elif is_local(value):
+                yield what, normal(value)
                 continue
-            elif role == "sink":
-                user, _, domain = value.rpartition("@")
-                yield Feature("out.host", value if not user or domain in _MAILBOXES else domain)
-                if user:
-                    yield Feature("out.target", value)
-                yield Feature("out.by", f"{by}>{kind}{':' + value if value in _SHARED else ''}")
+            if is_local(value):
+                continue
+            by = by or self._actor(tool, call.commands)
+            if role == "sink":
+                if not call.commands:
+                    yield "to.host", value
+                else:
+                    yield from recipient(value)
+                yield "out.by", f"{by}>{kind}{':' + value if value in _SHARED else ''}"
             elif call.commands:
-                yield Feature("net.host", value)
-                yield Feature("net.by", f"{by}{':' + value if value in _SHARED else ''}")
+                yield "net.host", value
+                yield "net.by", f"{by}:{value}" if value in _SHARED else by
             else:
-                yield Feature("fetch.host", value)
+                yield "fetch.host", value
 
     def _of_verbs(self, call: Call) -> Iterator[Feature]:
         verbs = call.commands
-        if not verbs:
-            return
-        classes = [self._verb_class(verb) for verb in verbs]
-        if call.event_class == "network_request" and "network_request" not in classes:
-            yield Feature("net.code" if _INTERPRETER.match(verbs[-1]) else "net.by", verbs[-1])
-        if call.event_class == "file_delete" and "file_delete" not in classes:
-            for verb in verbs:
-                if verb in _MAY_DELETE or _INTERPRETER.match(verb):
-                    yield Feature("delete.verb", verb)
-        for verb, event_class in zip(verbs, classes, strict=True):
-            if verb.partition(" ")[0] in _POWER:
-                yield Feature("power.verb", verb)
-            elif event_class == "network_request":
-                does_publish = _OUTWARD.search(verb) and verb != "git push"
-                yield Feature("out.publish" if does_publish else "out.verb", verb)
-            elif event_class == "file_delete":
-                yield Feature("delete.verb", verb)
-            elif event_class in ("file_write", "file_create"):
-                yield Feature("write.verb", verb)
-            elif event_class in ("shell_exec", "agent_spawn"):
-                yield Feature("run.verb", verb)
+        if call.event_class == "network_request":
+            if not any(self._class_of(verb) == "network_request" for verb in verbs):
+                yield "net.code" if is_interpreter(verbs[-1]) else "net.by", verbs[-1]
+        elif call.event_class == "file_delete":
+            if not any(self._class_of(verb) == "file_delete" for verb in verbs):
+                for verb in verbs:
+                    if verb in _MAY_DELETE or is_interpreter(verb):
+                        yield "delete.verb", verb
+        for verb in verbs:
+            feature = self._of_verb(verb)
+            if feature is not None:
+                yield feature
+
+    def _of_line(self, line: str, commands: Sequence[Command], call: Call) -> Iterator[Feature]:
+        yield from self._lines.of(commands)
+        if ".sock" in line and _ENGINE.search(line):
+            yield "power.verb", "socket"
+        if call.event_class == "network_request":
+            yield from _tenants(line, call.entities)
+        elif call.event_class == "credential_access":
+            interpreter = next(filter(is_interpreter, call.commands), None)
+            if interpreter is not None and _REACHES.search(line):
+                yield "net.code", interpreter
+
+    def _of_arguments(self, tool: str, arguments: object, goes_out: bool) -> Iterator[Feature]:
+        _, _, does_change, does_remove = self._traits(tool)
+        for path, value in leaves(arguments):
+            is_text = type(value) is str
+            if is_text:
+                if value[:1] in ("/", "~"):
+                    continue
+                if goes_out and (size := blob_bits(value)) > MAX_BLOB:
+                    yield "out.blob", str(size)
+            text = term(value)
+            if text is None:
+                continue
+            yield f"arg:{tool}.{path}"[:128], text
+            if does_change and is_text:
+                is_target, identifies = _find_path(path)
+                if does_remove and identifies:
+                    yield "delete.target", f"{tool} {text}"[:128]
+                elif is_target:
+                    yield "to.name", text
 
     def _actor(self, tool: str, verbs: tuple[str, ...]) -> str:
         """Return by what a call reaches out: the verb that does, else the last one, else the tool."""
         for verb in verbs:
-            if self._verb_class(verb) == "network_request":
+            if self._class_of(verb) == "network_request":
                 return verb
         return verbs[-1] if verbs else tool[:_MAX_VALUE]
 
     def _secret_of(self, entities: tuple[Entity, ...]) -> str:
         for entity in entities:
             if entity.kind == "path" and self._taxonomy.holds_credentials(entity.value):
-                return normal(entity.value)[:256]
+                return normal(entity.value)
         return ""
 
-    def _find_verb_class(self, verb: str) -> str:
+    def _find_class(self, verb: str) -> str:
         return self._taxonomy.classify("Bash", {"command": f"{verb} x"}).event_class
 
+    def _find_feature(self, verb: str) -> Feature | None:
+        if verb.partition(" ")[0] in _POWER:
+            return "power.verb", verb
+        event_class = self._class_of(verb)
+        if event_class == "network_request" and _OUTWARD.search(verb) and verb != "git push":
+            return "out.publish", verb
+        name = _OF_CLASS.get(event_class)
+        return None if name is None else (name, verb)
 
+
+def _deletes_much(arguments: object) -> bool:
+    line, _ = _line_of(arguments)
+    return _MASS.search(line) is not None
+
+
+def recipient(value: str) -> Iterator[Feature]:
+    """Yield the features of somebody or a host that something leaves for."""
+    user, _, domain = value.rpartition("@")
+    yield "out.host", value if not user or domain in _MAILBOXES else domain
+    if user:
+        yield "out.target", value
+
+
+@lru_cache(4096)
 def is_local(host: str) -> bool:
     """Say whether a host is this machine, or none that anybody can have."""
     return _LOCAL.match(host) is not None
 
 
-def _line_of(arguments: object) -> str | None:
-    if isinstance(arguments, dict):
-        arguments = arguments.get("command") or arguments.get("cmd") or arguments.get("script")
-    if isinstance(arguments, str):
-        return arguments
-    if isinstance(arguments, list) and all(isinstance(word, str) for word in arguments):
-        # A program and its words, or a shell with its line.
-        return arguments[-1] if len(arguments) > 1 and arguments[-2] in ("-c", "-lc") else " ".join(arguments)
-    return None
+@lru_cache(1024)
+def is_interpreter(verb: str) -> bool:
+    """Say whether a verb runs code that is given to it."""
+    return _INTERPRETER.match(verb) is not None
+
+
+def _find_traits(tool: str) -> tuple[str, Feature | None, bool, bool]:
+    """Return of a tool: its server or name, the feature of its method, whether it changes, and removes."""
+    lower = tool.lower()
+    does_remove = _REMOVES.search(lower) is not None
+    does_change = does_remove or _CHANGES.search(lower) is not None
+    if not tool.startswith("mcp__"):
+        return tool[:_MAX_VALUE], None, does_change, does_remove
+    server, _, method = tool.rpartition("__")
+    name = "out.tool" if _CHANGES.search(method.lower()) else "first.method"
+    return server[:_MAX_VALUE], (name, tool[:_MAX_VALUE]), does_change, does_remove
+
+
+@lru_cache(1024)
+def _find_path(path: str) -> tuple[bool, bool]:
+    """Return whether the path of an argument says to whom, and which thing."""
+    name = path[:256].lower()
+    return _TARGET.search(name) is not None, _IDENTIFIES.search(name) is not None
+
+
+def _line_of(arguments: object) -> tuple[str, Sequence[Command]]:
+    """Return a command line and its commands; those of a shell's ``-c`` where it is given as words."""
+    command = command_of(arguments)
+    if command is None:
+        return "", ()
+    if not isinstance(command, str):
+        if len(command) < 3 or command[-2] not in _SCRIPT_OPTIONS:
+            return " ".join(command)[:_MAX_LINE], (Command(list(command)),)
+        command = command[-1]
+    line = command[:_MAX_LINE]
+    return line, parse_kept(line, MAX_STEPS // 2)[0]
 
 
 def _tenants(line: str, entities: tuple[Entity, ...]) -> Iterator[Feature]:
     goes_out = any(entity.role == "sink" and entity.kind == "host" for entity in entities)
     name = "out.tenant" if goes_out else "net.tenant"
-    for number, found in enumerate(_TENANT.finditer(line[:MAX_LINE])):
+    for number, found in enumerate(_TENANT.finditer(line)):
         if number >= _MAX_TENANTS:
             return
-        yield Feature(name, (found[1] or found[2] or found[3]).lower()[:_MAX_VALUE])
-
-
-def _of_arguments(tool: str, arguments: object, event_class: str) -> Iterator[Feature]:
-    lower = tool.lower()
-    does_remove = _REMOVES.search(lower) is not None
-    does_change = does_remove or _CHANGES.search(lower) is not None
-    goes_out = event_class == "network_request"
-    for path, value in leaves(arguments):
-        if isinstance(value, str):
-            if value.startswith(("/", "~")):
-                continue
-            if goes_out and (size := blob_bits(value)) > MAX_BLOB:
-                yield Feature("out.blob", str(size))
-        text = term(value)
-        if text is None:
-            continue
-        yield Feature(f"arg:{tool}.{path}"[:128], text)
-        if does_change and isinstance(value, str):
-            name = path.lower()
-            if does_remove and _IDENTIFIES.search(name):
-                yield Feature("delete.target", f"{tool} {text}"[:128])
-            elif _TARGET.search(name):
-                yield Feature("out.target", text)
+        yield name, (found[1] or found[2] or found[3]).lower()[:_MAX_VALUE]
 
 
 def _digest(tool: str, arguments: object) -> str:

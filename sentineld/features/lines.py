@@ -1,11 +1,11 @@
-"""Command lines as habits see them: which guards they take away, and where they fetch code from."""
+"""Command lines as habits see them: which guards they take away, what they destroy, where code comes from."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 
 from sentineld.event import Feature
-from sentineld.shell import Command, parse
+from sentineld.shell import Command
 
 #: Programs whose first argument says what they do.
 _WITH_SUBCOMMANDS = frozenset(
@@ -35,8 +35,9 @@ _SHORT: dict[str, tuple[str, ...] | None] = {
     "nc": ("e", "c"),
     "gh gist": ("p",),
 }
-#: Programs with settings of their own.
+#: Programs with settings of their own, and what is no setting in them.
 _SETTERS = frozenset("git npm yarn pnpm pip gh go defaults sysctl".split())
+_NO_SETTINGS = frozenset("config set add get list delete unset".split())
 #: Settings that name a program, or whom to believe.
 _RUNS = re.compile(
     r"hook|command|helper|insteadof|proxy|editor|pager|alias|registry|fsmonitor|ssl|verify|filter|textconv"
@@ -58,6 +59,20 @@ _INSTALLS = re.compile(
     r"|podman) ?(?:install|add|get|pip|i|tap|pull|run|x|exec|ci)?\Z"
 )
 _FROM = re.compile(r"https?://([^/\s:@]+)|(?:git\+|ssh://|git@|github:)(?:\w+@)?([\w.:/-]+)")
+#: What cannot be undone, whatever it is aimed at.
+_HARD = re.compile(
+    r"(?:shred|srm|mkfs\S*|dd|wipefs|fdisk|diskutil|git (?:clean|filter-branch|filter-repo|reflog|update-ref|gc"
+    r"|prune)|dropdb|terraform destroy|docker (?:system|volume)|kubectl delete)\Z"
+)
+_STASH_LOST = frozenset({"drop", "clear"})
+_RIGHTS = frozenset({"chmod", "chown", "chgrp"})
+_RECURSIVE = frozenset({"-R", "--recursive", "-Rf", "-fR"})
+_DELETING = frozenset({"rm", "shred", "unlink", "rmdir"})
+#: Arguments by which a program gives its secrets away.
+_SHOWS_SECRETS = re.compile(
+    r"(?:--export-secret\S*|--export-options\S*|get-secret-value|dump-keychain|find-(?:generic|internet)-password"
+    r"|print-access-token|print-identity-token|export-credentials|get-session-token)\Z"
+)
 _SHELLS = frozenset("sh bash zsh dash ksh python python3 perl ruby node php".split())
 #: Programs that look a host's name up, which can tell its owner what stands in the name.
 _RESOLVERS = frozenset(
@@ -73,93 +88,126 @@ _EFFECTS = {
     "file_create": "guard.write",
 }
 
-#: Characters of a line, commands of it, and words of each that are looked at.
-MAX_LINE = 4096
+#: Commands of a line, and words of each, that are looked at.
 _MAX_COMMANDS = 32
 _MAX_WORDS = 40
+_MAX_WRAPPERS = 6
 
 
-@lru_cache(256)
-def commands_of(line: str) -> tuple[Command, ...]:
-    """Return the simple commands of a line."""
-    return tuple(parse(line[:MAX_LINE])[:_MAX_COMMANDS])
+class Lines:
+    """Reads the features of command lines; ``class_of`` says of what class a verb is, ``is_local`` a host."""
 
+    def __init__(self, class_of: Callable[[str], str], is_local: Callable[[str], bool]) -> None:
+        self._class_of = class_of
+        self._is_local = is_local
+        self._option = lru_cache(4096)(_find_option)
 
-def features_of_line(
-    line: str, class_of: Callable[[str], str], is_local: Callable[[str], bool]
-) -> Iterator[Feature]:
-    """Yield what a command line takes away, sets and fetches.
+    def of(self, commands: Sequence[Command]) -> Iterator[Feature]:
+        """Yield the features of the commands of a line, in order; some may come twice."""
+        for command in commands[:_MAX_COMMANDS]:
+            words = command.words
+            at = 0
+            while at < len(words) and at < _MAX_WRAPPERS:
+                word = words[at]
+                if "=" in word and word[:1].isalpha():
+                    name = word.partition("=")[0][:24]
+                    yield "code.from" if _SOURCES.search(name) else "guard.env", name
+                elif word not in _WRAPPERS:
+                    break
+                at += 1
+            if at < len(words):
+                yield from self._of_command(command, at)
 
-    ``class_of`` gives the event class of a verb; ``is_local`` says of a host that nothing leaves by it.
-    """
-    for command in commands_of(line):
+    def _of_command(self, command: Command, at: int) -> Iterator[Feature]:
         words = command.words
-        at = 0
-        while at < len(words) and at < 6 and (words[at] in _WRAPPERS or _is_assignment(words[at])):
-            if "=" in words[at]:
-                name = words[at].partition("=")[0][:24]
-                yield Feature("code.from" if _SOURCES.search(name) else "guard.env", name)
-            at += 1
-        if at < len(words):
-            yield from _features_of_command(command, at, class_of, is_local)
-
-
-def _features_of_command(
-    command: Command, at: int, class_of: Callable[[str], str], is_local: Callable[[str], bool]
-) -> Iterator[Feature]:
-    words = command.words
-    verb = words[at].rpartition("/")[2]
-    rest = words[at + 1 : at + _MAX_WORDS]
-    if verb in _SHELLS and command.piped:
-        yield Feature("guard.piped", verb)
-    sub = _subcommand(rest[:7]) if verb in _WITH_SUBCOMMANDS else ""
-    name = f"{verb} {sub}".strip()
-    effect = _EFFECTS.get(class_of(name), "guard.run")
-    yield from _options(name, verb, rest, effect)
-    if sub == "config" and verb in _SETTERS:
-        key = next((word for word in rest if word[:1] != "-" and "." in word), None)
-        if key is not None:
-            what = "later.setting" if _RUNS.search(key) else "guard.setting"
-            yield Feature(what, f"{verb} {key.lower().split('://')[0][:40]}")
-    if effect == "guard.out":
-        yield from _outward(name, verb, rest, is_local)
-    if _INSTALLS.match(name):
+        verb = words[at].rpartition("/")[2][:32]
+        rest = words[at + 1 : at + _MAX_WORDS]
+        if command.piped and verb in _SHELLS:
+            yield "guard.piped", verb
+        sub = ""
+        if verb in _WITH_SUBCOMMANDS:
+            sub = next((word[:32] for word in rest[:7] if _is_name(word)), "")
+        name = f"{verb} {sub}" if sub else verb
+        effect = _EFFECTS.get(self._class_of(name), "guard.run")
         for word in rest:
-            for found in _FROM.finditer(word[:256]):
-                yield Feature("code.from", (found[1] or found[2]).lower()[:64])
-    if name in _UNDONE:
-        yield Feature(effect, f"{name} --hard" if "--hard" in rest else name)
+            if word[:1] == "-":
+                option = self._option(name, verb, effect, word.partition("=")[0][:32])
+                if option is not None:
+                    yield option
+        if sub == "config" and verb in _SETTERS:
+            yield from _setting(verb, rest)
+        yield from _destroyed(name, verb, sub, rest)
+        for word in rest[:15]:
+            if "-" in word and _SHOWS_SECRETS.match(word):
+                yield "secret.tool", f"{name} {word[:24]}"
+        if effect == "guard.out":
+            yield from self._outward(name, verb, rest)
+        if _installs(name):
+            for word in rest:
+                if "/" in word or "@" in word or ":" in word:
+                    for found in _FROM.finditer(word[:256]):
+                        yield "code.from", (found[1] or found[2]).lower()[:64]
+        if name in _UNDONE:
+            yield effect, f"{name} --hard" if "--hard" in rest else name
+
+    def _outward(self, name: str, verb: str, rest: list[str]) -> Iterator[Feature]:
+        for word in rest:
+            if verb == "git":
+                if word[:1] == "+" and len(word) > 1:
+                    yield "guard.out", f"{name} +"
+                continue
+            if verb in _RESOLVERS and ("$" in word or "`" in word) and _COMPUTED.match(word[:256]):
+                yield "out.host", "computed"
+                yield "out.by", f"{verb}>computed"
+            if ":" in word:
+                found = _STORE.match(word[:256])
+                if found is not None and not self._is_local(found[1] or found[0][:-1]):
+                    yield "out.store", found[0].lower()[:64]
 
 
-def _options(name: str, verb: str, rest: list[str], effect: str) -> Iterator[Feature]:
+def _find_option(name: str, verb: str, effect: str, option: str) -> Feature | None:
+    """Return what an option takes away; None where it takes nothing."""
+    if _UNGUARDED.match(option):
+        return effect, f"{name} {option[:24]}"
     short = _SHORT.get(name, _SHORT.get(verb, ()))
+    if option[1:2] != "-" and (short is None or any(letter in option[1:] for letter in short)):
+        return effect, f"{name} {option[:8]}"
+    return None
+
+
+def _setting(verb: str, rest: list[str]) -> Iterator[Feature]:
     for word in rest:
-        if word[:1] != "-":
-            continue
-        option = word.partition("=")[0]
-        if _UNGUARDED.match(option[:64]):
-            yield Feature(effect, f"{name} {option[:24]}")
-        elif option[1:2] != "-" and (short is None or any(letter in option[1:] for letter in short)):
-            yield Feature(effect, f"{name} {option[:8]}")
+        if word[:1] != "-" and word not in _NO_SETTINGS and ("." in word or verb != "git"):
+            what = "later.setting" if _RUNS.search(word[:256]) else "guard.setting"
+            yield what, f"{verb} {word.lower().split('://')[0][:40]}"
+            return
 
 
-def _outward(name: str, verb: str, rest: list[str], is_local: Callable[[str], bool]) -> Iterator[Feature]:
-    for word in rest:
-        if verb in _RESOLVERS and ("$" in word or "`" in word) and _COMPUTED.match(word[:256]):
-            yield Feature("out.host", "computed")
-            yield Feature("out.by", f"{verb}>computed")
-        if verb == "git":
-            if word[:1] == "+" and len(word) > 1:
-                yield Feature("guard.out", f"{name} +")
-            continue
-        found = _STORE.match(word[:256])
-        if found is not None and not is_local(found[1] or found[0][:-1]):
-            yield Feature("out.store", found[0].lower()[:64])
+def _destroyed(name: str, verb: str, sub: str, rest: list[str]) -> Iterator[Feature]:
+    if _is_hard(name):
+        yield "delete.hard", name
+    elif sub == "stash":
+        act = next((word for word in rest[:5] if word != sub and word[:1] != "-"), "")
+        if act in _STASH_LOST:
+            yield "delete.hard", f"{name} {act}"
+    elif verb in _RIGHTS:
+        if not _RECURSIVE.isdisjoint(rest[:3]):
+            yield "delete.hard", f"{verb} -R"
+    elif verb == "xargs":
+        inner = [word.rpartition("/")[2][:24] for word in rest[:9] if word[:1] != "-"][:2]
+        if inner and (inner[0] in _DELETING or "-D" in rest or _is_hard(" ".join(inner))):
+            yield "delete.hard", f"xargs {' '.join(inner)}"
 
 
-def _is_assignment(word: str) -> bool:
-    return word[:1].isalpha() and "=" in word
+def _is_name(word: str) -> bool:
+    return word[:1].isalpha() and (word.isalpha() or word.replace("-", "").isalpha())
 
 
-def _subcommand(words: list[str]) -> str:
-    return next((word for word in words if word[:1].isalpha() and word.replace("-", "").isalpha()), "")
+@lru_cache(1024)
+def _is_hard(name: str) -> bool:
+    return _HARD.match(name) is not None
+
+
+@lru_cache(1024)
+def _installs(name: str) -> bool:
+    return _INSTALLS.match(name) is not None

@@ -1,6 +1,8 @@
 """Paths as habits see them: without the user's name, and by what they are there for."""
 
 import re
+from functools import lru_cache
+from typing import NamedTuple
 
 _HOME = re.compile(r"(?:/home/[^/]+|/Users/[^/]+|/root|\$HOME|\$\{HOME\})(?=/|\Z)")
 _SCRATCH = (
@@ -22,6 +24,7 @@ _WORK = frozenset(
 _DEPTH = 3
 _MAX_PLACE = 64
 _MAX_NAME = 32
+_MAX_PATH = 256
 
 #: What starts later, without the session: profiles, hooks, schedulers, pipelines, keys.
 _STARTS_LATER = re.compile(
@@ -35,70 +38,117 @@ _STARTS_LATER = re.compile(
     r"|etc/(?:profile|bash|zsh|sudoers|cron|systemd|ld\.so|hosts|pam|ssh|init|rc|launchd))",
     re.IGNORECASE,
 )
+#: Of those, what the next ordinary command runs by itself; pipelines are seen and reviewed by others.
+_HOOK = re.compile(
+    r"(?:^|/)\.(?:git/(?:hooks/|config\Z)|husky/|envrc\Z|direnvrc\Z|npmrc\Z|vscode/|idea/)|sitecustomize\.py\Z"
+)
+_AGENT_NAMES = (
+    "claude|codex|gemini|cursor|copilot|aider|continue|windsurf|opencode|openclaw|goose|qwen|amp|roo|cline"
+    "|kiro|factory"
+)
 #: What agents take as orders or settings, theirs or another's; and what sentineld is set by.
 _AGENTS = re.compile(
-    r"(?:^|/)\.(?:claude|codex|gemini|cursor|copilot|aider|continue|windsurf|opencode|openclaw|goose|qwen|amp"
-    r"|roo|cline|kiro|factory)(?:/|\Z|\.)"
+    rf"(?:^|/)\.(?:{_AGENT_NAMES})(?:/|\Z|\.)"
     r"|(?:^|/)sentineld(?:/|\.toml\Z|\Z)"
     r"|(?:^|/)(?:\.mcp\.json|mcp\.json|\.cursorrules)\Z|/(?:CLAUDE|AGENTS|GEMINI)\.md\Z"
+)
+#: Of those, what steers, records or guards an agent: settings, hooks, telemetry, and sentineld's own places.
+_STEERING = re.compile(
+    rf"/\.(?:{_AGENT_NAMES})/(?:"
+    r"(?:settings|hooks|config|mcp|permissions|credentials)(?:\.local)?\.(?:json|toml|ya?ml)\Z"
+    r"|(?:hooks|projects|sessions|logs?|history|transcripts|telemetry|statsig)(?:/|\.|\Z))"
+    r"|(?:^|/)sentineld(?:/|\.toml\Z|\Z)"
 )
 #: Where agents' own tools keep plans and scratch: neither orders nor settings.
 _OWN_WORK = re.compile(
     r"/\.(?:claude|codex|gemini|cursor)/(?:plans|todos|tmp|scratch\w*|shell-snapshots|worktrees|tasks)/"
 )
+#: What every path that one of these finds has in it, in lower case: a cheap look first.
+_TELLING = re.compile(
+    r"(?:^|/)\.(?!\.?(?:/|\Z))|sentineld|\.md\Z|mcp\.json\Z|launch|cron|jenkins|azure|pip\.conf\Z|sitecustom|etc/"
+)
 
 
+class Traits(NamedTuple):
+    """What a normal path says by itself.
+
+    ``place`` names it from outside (empty: it is relative), ``root`` the directory of work that it belongs
+    to, such as ``~/project`` (empty: none). ``agents`` is the part that agents take as orders or settings,
+    ``steering`` the part that steers, records or guards one, ``hidden`` the first component with a leading
+    dot. ``later``: what is written there runs later, without the session; ``hook``: at the next ordinary
+    command. ``own_work``: an agent's tool keeps its own plans and scratch there.
+    """
+
+    path: str
+    place: str
+    root: str
+    is_scratch: bool
+    agents: str
+    steering: str
+    hidden: str
+    is_later: bool
+    is_hook: bool
+    is_own_work: bool
+
+
+@lru_cache(4096)
 def normal(path: str) -> str:
-    """Return a path with ``~`` for any user's home."""
-    return _HOME.sub("~", path, count=1)
+    """Return a path with ``~`` for any user's home, at most 256 characters."""
+    return (_HOME.sub("~", path, count=1) if path[:1] in ("/", "$") else path)[:_MAX_PATH]
 
 
-def is_scratch(path: str) -> bool:
-    """Say whether a normal path lies where everybody keeps what is thrown away."""
-    return path.startswith(_SCRATCH)
-
-
-def is_own_work(path: str) -> bool:
-    """Say whether an agent's tool keeps its own plans and scratch there."""
-    return _OWN_WORK.search(path) is not None
-
-
-def agents_part(path: str) -> str:
-    """Return what of a normal path says that agents take it as orders or settings; empty where they do not."""
+@lru_cache(4096)
+def traits(path: str) -> Traits:
+    """Return what a normal path says by itself."""
+    place, root = _place(path), _root(path)
+    is_scratch = path.startswith(_SCRATCH)
+    if not _TELLING.search(path.lower()):
+        return Traits(path, place, root, is_scratch, "", "", "", False, False, False)  # noqa: FBT003
     found = _AGENTS.search(path)
-    return "/".join(path[found.start() :].strip("/").split("/")[:2])[:48] if found else ""
+    agents = "/".join(path[found.start() :].strip("/").split("/")[:2])[:48] if found else ""
+    steering = _STEERING.search(path) if agents else None
+    is_later = _STARTS_LATER.search(path) is not None
+    return Traits(
+        path,
+        place,
+        root,
+        is_scratch,
+        agents,
+        path[steering.start() :][:48] if steering else "",
+        _hidden(path),
+        is_later,
+        is_later and _HOOK.search(path) is not None,
+        bool(agents) and _OWN_WORK.search(path) is not None,
+    )
 
 
-def starts_later(path: str) -> bool:
-    """Say whether what is written there runs later, without the session."""
-    return _STARTS_LATER.search(path) is not None
+def place_of(path: Traits, root: str) -> str:
+    """Return where a path is: empty inside of ``root`` (or relative), ``tmp``, else the place's name."""
+    if path.is_scratch:
+        return "tmp"
+    if root and f"{path.path}/".startswith(f"{root}/"):
+        return ""
+    return path.place
 
 
-def hidden(path: str) -> str:
-    """Return the first component with a leading dot; empty where there is none."""
+def _place(path: str) -> str:
+    if path[:1] not in ("/", "~"):
+        return ".." if path.startswith("..") else ""
+    if path[0] == "~" and path[1:2] not in ("", "/"):
+        return path[:_MAX_NAME]
+    return "/".join(path.split("/", _DEPTH)[:_DEPTH])[:_MAX_PLACE]
+
+
+def _root(path: str) -> str:
+    if path[:1] not in ("/", "~"):
+        return ""
+    parts = path.split("/", _DEPTH)
+    is_work = parts[0] == "~" or (parts[0] == "" and len(parts) > 1 and parts[1] in _WORK)
+    return "/".join(parts[:_DEPTH]) if len(parts) > _DEPTH and is_work and parts[1][:1] != "." else ""
+
+
+def _hidden(path: str) -> str:
     for part in path.split("/"):
         if len(part) > 1 and part[0] == "." and part != "..":
             return part[:_MAX_NAME]
     return ""
-
-
-def root_of(path: str) -> str:
-    """Return the directory of work that a normal path belongs to, such as ``~/project``; empty for none."""
-    parts = path.split("/")
-    is_work = parts[0] == "~" or (len(parts) > 1 and parts[1] in _WORK)
-    if len(parts) >= 4 and is_work and parts[0] in ("~", "") and not parts[1].startswith("."):
-        return "/".join(parts[:_DEPTH])
-    return ""
-
-
-def place_of(path: str, root: str) -> str:
-    """Return where a normal path is: empty inside of ``root`` (or relative), ``tmp``, else the place's name."""
-    if not path.startswith(("/", "~")):
-        return ".." if path.startswith("..") else ""
-    if is_scratch(path):
-        return "tmp"
-    if path[0] == "~" and path[1:2] not in ("", "/"):
-        return path[:_MAX_NAME]
-    if root and f"{path}/".startswith(f"{root}/"):
-        return ""
-    return "/".join(path.split("/")[:_DEPTH])[:_MAX_PLACE]

@@ -40,7 +40,8 @@ def term(value: object) -> str | None:
     if isinstance(value, str):
         if not 0 < len(value) <= _MAX_TERM:
             return None
-        return _SPACE.sub(" ", value.strip().lower()) or None
+        value = value.strip().lower()
+        return (_SPACE.sub(" ", value) if not value.isalnum() else value) or None
     if isinstance(value, bool) or value is None:
         return str(value)
     if isinstance(value, int | float):
@@ -53,4 +54,4 @@ def term(value: object) -> str | None:
 
 def blob_bits(text: str) -> int:
     """Return how many bits it takes to write down the length of a text's longest run that looks encoded."""
-    return max(map(len, _BLOB.findall(text[:_MAX_TEXT])), default=0).bit_length()
+    return max(map(len, _BLOB.findall(text[:_MAX_TEXT])), default=0).bit_length() if len(text) > 63 else 0

@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from sentineld.credentials import REVEALING, is_secret_name, reveals, seeks_secrets
 from sentineld.entities import Findings, has_url
-from sentineld.shell import MAX_TEXT, Budget, Command, assigns, parse
+from sentineld.shell import MAX_KEPT, MAX_TEXT, Budget, Command, assigns, parse, parse_kept
 from sentineld.verbs.options import ALIAS, names, split
 
 #: Verbs of one command line that are told, and characters of one.
@@ -137,11 +137,14 @@ class Line:
             text = text.replace("\\", "/").replace("`", "")
         rank = NEUTRAL
         # What is parsed is to be judged too.
-        share = Budget(budget.steps // 2)
-        steps = share.steps
-        commands = parse(text, share)
-        budget.steps -= steps - share.steps
-        budget.is_spent |= share.is_spent
+        steps = budget.steps // 2
+        if len(text) <= MAX_KEPT:
+            commands, left, is_spent = parse_kept(text, steps)
+        else:
+            share = Budget(steps)
+            commands, left, is_spent = parse(text, share), share.steps, share.is_spent
+        budget.steps -= steps - left
+        budget.is_spent |= is_spent
         for command in commands:
             rank = max(rank, self.command(command))
         return rank

@@ -1,0 +1,26 @@
+"""Mass deletion outside: whole directories are deleted where the session does not work and none ever deleted.
+
+What: a call deletes recursively, by pattern or by search, in a place outside of the session's tree in which
+neither the session nor its role ever deleted. Scratch directories and caches do not count.
+Why: it cannot be undone, and the work of a session is in its tree.
+Known false alarms: a clean-up of other projects that a user asked for.
+"""
+
+import re
+
+from sentineld.event import Facts, Observation
+from sentineld.features import MASS
+from sentineld.rules.base import found
+from sentineld.session import Finding, Session
+
+NAME = "outside_deletion"
+_SENTENCE = "whole directories are deleted outside of the session's tree, where none ever deleted"
+_CACHE = re.compile(r"/\.?(?:\w*caches?|\.npm|node_modules|trash|deriveddata)(?:/|\Z)", re.IGNORECASE)
+
+
+def rule(session: Session, facts: Facts, item: Observation) -> Finding | None:
+    """Fire on a deletion of many things at a new place."""
+    place = session.fresh.get("delete.place")
+    if place is None or not session.root or _CACHE.search(place) or MASS not in facts.features:
+        return None
+    return found(NAME, place, _SENTENCE, item)

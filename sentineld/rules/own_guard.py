@@ -1,0 +1,20 @@
+"""Own guard: an agent writes to what steers, records or guards agents.
+
+What: settings, hooks, permissions, telemetry and history of agents' tools, and the state, configuration and
+files of sentineld, are written or deleted, and neither the session nor its role ever did that.
+Why: whoever changes its own limits or its own record has left them. It holds for another agent's as well.
+Known false alarms: a user who has an agent set up another agent, or its own hooks and permissions.
+"""
+
+from sentineld.event import Facts, Observation
+from sentineld.rules.base import found
+from sentineld.session import Finding, Session
+
+NAME = "own_guard"
+_SENTENCE = "what steers, records or guards agents is written, which none of its kind ever did"
+
+
+def rule(session: Session, _facts: Facts, item: Observation) -> Finding | None:
+    """Fire on a write to an agent's settings, hooks or records, or to sentineld."""
+    value = session.fresh.get("agent.steering")
+    return None if value is None else found(NAME, value, _SENTENCE, item)
