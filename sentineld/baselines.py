@@ -15,7 +15,7 @@ from sentineld.version import __version__
 
 
 def list_document(store: Store, settings: DetectionSettings | None) -> dict[str, Any]:
-    """Return the document of ``baseline list --json``; without ``settings`` (activity mode) nothing is learned."""
+    """Return the document of ``baseline list --json``; without ``settings`` nothing is learned (activity mode)."""
     roles, damaged = load_roles(store.roles())
     agents = [(row.name, agent) for row in store.agents() if (agent := _learned(row)) is not None]
     told = settings or DetectionSettings()

@@ -246,7 +246,7 @@ class Role:
             "order": self.order,
             "symbols": self.symbols,
             "scores": self.calibration.scores,
-            "tails": {name: tail.heights for name, tail in self.tails.items()},
+            "tails": {name: tail.heights for name, tail in self.tails.items() if tail.heights},
             "together": self.calibration.together,
         }
         return b"%d:" % VERSION + msgspec.msgpack.encode(plain)

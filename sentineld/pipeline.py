@@ -395,4 +395,8 @@ def _account(batch: Batch) -> list[tuple[int, Source]]:
         source.clamped += part.clamped
         source.timeless += part.timeless
         source.lines += told.lines
+        source.blank += part.ignored
+        if part.rows.unknown:
+            # Some records are known in part.
+            source.unknown += len({offset for offset, _ in part.rows.unknown}.intersection(part.rows.ignored))
     return list(batch.sources.values())

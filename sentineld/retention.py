@@ -38,7 +38,7 @@ _TURNS = 16
 _BEGIN, _END = 15, 14
 
 _ACCOUNTS = ("lines", "accepted", "ignored", "rejected", "duplicates", "conflicts", "clamped", "timeless",
-             "bytes_read")  # fmt: skip
+             "bytes_read", "unknown", "blank")  # fmt: skip
 _SUMS = ", ".join(f"{name} = {name} + excluded.{name}" for name in _ACCOUNTS)
 _FOLD = (
     "INSERT INTO past_file(path, no, files, {columns}) SELECT {path}, {no}, {files}, {columns} FROM {table} "

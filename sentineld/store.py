@@ -35,7 +35,7 @@ from sentineld.trust import UNNAMED_ID
 
 #: ``PRAGMA application_id``: "SNTL".
 APPLICATION_ID = 0x534E544C
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 
 #: Size that the database is kept below unless told otherwise, bytes.
 LIMIT_BYTES = 512 << 20
@@ -161,6 +161,13 @@ CREATE TABLE lesson(
 ) STRICT;
 CREATE INDEX lesson_role ON lesson(owner, role, no);
 CREATE INDEX lesson_agent ON lesson(owner, agent_id);
+""",
+    6: """
+ALTER TABLE source ADD COLUMN unknown INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE source ADD COLUMN blank INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE past_file ADD COLUMN unknown INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE past_file ADD COLUMN blank INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX writer_agent ON writer(agent_id);
 """,
 }
 
@@ -321,6 +328,27 @@ class PastFile:
     clamped: int
     timeless: int
     bytes_read: int
+    unknown: int
+    blank: int
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """What became of the records of some files: of ``records``, ``unknown`` are of kinds that their format does
+    not know, and ``rejects`` could not be read. ``shared`` of the ``files`` have other writers too.
+    """
+
+    files: int
+    shared: int
+    records: int
+    unknown: int
+    rejects: int
+    formats: tuple[str, ...] = ()
+
+    @property
+    def share(self) -> float | None:
+        """Share of the records that became events, or are known to be none; None where there are none."""
+        return 1.0 - (self.unknown + self.rejects) / self.records if self.records else None
 
 
 class Store:
@@ -721,6 +749,33 @@ class Store:
         query = "SELECT agent_id FROM writer WHERE source = ? ORDER BY agent_id"
         rows = self._db.execute(query, (source_id,))
         return [row[0] for row in rows]
+
+    def coverage(self, key: Key | None = None) -> dict[Key, Coverage]:
+        """Return what became of the records in the files of every agent, or of one, by (owner, claimed id).
+
+        Files that are gone count as long as their rows are kept.
+        """
+        where, values = ("WHERE source.owner = ? AND agent_id = ?", key) if key is not None else ("", ())
+        rows = self._db.execute(
+            "SELECT source.owner, agent_id, count(*), "  # noqa: S608
+            "sum((SELECT count(*) FROM (SELECT 1 FROM writer AS other WHERE other.source = source.id LIMIT 2)) "
+            "> 1), sum(lines - blank), sum(unknown), sum(rejected), group_concat(DISTINCT format) "
+            f"FROM writer JOIN source ON source.id = writer.source {where} GROUP BY source.owner, agent_id",
+            values,
+        )
+        return {
+            (owner, agent_id): Coverage(*counts, formats=tuple(sorted(filter(None, formats.split(",")))))
+            for owner, agent_id, *counts, formats in rows
+        }
+
+    def unread_coverage(self) -> Coverage:
+        """Return what became of the records in files that nobody is known to have written an event in."""
+        row = self._db.execute(
+            "SELECT count(*), 0, coalesce(sum(lines - blank), 0), coalesce(sum(unknown), 0), "
+            "coalesce(sum(rejected), 0), coalesce(group_concat(DISTINCT format), '') FROM source "
+            "WHERE accepted + duplicates = 0 AND unknown + rejected > 0"
+        ).fetchone()
+        return Coverage(*row[:5], formats=tuple(sorted(filter(None, row[5].split(",")))))
 
     def writers_below(self, directory: str, owner: int) -> list[str]:
         """Return the claimed ids of an owner's agents that wrote files in a directory or below it."""

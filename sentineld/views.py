@@ -157,6 +157,7 @@ def agent_document(
         "pinned": state.standing.pinned_tier is not None,
         "owner": state.owner,
         "learned": learned_document(state, prior, now_us),
+        "retired_at": None if state.retired_us is None else iso(state.retired_us),
     }
 
 
@@ -289,22 +290,25 @@ def prior_in_force(store: Store, config: Config) -> Prior:
     return prior
 
 
-def status_document(store: Store, config: Config, report: StateReport, paths: Paths) -> dict[str, Any]:
-    """Return the document of ``status --json``."""
+def status_document(
+    store: Store, config: Config, report: StateReport, paths: Paths, *, with_retired: bool = False
+) -> dict[str, Any]:
+    """Return the document of ``status --json``; agents that were retired, and have not acted since, on demand."""
     now, prior = clock.now_us(), prior_in_force(store, config)
     is_restricted = bool(store.meta().lost_at)
+    agents = {
+        row.name: agent_document(
+            row,
+            prior,
+            now,
+            is_observed=report.is_observed(config),
+            is_restricted=is_restricted,
+            override=report.override,
+        )
+        for row in store.agents()
+    }
     return {
-        "agents": {
-            row.name: agent_document(
-                row,
-                prior,
-                now,
-                is_observed=report.is_observed(config),
-                is_restricted=is_restricted,
-                override=report.override,
-            )
-            for row in store.agents()
-        },
+        "agents": {name: it for name, it in agents.items() if with_retired or it["retired_at"] is None},
         "totals": totals_document(store),
         "state": report.to_dict(paths.state_file),
         "files": files_document(store.sources(), store.past_files()),

@@ -22,15 +22,19 @@ _NAME_WIDTH = 22
 
 @click.command(epilog="Example: sentineld status --state-dir ./state")
 @click.argument("agent", required=False)
+@click.option("--all", "with_retired", is_flag=True, help="Show retired agents too.")
 @common
-def status(agent: str | None, config_path: str | None, state_dir: str | None, as_json: bool) -> int:
+def status(
+    agent: str | None, with_retired: bool, config_path: str | None, state_dir: str | None, as_json: bool
+) -> int:
     """Show every agent's tier and score, and how the daemon is. Exit 3: state missing or stale."""
     config = configuration(config_path, state_dir)
     paths = daemon_paths(config)
     report = look_at_state(config, paths, os.environ)
     try:
         with Store.open_readonly(paths.database) as store:
-            document = status_document(store, config, report, paths)
+            with_retired = with_retired or agent is not None
+            document = status_document(store, config, report, paths, with_retired=with_retired)
             if agent is not None:
                 if agent not in document["agents"]:
                     raise nearest(store, agent)

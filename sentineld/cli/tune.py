@@ -287,14 +287,14 @@ def _print(document: dict[str, Any]) -> None:
         f"{history['agent_weeks']} agent-weeks, {history['sessions_per_agent_week']:.1f} sessions in each."
     )
     click.echo()
-    head = f"{'RATE' if is_learned else 'ABOVE':>7}  {'SESSIONS':<14}  {'A WEEK AND AGENT (95 %)':<23}"
+    head = f"{'RATE' if is_learned else 'ABOVE':>7}  {'SESSIONS':<13}  {'A WEEK AND AGENT (95 %)':<23}"
     click.echo(f"{head}  ALLOWED  BOUND" if is_learned else head.rstrip())
     for row in document["rows"]:
         value = _percent(row["value"]) if is_learned else f"{row['value']:g}"
         mark = "*" if row["value"] == proposal["value"] else " "
-        sessions = f"{row['sessions']:>5} ({100 * row['share']:.1f} %)"
+        sessions = f"{row['sessions']:>4} ({100 * row['share']:.1f} %)"
         rate = f"{row['per_agent_week']:.2f} ({row['low']:.2f} to {row['high']:.2f})"
-        text = f"{mark}{value:>6}  {sessions:<14}  {rate:<23}"
+        text = f"{mark}{value:>6}  {sessions:<13}  {rate:<23}"
         if is_learned:
             kept = "kept" if row["is_attainable"] else f"needs {row['needed']} sessions"
             text += f"  {row['allowed_per_agent_week']:>7.2f}  {kept}"

@@ -13,7 +13,11 @@ from command_line import error_of
 from sentineld.cli.app import COMMANDS
 
 #: Every command, with the groups by their members.
-ALL = [name for name in COMMANDS if name != "mapping"] + ["mapping try", "mapping list"]
+ALL = [name for name in COMMANDS if name not in ("mapping", "baseline", "agent")] + [
+    *("mapping try", "mapping list"),
+    *(f"baseline {name}" for name in ("list", "freeze", "unfreeze", "reset", "export", "import")),
+    *(f"agent {name}" for name in ("rename", "retire", "erase")),
+]
 
 
 @pytest.mark.parametrize("name", ALL)
