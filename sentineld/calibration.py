@@ -146,9 +146,11 @@ class Calibration:
         The first ``together`` of them are of the same age.
         """
         self._scores = list(scores)
-        self.together = together
-        self._trim()
+        beyond = max(0, len(self._scores) - MAX_SCORES)
+        del self._scores[:beyond]
+        self.together = max(0, min(together - beyond, len(self._scores)))
         self._sorted = sorted(self._scores)
+        self._tail: Tail | None = None
 
     def __len__(self) -> int:
         return len(self._scores)
@@ -202,14 +204,6 @@ class Calibration:
         if self._tail is None:
             self._tail = Tail(*_PRIOR, self._scores, self.together)
         return self._tail
-
-    def _trim(self) -> None:
-        beyond = len(self._scores) - MAX_SCORES
-        if beyond > 0:
-            del self._scores[:beyond]
-            self.together -= beyond
-        self.together = max(0, min(self.together, len(self._scores)))
-        self._tail: Tail | None = None
 
     def _drop(self, place: int) -> None:
         score = self._scores.pop(place)

@@ -433,6 +433,32 @@ class LimitOptions(Struct, forbid_unknown_fields=True, frozen=True):
     ] = 16 << 20
 
 
+class PrognosticsOptions(Struct, forbid_unknown_fields=True, frozen=True):
+    """Forecasts of scores, which ``status`` shows; nothing is decided by them."""
+
+    enabled: Annotated[
+        bool,
+        Meta(
+            description="Whether `sentineld status` forecasts scores (takes the extra `prognostics`).",
+            examples=[True],
+        ),
+    ] = False
+    engine: Annotated[
+        str,
+        Meta(
+            description="What forecasts, as `module:name` (docs/library.md); empty: that of the extra.",
+            examples=["mycompany.forecast:Engine"],
+            pattern=r"^([A-Za-z_][\w.]*:[A-Za-z_]\w*)?$",
+        ),
+    ] = ""
+    horizon: Annotated[Duration, Meta(description="How far ahead scores are forecast.", examples=["1h"])] = (
+        Duration(3600)
+    )
+    patience: Annotated[
+        Duration, Meta(description="How long `status` waits for forecasts at most.", examples=["5s"])
+    ] = Duration(5)
+
+
 class LogOptions(Struct, forbid_unknown_fields=True, frozen=True):
     """The daemon's own log, on stderr."""
 
@@ -471,6 +497,7 @@ class Config(Struct, forbid_unknown_fields=True, frozen=True):
     identity: IdentityOptions = IdentityOptions()
     integrity: IntegrityOptions = IntegrityOptions()
     limits: LimitOptions = LimitOptions()
+    prognostics: PrognosticsOptions = PrognosticsOptions()
     log: LogOptions = LogOptions()
 
     def prior(self) -> Prior:

@@ -26,6 +26,7 @@ CAUSES = (
     "renamed",
     "retired",
     "erased",
+    "mended",
 )
 
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from sentineld.calibration import sessions_needed
-from sentineld.e_detector import add, threshold
+from sentineld.e_detector import add, drift, drift_limit, threshold
 from sentineld.event import Facts, Observation
 from sentineld.habits import Role
 from sentineld.instant import SECOND_US, iso
@@ -29,6 +29,8 @@ from sentineld.session import MAX_OPEN, Finding, Session
 
 _NO_FACTS = Facts()
 
+#: What drift adds to the false alarms of tier 2: one part in so many.
+_DRIFT_SHARE = 4.0
 #: Silence after which a session ends when its agent begins another one, microseconds.
 LEFT_US = 300 * SECOND_US
 
@@ -70,6 +72,11 @@ class DetectionSettings:
         return threshold(self.sessions_per_week, self.false_alarms_per_week)
 
     @property
+    def drift_limit(self) -> float:
+        """The value of the CUSUM from which an agent's sessions together are tier 2."""
+        return drift_limit(self.false_alarms_per_session / _DRIFT_SHARE)
+
+    @property
     def sessions_for_tier3(self) -> int:
         """How many sessions a role must have finished before one session alone can be tier 3."""
         return sessions_needed(self.rate_at_once)
@@ -107,9 +114,16 @@ class Detection:
     roles: MutableMapping[RoleKey, Role] = field(default_factory=dict)
     starter: Callable[[str], Role | None] = lambda _: None
     _rules: Mapping[str, Rule] = field(init=False, repr=False, compare=False)
+    _least_odd: float = field(init=False, repr=False, compare=False)
+    _evidence_limit: float = field(init=False, repr=False, compare=False)
+    _drift_limit: float = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        self._rules = rules_of(self.settings.rules, self.settings.max_session_tokens)
+        settings = self.settings
+        self._rules = rules_of(settings.rules, settings.max_session_tokens)
+        self._least_odd = max(settings.false_alarms_per_session, settings.rate_at_once)
+        self._evidence_limit = settings.evidence_limit
+        self._drift_limit = settings.drift_limit
 
     @property
     def version(self) -> str:
@@ -141,9 +155,11 @@ class Detection:
         session.events += 1
         has_risen = judge(session, role, agent.own, item, facts)
         if has_risen or session.version != role.version:
-            session.version = role.version
-            session.p = role.calibration.estimate(session.score)
-        level = self._level(session, role) if session.p <= self._least_odd else 1
+            self._rank(session, role)
+        level = 1
+        if session.p <= self._least_odd:
+            # What made the session odder than ever is what happens now.
+            level = self._level(session.score if has_risen else score(role, session.levels), role)
         session.tier = max(session.tier, level)
         cause = "detected"
         for name, rule in self._rules.items():
@@ -153,28 +169,27 @@ class Detection:
                 session.tier = level = 3
                 cause = "rule"
         session.fresh = {}
-        if level < 3 and not is_frozen and self._adds_up(agent, session, role):
-            level = 3
+        if level < 3 and not is_frozen and not session.is_forgiven:
+            # The p-value of an open session can only fall. An estimate has no bound, so these go by ranks alone.
+            if add(agent.evidence, session.rank) >= self._evidence_limit:
+                level = 3
+            elif level < 2 and drift(agent.drift, session.rank) >= self._drift_limit:
+                level = 2
+            session.tier = max(session.tier, level)
         return self._verdict(session, role, level, cause)
 
-    @property
-    def _least_odd(self) -> float:
-        return max(self.settings.false_alarms_per_session, self.settings.rate_at_once)
+    def _rank(self, session: Session, role: Role) -> None:
+        ranks = role.calibration
+        session.version = role.version
+        session.p, session.rank = ranks.estimate(session.score), ranks.p(session.score)
+        session.shown = score_of(ranks.graded(session.score))
 
-    def _level(self, session: Session, role: Role) -> int:
-        """Return the tier that what happens now calls for, in a session that was odd enough at some time."""
-        now = min(score(role, session.levels), session.score)
+    def _level(self, now: float, role: Role) -> int:
+        """Return the tier that a score calls for."""
         if role.calibration.p(now) <= self.settings.rate_at_once:
             # Never below one part in so many sessions, so this needs as many to be known.
             return 3
         return 2 if role.calibration.estimate(now) <= self.settings.false_alarms_per_session else 1
-
-    def _adds_up(self, agent: Learned, session: Session, role: Role) -> bool:
-        # The p-value of an open session can only fall, and its e-value rise. An estimate has no bound, so
-        # evidence goes by ranks alone.
-        if session.is_forgiven:
-            return False
-        return add(agent.evidence, role.calibration.p(session.score)) >= self.settings.evidence_limit
 
     def look(self, agent: Learned, owner: int) -> Verdict:
         """Return what is thought of an agent's open sessions: the worst of them."""
@@ -195,7 +210,7 @@ class Detection:
 
         With ``is_attack`` the operator says that it was one: they are struck out of habits and ranks.
         """
-        agent.evidence = 0.0
+        agent.evidence = agent.drift = 0.0
         for held in agent.held:
             held.is_rank, held.is_suspicious, held.is_attack = False, False, is_attack
             agent.finished.append(held)
@@ -227,8 +242,10 @@ class Detection:
     def _end(self, agent: Learned, owner: int, session: Session, at_us: int, *, is_frozen: bool) -> None:
         agent.sessions.remove(session)
         role = self.role((owner, session.role))
+        self._rank(session, role)
         if not is_frozen and not session.is_forgiven:
-            agent.evidence = add(agent.evidence, role.calibration.p(session.score))
+            agent.evidence = add(agent.evidence, session.rank)
+            agent.drift = drift(agent.drift, session.rank)
         done = finish(session, at_us)
         if done.is_attack:
             return
@@ -239,7 +256,7 @@ class Detection:
     def _verdict(self, session: Session, role: Role, level: int, cause: str = "detected") -> Verdict:
         findings = tuple(session.findings) if level > 1 else ()
         return Verdict(
-            score_of(role.calibration.graded(session.score)),
+            session.shown,
             session.p,
             level,
             cause,

@@ -20,6 +20,9 @@ from sentineld.unreadable import Unreadable
 _MAX_AWAY = 10_000
 #: How long they are remembered, microseconds.
 _AWAY_US = 7 * 86_400 * 1_000_000
+_DAY_US = 86_400 * 1_000_000
+#: Days after which tools are known to remove their transcripts by themselves, with some room below 30.
+_OLD_DAYS = 20
 #: Names that files had before, of which copies may turn up.
 _MAX_FORMER = 4096
 
@@ -315,6 +318,9 @@ class Files:
                     continue
                 if source.away_us == 0:
                     detail = "it was gone when the daemon came back; perhaps not all of it was read"
+                    days = (now_us - source.look_us) // _DAY_US
+                    if days >= _OLD_DAYS:
+                        detail += f"; last read {days} days ago, and tools remove what is old"
                     self.evidence.tell("missing", source, 0, 0, detail)
                     source.away_us = now_us
                     self.changed[source.id] = source

@@ -10,7 +10,7 @@ costs O(what it holds).
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from hashlib import blake2b
 from typing import Any, TypedDict, cast
 
@@ -84,6 +84,7 @@ class Role:
         self.symbols: dict[str, int] = {}
         self.calibration = Calibration()
         self.tails: dict[str, Tail] = {}
+        self._totals: dict[str, int] = {}
         #: What each channel counts (see ``scoring.shares``); None: to be found anew.
         self.shares: dict[str, float] | None = None
 
@@ -125,10 +126,11 @@ class Role:
         """Return -log2 of the chance that an action follows those before it: Witten and Bell, back to order 0."""
         p = 1.0 / (len(self.symbols) + 1)
         for length in range(min(ORDER, len(before)) + 1):
-            found = self.order.get(_BETWEEN.join(before[len(before) - length :]))
+            context = _BETWEEN.join(before[len(before) - length :]) if length else ""
+            found = self.order.get(context)
             if found is None:
                 break
-            total, kinds = sum(found.values()), len(found)
+            total, kinds = self._totals[context], len(found)
             p = (found.get(symbol, 0) + kinds * p) / (total + kinds)
         return -math.log2(p)
 
@@ -176,18 +178,6 @@ class Role:
             self.tail(name).add(session.peaks.get(name, 0.0))
         self.shares = None
 
-    def rank_together(self, sessions: Sequence[Finished]) -> None:
-        """Take in sessions that were all judged by the same habits: their levels first, then their scores."""
-        # Late: scoring goes by habits.
-        from sentineld.scoring import score
-
-        for name in CHANNELS:
-            heights = [session.peaks.get(name, 0.0) for session in sessions]
-            self.tails[name] = Tail(*CHANNELS[name][2:], heights, len(heights))
-        self.shares = None
-        scores = [score(self, session.peaks) for session in sessions]
-        self.calibration = Calibration(scores, len(scores))
-
     def learn_habits(self, session: Finished) -> None:
         """Learn what a session did; its score is not ranked."""
         self.sessions += 1
@@ -229,6 +219,7 @@ class Role:
                     followers = order[context] = {}
                 if symbol in followers or len(followers) < MAX_FOLLOWERS:
                     followers[symbol] = followers.get(symbol, 0) + 1
+                    self._totals[context] = self._totals.get(context, 0) + 1
 
     # Keeping.
 
@@ -263,6 +254,7 @@ class Role:
             for name in ("version", "is_frozen", "sessions", "known", "uses", "new", "weight", "grades"):
                 setattr(role, name, plain[name])
             role.order, role.symbols = plain["order"], plain["symbols"]
+            role._totals = {context: sum(followers.values()) for context, followers in role.order.items()}
             role.calibration = Calibration(plain["scores"], plain["together"])
             for name, heights in plain["tails"].items():
                 if name in CHANNELS:

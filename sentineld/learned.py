@@ -52,8 +52,8 @@ class Learned:
     """One agent's open sessions, those that its role has still to learn from, and its own habits.
 
     ``role`` is that of its latest session. ``held`` are suspicious sessions: learned from if the agent is
-    pardoned, struck out if an operator says that it was an attack. ``evidence`` is the Shiryaev-Roberts statistic over its sessions since it was last at
-    tier 1.
+    pardoned, struck out if an operator says that it was an attack. ``evidence`` is the
+    Shiryaev-Roberts statistic over its sessions since it was last at tier 1, ``drift`` the CUSUM.
     """
 
     role: str = ""
@@ -62,6 +62,7 @@ class Learned:
     finished: list[Finished] = field(default_factory=list)
     held: list[Finished] = field(default_factory=list)
     evidence: float = 0.0
+    drift: float = 0.0
 
     @property
     def is_settled(self) -> bool:
@@ -94,7 +95,7 @@ class Learned:
         self.sessions = [one for one in self.sessions if stays(one, one.latest_us)]
         self.finished = [one for one in self.finished if stays(one, one.ended_us - gap_us)]
         self.held = [one for one in self.held if stays(one, one.ended_us - gap_us)]
-        self.evidence = 0.0
+        self.evidence = self.drift = 0.0
 
     def absorb(self, other: "Learned") -> None:
         """Take in what is known of another agent, which is this one."""
@@ -102,6 +103,7 @@ class Learned:
         self.finished = [*other.finished, *self.finished]
         self.held = [*other.held, *self.held][-MAX_HELD:]
         self.evidence = max(self.evidence, other.evidence)
+        self.drift = max(self.drift, other.drift)
         own, more = self.own, other.own
         own.sessions += more.sessions
         own.weight += more.weight

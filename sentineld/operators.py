@@ -170,7 +170,7 @@ class Operators:
             act.commit.roles.append(RoleRow(*key, fresh.dump()))
             note = "its habits are damaged in the database; they begin anew"
             said = f"uid {key[0]}: learned anew from {count} kept sessions"
-            act.records.append(self._record("damaged", at_us, said, note=note, role=key[1]))
+            act.records.append(self._record("mended", at_us, said, note=note, role=key[1]))
 
     def _reset(self, key: RoleKey, role: Role, wish: Reset, act: Act) -> str:
         since_us = NEVER_US if wish.since_us is None else wish.since_us

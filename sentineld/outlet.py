@@ -47,6 +47,7 @@ _EVENT_NAMES = {
     "unfrozen": "baseline_unfrozen",
     "reset": "baseline_reset",
     "imported": "baseline_imported",
+    "mended": "baseline_mended",
     "renamed": "agent_renamed",
     "retired": "agent_retired",
     "erased": "agent_erased",
@@ -160,9 +161,8 @@ class Outlet:
         self._told_no = decisions[-1].decision_no
         self.write_log()
         for decision in decisions:
-            is_damaged_role = decision.role is not None and decision.cause == "damaged"
             self._log.info(
-                "baseline_damaged" if is_damaged_role else _EVENT_NAMES.get(decision.cause, "tier_changed"),
+                _EVENT_NAMES.get(decision.cause, "tier_changed"),
                 decision_id=decision.decision_id,
                 from_tier=decision.from_tier,
                 to_tier=decision.to_tier,

@@ -44,7 +44,7 @@ _USUAL = 0.05
 _TARGETS = frozenset({"out.target", "out.host", "delete.target"})
 _TARGET_ONLY = frozenset({"out.target"})
 #: Findings of fewer bits are not kept.
-_MIN_FINDING = 1.0
+_MIN_FINDING = 2.0
 _MAX_VALUE = 120
 
 
@@ -144,8 +144,9 @@ class _Event:
             symbols.append(symbol)
         else:
             symbols[-2:] = [symbols[-1], symbol]
-        if self.order >= _MIN_FINDING:
-            self.note(order.NAME, order.FEATURE, " -> ".join([*before, symbol]), self.order)
+        if self.order >= _MIN_FINDING and self.session.wants(self.order):
+            # Name by name: these come again, their orders hardly.
+            self.note(order.NAME, order.FEATURE, " -> ".join(map(_masked, [*before, symbol])), self.order)
 
     def note(self, detector: str, feature: str, value: str, bits: float) -> None:
         """Keep what is surprising as evidence."""
@@ -153,14 +154,13 @@ class _Event:
             return
         at_us, _, _, event_type, source_id, offset, _ = self.item
         sentence = SENTENCES[detector if detector == argument.NAME else feature]
-        masked = mask(value)[:_MAX_VALUE]
-        found = Finding(
-            detector, feature, masked, sentence, round(bits, 3), at_us, event_type, source_id, offset
+        masked = _masked(value)[:_MAX_VALUE]
+        self.session.note(
+            Finding(detector, feature, masked, sentence, round(bits, 3), at_us, event_type, source_id, offset)
         )
-        self.session.note(found)
 
-    def added(self) -> tuple[tuple[str, float], ...]:
-        """Return what the event adds to each channel."""
+    def added(self) -> tuple[tuple[str, float, float], ...]:
+        """Return of each channel: its name, what is left of it after an event, and what this one adds."""
         groups = self.groups
         if not groups:
             consequence = 0.0
@@ -169,10 +169,10 @@ class _Event:
         else:
             consequence = _falling([_falling(found, SECOND) for found in groups.values()], SECOND_GROUP)
         return (
-            (CONSEQUENCE, consequence),
-            (ARGUMENT, self.argument),
-            (TARGET, self.target),
-            (ORDER, self.order),
+            (CONSEQUENCE, CHANNELS[CONSEQUENCE].leak, consequence),
+            (ARGUMENT, CHANNELS[ARGUMENT].leak, self.argument),
+            (TARGET, CHANNELS[TARGET].leak, self.target),
+            (ORDER, CHANNELS[ORDER].leak, self.order),
         )
 
 
@@ -183,9 +183,10 @@ def judge(session: Session, role: Role, own: Own, item: Observation, facts: Fact
     told = []
     for feature in facts.features:
         name = feature[0]
-        readers = READERS.get(name)
-        if readers is not None:
-            for read in readers:
+        if name in _PLANS:
+            event.take(feature)
+        elif name in READERS:
+            for read in READERS[name]:
                 for derived in read(session, feature[1]):
                     event.take(derived)
         elif name == "act":
@@ -193,24 +194,20 @@ def judge(session: Session, role: Role, own: Own, item: Observation, facts: Fact
         elif name.startswith(argument.PREFIX):
             event.take_argument(feature)
             told.append(feature[1])
-        else:
-            event.take(feature)
     for watch in WATCHES:
-        for derived in watch(session, facts, item[0]):
+        for derived in watch(session, facts, item):
             event.take(derived)
     for text in told:
         session.tell(text)
-    has_risen = False
     levels, peaks = session.levels, session.peaks
-    for name, bits in event.added():
-        level = levels[name] = levels.get(name, 0.0) * CHANNELS[name].leak + bits
+    has_risen = False
+    for name, leak, bits in event.added():
+        level = levels.get(name, 0.0) * leak + bits
+        levels[name] = level
         if level > peaks.get(name, 0.0) + 1e-9:
             peaks[name] = level
             has_risen = True
-    if not has_risen:
-        return False
-    now = score(role, peaks)
-    if now <= session.score:
+    if not has_risen or (now := score(role, peaks)) <= session.score:
         return False
     session.score = now
     return True
@@ -258,6 +255,7 @@ def finish(session: Session, ended_us: int) -> Finished:
 
 
 _key_of = lru_cache(8192)(key_of)
+_masked = lru_cache(1024)(mask)
 
 
 def _is_new(session: Session, role: Role, feature: Feature, *, is_always: bool = False) -> bool:

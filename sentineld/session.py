@@ -42,12 +42,14 @@ class Session:
     What detectors remember of it: ``root`` (the tree that it works in), ``taken`` (places outside that it
     read), ``recent`` (how often its latest calls came), ``times`` (of its latest calls), when the latest came
     and how long the pauses were (``gaps``, and the sum of their binary logarithms), ``told`` (what arguments
-    named), how often something was deleted, how many calls failed in a row, and how many tokens it used.
+    named), how often something was deleted, how many calls failed in a row and how many came since
+    (``unanswered``), the mean entropy of payloads by class with their number, and how many tokens it used.
 
     ``seen`` holds the hashes of the values that occurred, by the name of their feature, in the order of their
     last use; ``symbols`` the actions in their order, ``new`` how many values were new, ``grades`` the heights
     that were reached, by feature. ``levels`` and ``peaks`` are what each channel has
-    now and at most, in bits; ``score`` and ``p`` belong to the peaks, by the role's habits of ``version``. ``tier`` is the one that the session's
+    now and at most, in bits; ``score`` and, by the role's habits of ``version``, ``p`` (estimated), ``rank``
+    (exact) and ``shown`` (the score between 0 and 1) belong to the peaks. ``tier`` is the one that the session's
     own events call for, ``fresh`` what its latest event brought that neither it nor its role knew (a value by
     feature), ``broken`` the rules that it broke. ``is_forgiven``: an operator pardoned the agent while it went on.
     """
@@ -72,11 +74,15 @@ class Session:
     told: dict[int, int] = field(default_factory=dict)
     deletes: int = 0
     failures: int = 0
+    unanswered: int = 0
+    entropies: dict[str, tuple[int, float]] = field(default_factory=dict)
     tokens: int = 0
     levels: dict[str, float] = field(default_factory=dict)
     peaks: dict[str, float] = field(default_factory=dict)
     score: float = 0.0
     p: float = 1.0
+    rank: float = 1.0
+    shown: float = 0.0
     version: int = -1
     tier: int = 1
     fresh: dict[str, str] = field(default_factory=dict)

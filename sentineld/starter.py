@@ -10,11 +10,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
+from sentineld.calibration import Calibration, Tail
 from sentineld.detection import Detection, DetectionSettings
+from sentineld.detectors.base import CHANNELS
 from sentineld.event import Observation
 from sentineld.habits import Role, learn_own
 from sentineld.learned import Finished, Learned
-from sentineld.scoring import finish
+from sentineld.scoring import finish, score
 
 #: Groups that sessions are dealt to, in their order, where fewer owners are known.
 _GROUPS = 6
@@ -56,8 +58,18 @@ def learn_starter(role_name: str, sessions: Sequence[PastSession]) -> Role:
     for session in sessions:
         role.learn_habits(_run(role_name, role, Learned(), session))
     role.new, role.weight = total, float(len(sessions))
-    role.rank_together(ranked)
+    _rank(role, ranked)
     return role
+
+
+def _rank(role: Role, sessions: Sequence[Finished]) -> None:
+    """Take in sessions that are all of one age: their levels first, then the scores that these make."""
+    for name, channel in CHANNELS.items():
+        heights = [session.peaks.get(name, 0.0) for session in sessions]
+        role.tails[name] = Tail(*channel[2:], heights, len(heights))
+    role.shares = None
+    scores = [score(role, session.peaks) for session in sessions]
+    role.calibration = Calibration(scores, len(scores))
 
 
 def _judge_group(

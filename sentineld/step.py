@@ -18,7 +18,7 @@ import msgspec
 
 from sentineld.detection import CALM, Detection, Verdict
 from sentineld.event import Incident, Observation, Tick
-from sentineld.instant import iso
+from sentineld.instant import SECOND_US, iso
 from sentineld.integrity import CAUSES, KINDS, Charges
 from sentineld.learned import Learned
 from sentineld.monitor import NEVER_US, BehavioralMonitor, Crossing
@@ -26,6 +26,7 @@ from sentineld.numbering import Numbering
 from sentineld.policy import Change, Policy, Standing
 from sentineld.profile import AgentBehavioralProfile
 from sentineld.tier import Tier
+from sentineld.trail import ACTIVITY, LEARNED, Trail, end_us
 from sentineld.wishes import ACTS, Freeze, Renew, Retire
 
 #: When an observation counts.
@@ -71,6 +72,7 @@ class AgentState:
     tier (0: none); whoever numbers decisions sets them. ``numbering`` follows the numbers that the agent
     gives its own records (None: it gives none), ``learned`` what learned detection knows of it (None: nothing
     yet). ``retired_us`` is when an operator retired it (None: it works, or has acted since).
+    ``trail`` are its latest scores; nothing is decided by them.
     """
 
     owner: int
@@ -88,6 +90,7 @@ class AgentState:
     numbering: Numbering | None = None
     learned: Learned | None = None
     retired_us: int | None = None
+    trail: Trail = field(default_factory=Trail)
 
     @property
     def agent_id(self) -> str:
@@ -225,20 +228,26 @@ def _observe_activity(
     state: AgentState, prior: Prior, run: Sequence[Observation], drafts: list[Draft]
 ) -> None:
     monitor, policy, standing = prior.monitor, prior.policy, state.standing
-    window = state.profile.window
+    window, trail = state.profile.window, state.trail
     position = 0
+    # The last of the slots that the trail will hold no more; behind it each slot is looked at for itself.
+    border = end_us(max(state.clock_us, *map(_AT, run)), ACTIVITY) - ACTIVITY[0] * ACTIVITY[1] * SECOND_US
     while True:
         deadline = policy.next_deadline(standing)
-        stop = monitor.observe(
-            window, state.clock_us, state.level, run, position, NEVER_US if deadline is None else deadline
-        )
+        limit = border if deadline is None or border < deadline else deadline
+        before = position
+        stop = monitor.observe(window, state.clock_us, state.level, run, position, limit)
         position, state.clock_us, state.peak = stop.position, stop.clock_us, max(state.peak, stop.peak)
+        if position > before:
+            trail.add(state.clock_us, stop.peak, ACTIVITY)
         if stop.crossing is not None:
             _cross(state, prior, stop.crossing, run[max(0, position - RECENT) : position], drafts)
-        elif position < len(run):
+        elif position == len(run):
+            return
+        elif deadline is not None and run[position][0] > deadline:
             _elapse(state, prior, run[position][0], run[max(0, position - RECENT) : position], drafts)
         else:
-            return
+            border = end_us(run[position][0], ACTIVITY)
 
 
 def _observe_learned(
@@ -263,6 +272,7 @@ def _observe_learned(
         is_frozen = is_learning or standing.tier > 1
         verdict = detection.observe(agent, state.owner, item, at_us, is_frozen=is_frozen)
         state.peak = max(state.peak, verdict.score)
+        state.trail.add(at_us, verdict.score, LEARNED)
         if verdicts is not None:
             verdicts.append(verdict)
         if is_learning:
@@ -311,6 +321,7 @@ def shift(state: AgentState, delta_us: int, at_us: int) -> None:
     if delta_us <= 0 <= at_us - state.clock_us:
         return
     state.profile.window.shift(delta_us // width)
+    state.trail.shift(delta_us)
     state.clock_us += delta_us
     state.last_activity_us += delta_us
     if state.learned is not None:
@@ -360,7 +371,7 @@ def _elapse(
             moment = _moment(state, prior)
             drafts.extend(Draft(change, moment, tuple(_latest(state, seen))) for change in changes)
             if state.learned is not None and before > state.standing.tier == 1:
-                state.learned.evidence = 0.0
+                state.learned.evidence = state.learned.drift = 0.0
         else:
             return
 
@@ -398,6 +409,7 @@ def _obey(state: AgentState, prior: Prior, wish: Wish, drafts: list[Draft]) -> N
     if isinstance(wish, Pardon):
         change = prior.policy.pardon(state.standing, at_us, wish.grace_us)
         state.profile.window.clear()
+        state.trail.clear()
         state.recent = []
         state.level = 1
         if state.numbering is not None:

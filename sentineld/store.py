@@ -240,9 +240,10 @@ class Commit:
     """Everything that one transaction changes.
 
     ``sources`` are pairs of (the position that the database must still hold, the source's new state).
-    ``kind`` is what the input was: ``read``, ``tick``, ``wish``, ``clock``, ``settings`` or ``publish``; all
-    but the last are kept for ``replay --as-observed``, with ``document`` and the parts that were read. (The
-    store itself adds ``numbered``, where decisions go on with a higher number.)
+    ``kind`` is what the input was: ``read``, ``tick``, ``wish``, ``mended`` (habits that could not be read),
+    ``clock``, ``settings`` or ``publish``; all but the last are kept for ``replay --as-observed``, with
+    ``document`` and the parts that were read. (The store itself adds ``numbered``, where decisions go on with
+    a higher number.)
     """
 
     kind: str
@@ -334,8 +335,9 @@ class PastFile:
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """What became of the records of some files: of ``records``, ``unknown`` are of kinds that their format does
-    not know, and ``rejects`` could not be read. ``shared`` of the ``files`` have other writers too.
+    """What became of the records in some files; ``shared`` of these have other writers too.
+
+    Of ``records``, ``unknown`` are of kinds that their format does not know; ``rejects`` could not be read.
     """
 
     files: int
@@ -758,15 +760,12 @@ class Store:
         where, values = ("WHERE source.owner = ? AND agent_id = ?", key) if key is not None else ("", ())
         rows = self._db.execute(
             "SELECT source.owner, agent_id, count(*), "  # noqa: S608
-            "sum((SELECT count(*) FROM (SELECT 1 FROM writer AS other WHERE other.source = source.id LIMIT 2)) "
-            "> 1), sum(lines - blank), sum(unknown), sum(rejected), group_concat(DISTINCT format) "
+            "sum((SELECT count(*) FROM (SELECT 1 FROM writer AS other WHERE other.source = source.id "
+            "LIMIT 2)) > 1), sum(lines - blank), sum(unknown), sum(rejected), group_concat(DISTINCT format) "
             f"FROM writer JOIN source ON source.id = writer.source {where} GROUP BY source.owner, agent_id",
             values,
         )
-        return {
-            (owner, agent_id): Coverage(*counts, formats=tuple(sorted(filter(None, formats.split(",")))))
-            for owner, agent_id, *counts, formats in rows
-        }
+        return {(owner, agent_id): _coverage(counts) for owner, agent_id, *counts in rows}
 
     def unread_coverage(self) -> Coverage:
         """Return what became of the records in files that nobody is known to have written an event in."""
@@ -775,7 +774,7 @@ class Store:
             "coalesce(sum(rejected), 0), coalesce(group_concat(DISTINCT format), '') FROM source "
             "WHERE accepted + duplicates = 0 AND unknown + rejected > 0"
         ).fetchone()
-        return Coverage(*row[:5], formats=tuple(sorted(filter(None, row[5].split(",")))))
+        return _coverage(row)
 
     def writers_below(self, directory: str, owner: int) -> list[str]:
         """Return the claimed ids of an owner's agents that wrote files in a directory or below it."""
@@ -1235,6 +1234,11 @@ def _columns(source: Source) -> list[object]:
     # Unsigned 64-bit numbers, which SQLite integers cannot hold.
     row[_AT["dev"]], row[_AT["ino"]] = str(source.dev), str(source.ino)
     return row
+
+
+def _coverage(row: Sequence[Any]) -> Coverage:
+    files, shared, records, unknown, rejects, formats = row
+    return Coverage(files, shared, records, unknown, rejects, tuple(sorted(filter(None, formats.split(",")))))
 
 
 def _decision(number: int, name: str, document: str) -> Decision:

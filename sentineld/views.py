@@ -27,9 +27,14 @@ from sentineld.state_file import StateView
 from sentineld.state_reader import StateReader
 from sentineld.statedir import Paths
 from sentineld.step import AgentState, Prior, load_checked, new_state
-from sentineld.store import AgentRow, PastFile, Store
+from sentineld.store import AgentRow, Coverage, PastFile, Store
 from sentineld.teaching import load_roles
 from sentineld.visible import visible
+
+#: Share of an agent's records that are understood below which that is said in words.
+LOW_COVERAGE = 0.95
+#: Kinds of unknown records that are named.
+_MAX_KINDS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +163,49 @@ def agent_document(
         "owner": state.owner,
         "learned": learned_document(state, prior, now_us),
         "retired_at": None if state.retired_us is None else iso(state.retired_us),
+    }
+
+
+def coverage_document(coverage: Coverage | None, unknown: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
+    """Return how much of an agent's telemetry was understood; ``unknown`` counts kinds by format and name.
+
+    It is that of the files that the agent wrote: who wrote what could not be read, nobody knows. ``note``
+    says it in words where it is little; empty: it is not.
+    """
+    found = coverage or Coverage(0, 0, 0, 0, 0)
+    kinds = [name for each in found.formats for name in unknown.get(each, {})] if found.unknown else []
+    share = found.share
+    note = ""
+    if share is not None and share < LOW_COVERAGE:
+        parts = [
+            f"{found.unknown} are of kinds that are not known" if found.unknown else "",
+            f"{found.rejects} could not be read" if found.rejects else "",
+            f"{found.shared} of its {found.files} files have other writers too" if found.shared else "",
+        ]
+        note = (
+            f"only {int(1000 * share) / 10:g} % of {found.records} records in its files were understood: "
+            f"{'; '.join(filter(None, parts))}. What is not read is not normal"
+        )
+    return {
+        "share": None if share is None else round(share, 6),
+        "records": found.records,
+        "unknown": found.unknown,
+        "rejects": found.rejects,
+        "files": found.files,
+        "shared_files": found.shared,
+        "unknown_kinds": sorted(kinds)[:_MAX_KINDS],
+        "note": note,
+    }
+
+
+def unread_document(store: Store) -> dict[str, int]:
+    """Return how many files gave no event at all, though records stand in them: nobody answers for these."""
+    unread = store.unread_coverage()
+    return {
+        "files": unread.files,
+        "records": unread.records,
+        "unknown": unread.unknown,
+        "rejects": unread.rejects,
     }
 
 
@@ -296,6 +344,7 @@ def status_document(
     """Return the document of ``status --json``; agents that were retired, and have not acted since, on demand."""
     now, prior = clock.now_us(), prior_in_force(store, config)
     is_restricted = bool(store.meta().lost_at)
+    coverage, totals = store.coverage(), totals_document(store)
     agents = {
         row.name: agent_document(
             row,
@@ -305,11 +354,16 @@ def status_document(
             is_restricted=is_restricted,
             override=report.override,
         )
+        | {
+            "coverage": coverage_document(coverage.get((row.owner, row.agent_id)), totals["unknown_records"]),
+            "forecast": None,
+        }
         for row in store.agents()
     }
     return {
         "agents": {name: it for name, it in agents.items() if with_retired or it["retired_at"] is None},
-        "totals": totals_document(store),
+        "prognostics": {"enabled": config.prognostics.enabled, "reason": ""},
+        "totals": {**totals, "unread_files": unread_document(store)},
         "state": report.to_dict(paths.state_file),
         "files": files_document(store.sources(), store.past_files()),
         "storage": storage_document(store, config),
@@ -368,6 +422,9 @@ def why_document(store: Store, config: Config, report: StateReport, row: AgentRo
             is_observed=report.is_observed(config),
             is_restricted=bool(store.meta().lost_at),
             override=report.override,
+        ),
+        "coverage": coverage_document(
+            store.coverage((row.owner, row.agent_id)).get((row.owner, row.agent_id)), store.unknown_records()
         ),
         "decision": None if behind is None else behind.to_dict(),
         "demotion": None if demotion is None else demotion.to_dict(),

@@ -108,7 +108,7 @@ def test_every_option_is_read_by_something(option):
     name = option.key.rpartition(".")[2]
     code = "\n".join(path.read_text() for path in (ROOT / "sentineld").rglob("*.py"))
     used = re.findall(
-        rf"(?:config|detection|state|telemetry|recovery|identity|limits|log|self)\.{name}\b", code
+        rf"(?:config|detection|state|telemetry|recovery|identity|limits|log|prognostics|self)\.{name}\b", code
     )
 
     assert used, option.key

@@ -59,7 +59,9 @@ def test_blank_lines_make_nothing_better(seen, telemetry):
 
 
 def test_in_a_shared_file_what_is_not_read_may_be_anybodys(seen, telemetry):
-    telemetry.append("all.jsonl", *telemetry.normal("biller", 10), *telemetry.normal("mailer", 5), *[b"{\n"] * 5)
+    telemetry.append(
+        "all.jsonl", *telemetry.normal("biller", 10), *telemetry.normal("mailer", 5), *[b"{\n"] * 5
+    )
     telemetry.append("biller.jsonl", *telemetry.normal("biller", 20))
     agents = seen()[0]["agents"]
 
@@ -76,7 +78,7 @@ def test_records_of_unknown_kinds_are_not_understood_and_named_and_known_ones_wi
     lines = next(sample.rglob("*claude_code*/**/*.jsonl")).read_bytes().splitlines(keepends=True)
     odd = json.loads(next(line for line in lines if b'"user"' in line)) | {"type": "hologram"}
     telemetry.append("p/0a1b2c3d-0000-4000-8000-000000000000.jsonl", *lines, odd, odd)
-    document, text = seen()
+    document, _ = seen()
     (entry,) = document["agents"].values()
 
     assert entry["coverage"]["unknown"] == 2

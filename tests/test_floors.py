@@ -67,8 +67,12 @@ FLOORS = {
     "detectors": 1,
     "rules": 1,
     "detection": 1,
+    "starter": 1,
     "baseline": 1,
     "tuning": 1,
+    "trail": 1,
+    "forecasts": 3,
+    "forecaster": 2,
     "wishes": 1,
     "batch": 1,
     "trust": 1,
@@ -125,6 +129,7 @@ FLOORS = {
     "incidents": 3,
     "teaching": 3,
     "operators": 3,
+    "baselines": 3,
     "roster": 3,
     "roots": 2,
     "glance": 2,
@@ -180,7 +185,7 @@ EXCEPTIONS = {
 #: The standard library that vocabulary and core may use: nothing that reads the world.
 PURE = {
     "ast", "bisect", "collections", "dataclasses", "datetime", "enum", "functools", "hashlib", "itertools",
-    "contextlib", "difflib", "json", "math", "operator", "re", "typing",
+    "contextlib", "difflib", "json", "math", "operator", "re", "struct", "typing",
 }  # fmt: skip
 #: Other libraries that the core may use: they compute, and touch nothing.
 COMPUTING = {"msgspec", "numpy"}

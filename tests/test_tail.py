@@ -20,6 +20,7 @@ from sentineld.config import Config
 from sentineld.documents import MAX_DOCUMENT_BYTES
 from sentineld.identity import Source, birth_ns, generation, open_regular, proven, verdict
 from sentineld.intake import Batch
+from sentineld.integrity import KINDS
 from sentineld.replay import replay_as_observed
 from sentineld.tail import Tail
 from sentineld.tree import kind_of
@@ -1131,6 +1132,56 @@ def test_a_file_that_was_gone_at_the_start_is_told_once_and_resumes_when_it_is_b
     # After a week the other one is closed.
     one.poll(after_s=8 * 86_400)
     assert [source.path for source in one.store.sources(with_gone=False)] == [str(a)]
+
+
+def test_a_file_that_its_tool_removed_by_age_is_no_incident(line, telemetry):
+    one = line()
+    paths = [append(telemetry.directory / f"project/{n}.jsonl", record("one")) for n in range(3)]
+    for path in paths:
+        os.utime(path, (1_600_000_000, 1_600_000_000))
+    one.poll()
+    one.poll(after_s=31 * 86_400)
+    for path in paths:
+        path.unlink()
+    paths[0].parent.rmdir()
+    for _ in range(3):
+        one.poll(after_s=3600)
+        one.restart()
+
+    assert not one.incidents
+    assert not one.troubles
+    assert one.counted == {"one": 3}
+
+
+def test_a_file_that_went_while_no_daemon_ran_may_have_gone_by_its_age(line, a):
+    one = line()
+    append(a, record("one"))
+    one.poll()
+    one.close()
+    a.unlink()
+    one.open()
+    one.poll(after_s=31 * 86_400)
+
+    (incident,) = one.incidents
+    assert KINDS[incident.kind].family == "note", "nobody is charged"
+    assert "last read 31 days ago, and tools remove what is old" in incident.detail
+
+
+def test_age_excuses_nothing_that_was_seen_and_not_read(line, telemetry):
+    one = line(max_open=1)
+    paths = [append(telemetry.directory / f"{name}.jsonl", record(name)) for name in "abc"]
+    one.poll()
+    for path in paths:
+        append(path, record(path.stem + "2"))
+        # Its owner may write any time there.
+        os.utime(path, (1_600_000_000, 1_600_000_000))
+    one.tail.scan()
+    for path in paths:
+        path.unlink()
+    one.poll()
+    one.poll(after_s=31 * 86_400)
+
+    assert "gap" in kinds(one)
 
 
 def test_a_document_that_is_removed_before_it_is_read_is_a_gap(line, doc):

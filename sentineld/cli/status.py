@@ -18,6 +18,10 @@ from sentineld.visible import visible
 
 #: Characters of an agent's id in the table: what 80 columns leave.
 _NAME_WIDTH = 22
+#: Agents that are told to be understood in part only.
+_MAX_UNCLEAR = 5
+#: Forecasts that are told.
+_MAX_FORECASTS = 10
 
 
 @click.command(epilog="Example: sentineld status --state-dir ./state")
@@ -39,6 +43,10 @@ def status(
                 if agent not in document["agents"]:
                     raise nearest(store, agent)
                 document["agents"] = {agent: document["agents"][agent]}
+            if config.prognostics.enabled:
+                from sentineld.forecasts import forecast_into
+
+                forecast_into(document, store, config)
     except (NoDatabaseError, AccessError) as error:
         # What routers go by is told all the same.
         document = empty_status_document(config, report, paths, error)
@@ -90,6 +98,12 @@ def _print(document: dict[str, Any]) -> None:
             f"{sum(kinds.values())} records of format {name} are of kinds that it does not know: "
             f"{', '.join(shown)}{more} (sentineld mapping try FILE)"
         )
+    unread = totals["unread_files"]
+    if unread["files"]:
+        _say(
+            f"{unread['files']} files gave no event at all, of {unread['records']} records: "
+            "nobody answers for these (sentineld mapping try FILE)"
+        )
     agents = sorted(
         document["agents"].items(), key=lambda item: (-item[1]["would"], -item[1]["score"], item[0])
     )
@@ -108,8 +122,42 @@ def _print(document: dict[str, Any]) -> None:
             f"{entry['file_ops']:>5} {entry['network_ops']:>7}  {_ago(entry['last_activity'])}"
         )
     click.echo("\nFILE and NETWORK are operations in the window of the last five minutes.")
+    _print_coverage([(name, entry["coverage"]) for name, entry in agents])
+    _print_forecasts([(name, entry["forecast"]) for name, entry in agents if entry["forecast"] is not None])
+    if document["prognostics"]["reason"]:
+        _say(f"forecasts: {document['prognostics']['reason']}")
     if agents[0][1]["would"] > 1:
         click.echo(f"next: sentineld why {agents[0][0]}")
+
+
+def _print_coverage(agents: list[tuple[str, dict[str, Any]]]) -> None:
+    unclear = [item for item in agents if item[1]["note"]]
+    for name, coverage in sorted(unclear, key=lambda item: item[1]["share"])[:_MAX_UNCLEAR]:
+        kinds = f" ({', '.join(coverage['unknown_kinds'][:3])})" if coverage["unknown_kinds"] else ""
+        _say(f"{name}: {coverage['note']}{kinds}.")
+    if len(unclear) > _MAX_UNCLEAR:
+        _say(f"{len(unclear) - _MAX_UNCLEAR} more agents are understood in part only (--json: coverage).")
+    if len(agents) == 1 and not unclear and agents[0][1]["records"]:
+        coverage = agents[0][1]
+        _say(f"{100 * coverage['share']:.4g} % of {coverage['records']} records in its files are understood.")
+
+
+def _print_forecasts(forecasts: list[tuple[str, dict[str, Any]]]) -> None:
+    for name, told in forecasts[:_MAX_FORECASTS]:
+        text = (
+            f"{name}: score {told['score']:.2f} expected in {_span(told['horizon_s'])} "
+            f"({told['low']:.2f} to {told['high']:.2f}, 80 %)"
+        )
+        if told["demotion_in_s"]:
+            text += f"; if it goes on like this, a stricter tier in {_span(told['demotion_in_s'])}"
+        _say(f"{text}.")
+
+
+def _span(seconds: float) -> str:
+    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
 
 
 def _say(sentence: str) -> None:

@@ -65,6 +65,8 @@ def _print(document: dict[str, Any]) -> None:
         click.echo(f"score now {document['score']:.2f} = {parts}; highest ever {document['max_score']:.2f}")
     else:
         _print_learned(learned, document)
+    if document["coverage"]["note"]:
+        click.echo(textwrap.fill(f"{document['coverage']['note']}.", 80, break_on_hyphens=False))
     decision, demotion = document["decision"], document["demotion"]
     if decision is None:
         click.echo("\nIt was never demoted.")

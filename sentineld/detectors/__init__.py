@@ -7,6 +7,7 @@ from sentineld.detectors.errors import ERRORS
 from sentineld.detectors.first_use import FIRST_USE
 from sentineld.detectors.guard import GUARD
 from sentineld.detectors.loop import LOOP
+from sentineld.detectors.payload import PAYLOAD
 from sentineld.detectors.persistence import PERSISTENCE
 from sentineld.detectors.place import PLACE, SCOPE
 from sentineld.detectors.rate import RATE, TEMPO
@@ -31,6 +32,7 @@ DETECTORS: tuple[Detector, ...] = (
     TEMPO,
     ERRORS,
     TOKENS,
+    PAYLOAD,
 )
 
 #: The detector of every feature; arguments and order have none of these.

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple
 
-from sentineld.event import Facts, Feature
+from sentineld.event import Facts, Feature, Observation
 from sentineld.session import Session
 
 
@@ -71,8 +71,8 @@ class Kind(Enum):
 
 #: Turns one raw feature, by its value and what the session remembers, into features of the detector.
 Read = Callable[[Session, str], Iterable[Feature]]
-#: Yields features of an event as a whole; the last argument is its time, microseconds.
-Watch = Callable[[Session, Facts, int], Iterable[Feature]]
+#: Yields features of an event as a whole.
+Watch = Callable[[Session, Facts, Observation], Iterable[Feature]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ def _written(session: Session, value: str) -> Iterator[Feature]:
     place = place_of(path, session.root)
     outside = "~" if place else ""
     if path.steering:
-        yield "agent.steering", path.steering
+        yield "agent.steering", outside + path.steering
     if not path.agents:
         what = "later.home" if place else "later.hook" if path.is_hook else "later.tree"
         yield what, f"{outside}{path.hidden}/{value.rpartition('/')[2][:32]}"

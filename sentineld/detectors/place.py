@@ -49,6 +49,18 @@ def _deleted(session: Session, value: str) -> Iterator[Feature]:
             yield "write.hidden", hidden
 
 
+def _touched(session: Session, value: str) -> Iterator[Feature]:
+    place = _place(session, value)
+    if place and place != "tmp":
+        yield "run.place", place
+
+
+def _copied(session: Session, value: str) -> Iterator[Feature]:
+    place = _place(session, value)
+    if place and place != "tmp":
+        yield "copy.place", place
+
+
 def _place(session: Session, value: str) -> str:
     path = traits(value)
     if not session.root:
@@ -68,6 +80,8 @@ PLACE = Detector(
         "write.dot": "settings of the user are written that none has written",
         "write.place": "something is written outside of the session's tree, where none has written",
         "write.hidden": "a hidden directory of the tree is written that none has written",
+        "copy.place": "something outside of the session's tree is copied, moved or packed, where none ever was",
+        "run.place": "a program works on a place outside of the session's tree that none has worked on",
         "take.system": "a part of the system is read that none has read",
         "take.dot": "settings of the user are read that none has read",
         "take.home": "a place outside of the session's tree is read that none has read",
@@ -76,13 +90,16 @@ PLACE = Detector(
         "delete.place": GRAVE,
         "write.system": GRAVE,
         "write.dot": SERIOUS,
+        "copy.place": SERIOUS,
+        "run.place": NOTABLE,
         "take.system": SERIOUS,
         "write.place": NOTABLE,
         "take.dot": NOTABLE,
         "take.home": NOTABLE,
         "write.hidden": SLIGHT,
     },
-    reads={"path.source": _read, "path.sink": _written, "path.delete": _deleted},
+    reads={"path.source": _read, "path.sink": _written, "path.delete": _deleted}
+    | {"path.touched": _touched, "path.copied": _copied},
     groups={"write.hidden": "later", "write.dot": "later"},
 )
 

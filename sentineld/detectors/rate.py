@@ -13,7 +13,7 @@ import math
 from collections.abc import Sequence
 
 from sentineld.detectors.base import GRAVE, Detector, Kind
-from sentineld.event import Facts, Feature
+from sentineld.event import Facts, Feature, Observation
 from sentineld.session import Session
 
 _CALLS = 32
@@ -22,22 +22,24 @@ _SHORTEST_S, _LONGEST_S = 0.05, 600.0
 _FEW_GAPS = 4
 
 
-def _watch_pace(session: Session, facts: Facts, at_us: int) -> Sequence[Feature]:
+def _watch_pace(session: Session, facts: Facts, item: Observation) -> Sequence[Feature]:
+    times = session.times
     if not facts.features:
         return ()
-    times = session.times
+    at_us = item[0]
     times.append(at_us)
     if len(times) < _CALLS:
         return ()
     if len(times) > _CALLS:
         del times[0]
-    mean_s = max((times[-1] - times[0]) / 1e6, 0.1) / (_CALLS - 1)
+    mean_s = max((at_us - times[0]) / 1e6, 0.1) / (_CALLS - 1)
     return (("pace", str(max(_SLOWEST, int(-2 * math.log2(mean_s))))),)
 
 
-def _watch_tempo(session: Session, facts: Facts, at_us: int) -> Sequence[Feature]:
+def _watch_tempo(session: Session, facts: Facts, item: Observation) -> Sequence[Feature]:
     if not facts.features:
         return ()
+    at_us = item[0]
     before_us, session.called_us = session.called_us, at_us
     if not before_us:
         return ()

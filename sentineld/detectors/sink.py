@@ -42,6 +42,7 @@ SINK = Detector(
         "out.verb": "a program that talks to the network is used for the first time",
         "out.target": "a recipient or account that none has named",
         "out.told": "a recipient that none has sent to, and that an earlier call named",
+        "out.listen": "a program listens where everybody can reach it",
         "delete.target": "a thing is removed that none has named",
     },
     {
@@ -51,6 +52,7 @@ SINK = Detector(
         "out.publish": GRAVE,
         "out.blob": GRAVE,
         "out.by": SERIOUS,
+        "out.listen": GRAVE,
         "out.tool": SERIOUS,
         "out.verb": NOTABLE,
         "out.target": SERIOUS,

@@ -11,11 +11,11 @@ import math
 from collections.abc import Sequence
 
 from sentineld.detectors.base import NOTABLE, Detector, Kind
-from sentineld.event import Facts, Feature
+from sentineld.event import Facts, Feature, Observation
 from sentineld.session import Session
 
 
-def _watch(session: Session, facts: Facts, _at_us: int) -> Sequence[Feature]:
+def _watch(session: Session, facts: Facts, _item: Observation) -> Sequence[Feature]:
     told = (facts.input_tokens or 0) + (facts.output_tokens or 0)
     if told <= 0:
         return ()

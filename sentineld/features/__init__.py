@@ -17,7 +17,7 @@ Bounded: 16 entities and 16 verbs of a call, 64 members an object, 6 levels, 64 
 import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from hashlib import blake2b
+from zlib import crc32
 
 from sentineld.arguments import command_of
 from sentineld.decode import encode_element
@@ -88,6 +88,10 @@ _MAY_DELETE = frozenset({"find", "fd", "rsync", "git clean", "xargs"})
 #: What a call that deletes whole directories, or all that a pattern or a search finds, has.
 MASS: Feature = ("deletes", "all")
 _MASS = re.compile(r"\s--?(?:\w*[rR]\w*|recursive|delete\S*|exec\w*)(?=\s|\Z)|rmtree|\*|\bxargs\b|recurse", re.IGNORECASE)
+#: Absolute paths somewhere in code; a redirect into what a substitution finds.
+_PATHS = re.compile(r"(?<![\w.~/])(?:~|\$HOME)?/[\w.@%+-][\w.@%+/-]{2,255}")
+_MAX_PATHS = 8
+_COMPUTED = re.compile(r">\s*\"?\$\(")
 _OF_CLASS = {
     "network_request": "out.verb",
     "file_delete": "delete.verb",
@@ -101,6 +105,8 @@ _SCRIPT_OPTIONS = frozenset({"-c", "-lc", "-ic"})
 #: Characters of a line that are looked at.
 _MAX_LINE = MAX_KEPT
 _MAX_TENANTS = 8
+#: Of paths, which are looked at as entities.
+_PATH_STARTS = frozenset({"/", "~"})
 _MAX_VALUE = 64
 
 
@@ -132,24 +138,25 @@ class Features:
         found.append(("first.tool", name))
         if first is not None:
             found.append(first)
-        if event_class == "file_delete":
-            found.append(MASS if _deletes_much(arguments) else ("deletes", ""))
+        line, commands = _line_of(arguments) if verbs else ("", ())
+        is_delete = event_class == "file_delete" or ("rsync" in verbs and "--del" in line)
+        if is_delete:
+            found.append(MASS if _MASS.search(line) else ("deletes", ""))
         found.append(("call", _digest(tool, arguments)))
         found.append(("act", verbs[-1] if verbs else tool[:_MAX_VALUE]))
         if has_failed and not verbs:
             return tuple(found)
         if call.entities:
-            found += self._of_entities(tool, call)
+            found += self._of_entities(tool, call, is_delete=is_delete)
         if verbs:
             found += self._of_verbs(call)
-            found += self._of_line(*_line_of(arguments), call)
+            found += self._of_line(line, commands, call, is_delete=is_delete)
         else:
-            found += self._of_arguments(tool, arguments, event_class == "network_request")
+            self._add_arguments(found, tool, arguments, goes_out=event_class == "network_request")
         return tuple(dict.fromkeys(found))
 
-    def _of_entities(self, tool: str, call: Call) -> Iterator[Feature]:
+    def _of_entities(self, tool: str, call: Call, *, is_delete: bool) -> Iterator[Feature]:
         by = ""
-        is_delete = call.event_class == "file_delete"
         for kind, role, value in call.entities:
             if kind == "path":
                 what = "path.source" if role == "source" else "path.delete" if is_delete else "path.sink"
@@ -185,8 +192,20 @@ class Features:
             if feature is not None:
                 yield feature
 
-    def _of_line(self, line: str, commands: Sequence[Command], call: Call) -> Iterator[Feature]:
+    def _of_line(
+        self, line: str, commands: Sequence[Command], call: Call, *, is_delete: bool
+    ) -> Iterator[Feature]:
         yield from self._lines.of(commands)
+        if is_delete and not any(entity.role == "sink" for entity in call.entities):
+            # Code that deletes names what it deletes somewhere in itself.
+            for number, found in enumerate(_PATHS.finditer(line)):
+                if number < _MAX_PATHS:
+                    yield "path.delete", normal(found[0])
+        if ">" in line and "$(" in line and _COMPUTED.search(line):
+            # It writes to what a substitution finds.
+            for kind, role, value in call.entities:
+                if kind == "path" and role == "source":
+                    yield "path.sink", normal(value)
         if ".sock" in line and _ENGINE.search(line):
             yield "power.verb", "socket"
         if call.event_class == "network_request":
@@ -196,25 +215,24 @@ class Features:
             if interpreter is not None and _REACHES.search(line):
                 yield "net.code", interpreter
 
-    def _of_arguments(self, tool: str, arguments: object, goes_out: bool) -> Iterator[Feature]:
+    def _add_arguments(self, found: list[Feature], tool: str, arguments: object, *, goes_out: bool) -> None:
         _, _, does_change, does_remove = self._traits(tool)
         for path, value in leaves(arguments):
-            is_text = type(value) is str
-            if is_text:
-                if value[:1] in ("/", "~"):
+            if type(value) is str:
+                if value[:1] in _PATH_STARTS:
                     continue
-                if goes_out and (size := blob_bits(value)) > MAX_BLOB:
-                    yield "out.blob", str(size)
+                if goes_out and len(value) > _MAX_VALUE and (size := blob_bits(value)) > MAX_BLOB:
+                    found.append(("out.blob", str(size)))
             text = term(value)
             if text is None:
                 continue
-            yield f"arg:{tool}.{path}"[:128], text
-            if does_change and is_text:
+            found.append((f"arg:{tool}.{path}"[:128], text))
+            if does_change and type(value) is str:
                 is_target, identifies = _find_path(path)
                 if does_remove and identifies:
-                    yield "delete.target", f"{tool} {text}"[:128]
+                    found.append(("delete.target", f"{tool} {text}"[:128]))
                 elif is_target:
-                    yield "to.name", text
+                    found.append(("to.name", text))
 
     def _actor(self, tool: str, verbs: tuple[str, ...]) -> str:
         """Return by what a call reaches out: the verb that does, else the last one, else the tool."""
@@ -240,11 +258,6 @@ class Features:
             return "out.publish", verb
         name = _OF_CLASS.get(event_class)
         return None if name is None else (name, verb)
-
-
-def _deletes_much(arguments: object) -> bool:
-    line, _ = _line_of(arguments)
-    return _MASS.search(line) is not None
 
 
 def recipient(value: str) -> Iterator[Feature]:
@@ -309,4 +322,5 @@ def _tenants(line: str, entities: tuple[Entity, ...]) -> Iterator[Feature]:
 
 
 def _digest(tool: str, arguments: object) -> str:
-    return blake2b(encode_element([tool, arguments]), digest_size=6).hexdigest()
+    # To tell the latest few calls of a session apart: who collides is taken to repeat itself.
+    return f"{crc32(encode_element([tool, arguments])):x}"

@@ -5,7 +5,9 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 
 from sentineld.event import Feature
+from sentineld.features.paths import normal
 from sentineld.shell import Command
+from sentineld.verbs.line import SAYING_NOTHING
 
 #: Programs whose first argument says what they do.
 _WITH_SUBCOMMANDS = frozenset(
@@ -73,6 +75,19 @@ _SHOWS_SECRETS = re.compile(
     r"(?:--export-secret\S*|--export-options\S*|get-secret-value|dump-keychain|find-(?:generic|internet)-password"
     r"|print-access-token|print-identity-token|export-credentials|get-session-token)\Z"
 )
+#: Programs that keep secrets for others, and what they are asked where none is shown.
+_KEEPERS = frozenset({"op", "bw", "lpass", "pass", "gopass", "vault", "keepassxc-cli", "secret-tool"})
+_SHOWS_NONE = frozenset({"status", "login", "signin", "--version", "--help", "run"})
+#: Programs that end others by name.
+_ENDING = frozenset({"pkill", "killall", "skill"})
+#: Rights that give a file's power to whoever runs it, or the file to everybody.
+_OPEN_RIGHTS = re.compile(r"[ugoa]*[+=]\w*s\w*\Z|[oa]+[+=]\w*w\w*\Z|[0-7]?[0-7]{2}[2367]\Z|[2467][0-7]{3}\Z")
+#: What destroys in a language of databases.
+_DROPS = re.compile(r"\b(drop\s+(?:table|schema|database|collection)|truncate\s+table|delete\s+from|dropdatabase|flushall)\b", re.IGNORECASE)
+#: Everybody's address: who listens there is open to all.
+_EVERYBODY = ("0.0.0.0", "[::]")  # noqa: S104 (a text that is looked for)
+#: Programs that copy, move or pack.
+_COPYING = frozenset({"cp", "mv", "ditto", "install", "ln", "tar", "zip", "7z", "rsync", "gzip", "openssl", "gpg"})
 _SHELLS = frozenset("sh bash zsh dash ksh python python3 perl ruby node php".split())
 #: Programs that look a host's name up, which can tell its owner what stands in the name.
 _RESOLVERS = frozenset(
@@ -88,6 +103,9 @@ _EFFECTS = {
     "file_create": "guard.write",
 }
 
+#: What an absolute path begins with.
+_ROOTS = ("/", "~", "$")
+_ADDRESS = re.compile(r"[\w.+-]+@([\w-]+(?:\.[\w-]+)+)(?::|\Z)")
 #: Commands of a line, and words of each, that are looked at.
 _MAX_COMMANDS = 32
 _MAX_WORDS = 40
@@ -137,9 +155,14 @@ class Lines:
         if sub == "config" and verb in _SETTERS:
             yield from _setting(verb, rest)
         yield from _destroyed(name, verb, sub, rest)
+        yield from self._touched(name, verb, rest)
         for word in rest[:15]:
             if "-" in word and _SHOWS_SECRETS.match(word):
                 yield "secret.tool", f"{name} {word[:24]}"
+            elif " " in word and (found := _DROPS.search(word[:512])):
+                yield "delete.hard", f"{verb} {found[1].lower()[:24]}"
+            elif word.startswith(_EVERYBODY) or word == "http.server":
+                yield "out.listen", name
         if effect == "guard.out":
             yield from self._outward(name, verb, rest)
         if _installs(name):
@@ -149,6 +172,20 @@ class Lines:
                         yield "code.from", (found[1] or found[2]).lower()[:64]
         if name in _UNDONE:
             yield effect, f"{name} --hard" if "--hard" in rest else name
+
+    def _touched(self, name: str, verb: str, rest: list[str]) -> Iterator[Feature]:
+        """Yield what is touched by a program of which nothing is known, and by one that copies."""
+        is_unknown = self._class_of(name) == "shell_exec" and verb not in SAYING_NOTHING
+        is_copying = verb in _COPYING
+        is_running = verb == "find" and "-exec" in rest
+        if not (is_unknown or is_copying or is_running):
+            return
+        for word in rest:
+            if word[:1] in _ROOTS:
+                if "://" not in word and len(word) > 1:
+                    yield "path.copied" if is_copying else "path.touched", normal(word[:256])
+            elif is_unknown and "@" in word and (found := _ADDRESS.match(word[:256])) and not self._is_local(found[1]):
+                yield "net.host", found[1].lower()
 
     def _outward(self, name: str, verb: str, rest: list[str]) -> Iterator[Feature]:
         for word in rest:
@@ -193,6 +230,17 @@ def _destroyed(name: str, verb: str, sub: str, rest: list[str]) -> Iterator[Feat
     elif verb in _RIGHTS:
         if not _RECURSIVE.isdisjoint(rest[:3]):
             yield "delete.hard", f"{verb} -R"
+        if verb == "chmod":
+            for word in rest[:3]:
+                if _OPEN_RIGHTS.match(word[:16]):
+                    yield "guard.rights", word[:16]
+    elif verb in _ENDING:
+        for word in rest:
+            if word[:1] != "-" and not word.isdigit():
+                yield "power.end", word[:32].lower()
+    elif verb in _KEEPERS:
+        if not _SHOWS_NONE.issuperset(rest[:1]):
+            yield "secret.tool", f"{verb} {rest[0][:24]}"
     elif verb == "xargs":
         inner = [word.rpartition("/")[2][:24] for word in rest[:9] if word[:1] != "-"][:2]
         if inner and (inner[0] in _DELETING or "-D" in rest or _is_hard(" ".join(inner))):

@@ -2,12 +2,12 @@
 
 import math
 import re
-from collections.abc import Iterator
 
 #: Arguments that are text to be run, written or read, not values.
 _TEXTS = frozenset(
     {"command", "cmd", "script", "code", "content", "new_string", "old_string", "patch", "prompt", "input"}
 )
+_CONTAINERS = frozenset({dict, list})
 _SPACE = re.compile(r"\s+")
 _BLOB = re.compile(r"[A-Za-z0-9+/_=%-]{32,}")
 _MAX_DEPTH = 6
@@ -19,20 +19,30 @@ _MAX_TEXT = 2048
 MAX_BLOB = 6
 
 
-def leaves(value: object) -> Iterator[tuple[str, object]]:
-    """Yield the paths and values of what arguments hold that is neither object nor array, at most 128."""
+def leaves(value: object) -> list[tuple[str, object]]:
+    """Return the paths and values of what arguments hold that is neither object nor array, at most 128."""
+    found: list[tuple[str, object]] = []
     stack: list[tuple[str, object, int]] = [("", value, 0)]
-    left = _MAX_LEAVES
-    while stack and left:
+    while stack and len(found) < _MAX_LEAVES:
         path, item, depth = stack.pop()
-        if isinstance(item, dict) and depth < _MAX_DEPTH:
-            members = [(name, inner) for name, inner in item.items() if name not in _TEXTS][:_MAX_MEMBERS]
-            stack += [(f"{path}.{name}" if path else name, inner, depth + 1) for name, inner in members[::-1]]
-        elif isinstance(item, list) and depth < _MAX_DEPTH:
-            stack += [(path, inner, depth + 1) for inner in item[:_MAX_MEMBERS][::-1]]
-        elif not isinstance(item, dict | list):
-            left -= 1
-            yield path, item
+        kind = type(item)
+        if kind is dict and depth < _MAX_DEPTH:
+            members = item.items() if len(item) <= _MAX_MEMBERS else [*item.items()][:_MAX_MEMBERS]  # type: ignore[attr-defined, arg-type]
+            deeper = []
+            for name, inner in members:
+                if name in _TEXTS:
+                    continue
+                where = f"{path}.{name}" if path else str(name)
+                if type(inner) in _CONTAINERS:
+                    deeper.append((where, inner, depth + 1))
+                else:
+                    found.append((where, inner))
+            stack += deeper[::-1]
+        elif kind is list and depth < _MAX_DEPTH:
+            stack += [(path, inner, depth + 1) for inner in item[:_MAX_MEMBERS][::-1]]  # type: ignore[index]
+        elif kind not in _CONTAINERS:
+            found.append((path, item))
+    return found[:_MAX_LEAVES]
 
 
 def term(value: object) -> str | None:

@@ -1,0 +1,43 @@
+"""Payload entropy: what an agent handles becomes less predictable than any session's of its role.
+
+Formula: the height is fifty times the fading mean (an eighth for each new event) of the payloads' entropy, per
+event class, from the eighth event of that class on; bits by how rarely sessions of the role reach it.
+Source: entropy of payloads as a sign of encoded or encrypted data (Lyda and Hamrock, 2007); one mean per class,
+because code, commands and fetched pages differ. Range: 0 to about 2 bits. Memory: two numbers a class and session.
+Known false alarms: minified code, lock files, images in arguments.
+"""
+
+from collections.abc import Sequence
+
+from sentineld.detectors.base import SLIGHT, Detector, Kind
+from sentineld.event import EVENT_CLASSES, Facts, Feature, Observation
+from sentineld.session import Session
+
+_UNIT = 1e9
+_STEPS = 50
+_FEW = 8
+
+
+def _watch(session: Session, facts: Facts, item: Observation) -> Sequence[Feature]:
+    units = item[2]
+    if not units or not facts.features:
+        return ()
+    event_class = item[3]
+    if event_class not in _NAMES:
+        return ()
+    count, mean = session.entropies.get(event_class, (0, 0.0))
+    count += 1
+    mean += (units / _UNIT - mean) / min(count, _FEW)
+    session.entropies[event_class] = (count, mean)
+    return ((_NAMES[event_class], str(int(mean * _STEPS))),) if count >= _FEW else ()
+
+
+_NAMES = {name: f"entropy.{name}" for name in EVENT_CLASSES}
+
+PAYLOAD = Detector(
+    "payload",
+    {name: "payloads are less predictable than in any session before" for name in _NAMES.values()},
+    {name: SLIGHT for name in _NAMES.values()},
+    Kind.GRADE,
+    watches=_watch,
+)
