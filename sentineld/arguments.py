@@ -83,10 +83,10 @@ def command_of(arguments: object) -> str | tuple[str, ...] | None:
         return arguments or None
     if isinstance(arguments, list):
         return _argv(arguments) or None
-    if not isinstance(arguments, Mapping):
+    if type(arguments) is not dict and not isinstance(arguments, Mapping):
         return None
     action = arguments.get("action")
-    if isinstance(action, Mapping):
+    if action is not None and isinstance(action, Mapping):
         arguments = action
     for key in _COMMANDS:
         value = arguments.get(key)
@@ -101,7 +101,7 @@ def command_of(arguments: object) -> str | tuple[str, ...] | None:
 
 def directory_of(arguments: object) -> str:
     """Return the directory that a command line runs in; empty where it cannot matter for credentials."""
-    if isinstance(arguments, Mapping):
+    if type(arguments) is dict or isinstance(arguments, Mapping):
         for key in _DIRECTORIES:
             value = arguments.get(key)
             if isinstance(value, str):

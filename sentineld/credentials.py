@@ -229,7 +229,15 @@ def seeks_secrets(pattern: str) -> bool:
 
 def may_hold_secrets(directory: str) -> bool:
     """Say whether it can matter for credentials that a relative path is meant in a directory."""
+    # An agent runs most of its commands in one directory.
+    return (_may_hold_kept if len(directory) <= _MAX_KEPT else _may_hold)(directory)
+
+
+def _may_hold(directory: str) -> bool:
     return _SECRET_PLACE.search(directory) is not None or "etc" in directory or "proc" in directory
+
+
+_may_hold_kept = lru_cache(512)(_may_hold)
 
 
 def reveals(verb: str, operands: Iterable[str]) -> bool:

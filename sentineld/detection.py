@@ -34,6 +34,9 @@ _DRIFT_SHARE = 4.0
 #: Silence after which a session ends when its agent begins another one, microseconds.
 LEFT_US = 300 * SECOND_US
 
+#: Roles of one owner, for telemetry may name them; sessions of further ones share the habits of the nameless.
+MAX_ROLES = 64
+
 #: Which habits: (owner uid, role). Nobody teaches another owner's agents.
 RoleKey = tuple[int, str]
 
@@ -234,6 +237,8 @@ class Detection:
             longest = min(agent.sessions, key=lambda one: one.latest_us)
             self._end(agent, owner, longest, at_us, is_frozen=is_frozen)
         role = facts.role or (agent.sessions[-1].role if agent.sessions else agent.role)
+        if (owner, role) not in self.roles and sum(uid == owner for uid, _ in self.roles) >= MAX_ROLES:
+            role = ""
         agent.role = role
         session = Session(name, role, at_us, at_us)
         agent.sessions.append(session)

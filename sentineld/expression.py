@@ -220,7 +220,10 @@ class Code(Writer):
             return f"(type({found} := {self.raw(name, depth)}) is str and {found} in {known})"
         # In JSON true is not 1, in Python it is.
         allowed = self.bind(frozenset((type(item) is bool, item) for item in texts), "allowed")
-        return f"{self.bind_as('is_one_of', is_one_of)}({self.value(name, depth)}, {allowed})"
+        plain = self.bind(frozenset(item for item in texts if type(item) is not bool) - {""}, "plain")
+        rest = f"{found} is not None and {self.bind_as('is_one_of', is_one_of)}({found}, {allowed})"
+        is_plain = f"type({found} := {self.raw(name, depth)}) is str or type({found}) is int"
+        return f"({found} in {plain} if {is_plain} else {rest})"
 
     def _called(self, function: Callable[[Scope], Any]) -> str:
         """Return what a compiled selector or test says."""
@@ -236,11 +239,39 @@ class Code(Writer):
     def _first_of(self, values: list[Any], depth: int) -> str:
         *first, last = values
         result = ""
-        for value in first:
+        for number, value in enumerate(first):
             name = self.name("first")
             empty = f" and {name} != ''" if self._may_be_empty(value) else ""
-            result += f"{name} if ({name} := {self.raw(value, depth + 1)}) is not None{empty} else "
+            found = self.raw(value, depth + 1)
+            guard = self._guard(value, found, is_first=number == 0)
+            result += f"{name} if {guard}({name} := {found}) is not None{empty} else "
         return f"({result}{self.raw(last, depth + 1)})"
+
+    def _guard(self, value: object, found: str, *, is_first: bool) -> str:
+        """Return a test that is sooner done than to look a value up, and false only where there is none.
+
+        ``found`` is what ``raw`` gave for it. The first of several values is there more often than not, but
+        for names with dots, which stand for as many conventions.
+        """
+        value = _bare(value)
+        if not isinstance(value, str) or value.startswith("=") or found == self._known(("value", value)):
+            return ""
+        if "{" in value or kept_of(value) is not None or len(split(value)) > 1:
+            return ""
+        base, names = self.place(value)
+        if base not in self._scopes or not names or any(map(is_index, names)):
+            return ""
+        table = self._scopes[base][1]
+        for end in range(1, len(names)):
+            is_flat = self._known(("flat", (base, names[:end])))
+            if is_flat is not None:
+                return f"({'.'.join(names[end:])!r} in {self._object(base, names[:end])} or not {is_flat}) and "
+        if is_first or len(names) > 2:
+            return ""
+        if len(names) == 1:
+            return f"{names[0]!r} in {table} and "
+        holder = self._object(base, names[:1])
+        return f"({names[1]!r} in {holder} or {'.'.join(names)!r} in {table}) and "
 
     def _kept(self, name: str, key: str | None, depth: int) -> str:
         values = f"{self.use(KEPT)}.get({name!r}, EMPTY)"

@@ -42,13 +42,14 @@ def from_otel(value: object) -> object:
         try:
             # Nearly all values are text: those are spelled out.
             name, inner = item["key"], item["value"]
-            (kind,) = inner
-            if type(name) is str:
-                if kind == "stringValue":
-                    found[name] = inner[kind]
+            if type(name) is str and len(inner) == 1:
+                text = inner.get("stringValue")
+                if text is not None:
+                    found[name] = text
                     continue
-                if kind == "intValue" and 0 < len(inner[kind]) <= _SURE_DIGITS and inner[kind].isdigit():
-                    found[name] = int(inner[kind])
+                number = inner.get("intValue")
+                if number is not None and 0 < len(number) <= _SURE_DIGITS and number.isdigit():
+                    found[name] = int(number)
                     continue
         except (AttributeError, KeyError, TypeError, ValueError):
             pass

@@ -326,6 +326,7 @@ def totals_document(store: Store) -> dict[str, Any]:
         "troubles": json.loads(meta.troubles),
         "incidents": json.loads(meta.incidents),
         "unknown_records": store.unknown_records(),
+        "unread_files": unread_document(store),
     }
 
 
@@ -363,7 +364,7 @@ def status_document(
     return {
         "agents": {name: it for name, it in agents.items() if with_retired or it["retired_at"] is None},
         "prognostics": {"enabled": config.prognostics.enabled, "reason": ""},
-        "totals": {**totals, "unread_files": unread_document(store)},
+        "totals": totals,
         "state": report.to_dict(paths.state_file),
         "files": files_document(store.sources(), store.past_files()),
         "storage": storage_document(store, config),

@@ -61,6 +61,8 @@ class WalkWriter:
             key: found for key in self._each_keys if (found := [t for t in tables if t.each_key == key])
         }
         self._is_known = any(map(_is_always_known, groups.values()))
+        if self._is_known and not any(table.each or self._does_something(table) for table in tables):
+            return None
         if not self._is_known:
             code.line("is_known = False")
         if any(members[0].each for members in groups.values()):

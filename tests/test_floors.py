@@ -188,7 +188,7 @@ PURE = {
     "contextlib", "difflib", "json", "math", "operator", "re", "struct", "typing",
 }  # fmt: skip
 #: Other libraries that the core may use: they compute, and touch nothing.
-COMPUTING = {"msgspec", "numpy"}
+COMPUTING = {"msgspec", "numpy", "zlib"}
 
 MODULES = sorted(
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix("__init__").rstrip(".")

@@ -7,6 +7,7 @@ from learning import MINUTE, START, Line, event, work
 
 from sentineld import baseline
 from sentineld.baseline import Told
+from sentineld.event import Incident
 from sentineld.learned import Own
 from sentineld.requests import Request
 from sentineld.store import Commit, RoleRow, Store
@@ -217,6 +218,8 @@ def test_an_erased_agent_leaves_nothing_but_the_record(line):
     assert line.store.decisions(name="a") == [told]
     assert line.pipeline.roster.by_name("a") is None
     assert line.store.lessons(1000, agent_id="a") == []
+    cut = Incident(END, "truncated", 1000, 1, "/1", 0, 0, "")
+    assert line.pipeline._incidents.charged(cut) == [(1000, "<unnamed>")], "and nobody honest"
     assert {name for n in range(1, line.files) for name in line.store.writers(n)} == {"<unnamed>", "b"}
     line.begin()
     line.read([event(END + HOUR, "a")])
@@ -265,6 +268,10 @@ def test_kept_sessions_are_bounded_by_role_and_by_owner(line, monkeypatch):
 def test_nothing_of_an_erased_agent_is_left_in_the_file(tmp_path):
     path = tmp_path / "sentineld.db"
     with Store.open(str(path), START) as store:
+        # As libraries are often built: what is deleted or replaced stays in the file.
+        store._db.execute("PRAGMA secure_delete=OFF")
+        for content in (b"Tr4ceTr4ce" * 5000, b""):
+            store.commit(Commit("publish", START, roles=[RoleRow(1000, "x", content)]))
         line = Line(store)
         for n in range(5):
             line.read(work(3, START + n * HOUR, agent="Tr4ce" * 5, session=f"s{n}"))
