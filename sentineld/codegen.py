@@ -8,7 +8,7 @@ Nothing of a mapping gets into the source but as a literal (``repr``) or by the 
 bound to it.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -22,6 +22,8 @@ _PLACED, _ONCE = ("object", "plain", "flat"), "once"
 
 #: A scope and the names behind it.
 Place: TypeAlias = tuple[str, tuple[str, ...]]
+#: A line, or what makes it when all lines behind it are known too.
+Line: TypeAlias = str | Callable[[], str]
 _Lines: TypeAlias = list[Any]
 
 
@@ -55,9 +57,9 @@ class Writer:
 
     # Lines.
 
-    def line(self, text: str) -> None:
+    def line(self, text: Line) -> None:
         """Add a line."""
-        self._lines.append("    " * self._indent + text)
+        self._lines.append(_indented(self._indent, text))
 
     def name(self, what: str) -> str:
         """Return the name of a local that is new in the block in hand, and not used behind it."""
@@ -143,12 +145,14 @@ class Writer:
                 return found
         return None
 
-    def _put(self, key: tuple[str, object], what: str, depth: int, lines: Callable[[str], list[str]]) -> str:
+    def _put(
+        self, key: tuple[str, object], what: str, depth: int, lines: Callable[[str], Sequence[Line]]
+    ) -> str:
         """Write lines that give a local its value, as early as the items are in hand that it depends on."""
         name = self.kept_name(what)
         for number, frame in enumerate(self._frames):
             if frame.before is not None and frame.depth > depth:
-                frame.before += ["    " * frame.indent + line for line in lines(name)]
+                frame.before += [_indented(frame.indent, line) for line in lines(name)]
                 self._frames[number - 1].known[key] = name
                 return name
         for line in lines(name):
@@ -204,12 +208,18 @@ class Writer:
         return name
 
 
+def _indented(indent: int, line: Line) -> Line:
+    if isinstance(line, str):
+        return "    " * indent + line
+    return lambda: "    " * indent + line()
+
+
 def _flattened(lines: _Lines) -> Iterator[str]:
     for line in lines:
         if isinstance(line, list):
             yield from _flattened(line)
         else:
-            yield line
+            yield line if isinstance(line, str) else line()
 
 
 def paths_in(value: object) -> Iterator[str]:

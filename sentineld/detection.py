@@ -14,15 +14,16 @@ only (``Role.merge``, called by the pipeline), so that it does not matter in whi
 
 import math
 from collections.abc import Callable, Mapping, MutableMapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from sentineld.calibration import sessions_needed
+from sentineld.detectors import GRAVE_FEATURES
 from sentineld.e_detector import add, drift, drift_limit, threshold
 from sentineld.event import Facts, Observation
 from sentineld.habits import Role
 from sentineld.instant import SECOND_US, iso
-from sentineld.learned import MAX_HELD, Learned
+from sentineld.learned import MAX_HELD, Finished, Learned
 from sentineld.rules import RULES, Rule, rules_of
 from sentineld.scoring import finish, judge, score
 from sentineld.session import MAX_OPEN, Finding, Session
@@ -31,6 +32,8 @@ _NO_FACTS = Facts()
 
 #: What drift adds to the false alarms of tier 2: one part in so many.
 _DRIFT_SHARE = 4.0
+#: Sessions without suspicion after which one that called for tier 2, and that nobody judged, teaches after all.
+LAPSES_AFTER = 3
 #: Silence after which a session ends when its agent begins another one, microseconds.
 LEFT_US = 300 * SECOND_US
 
@@ -226,9 +229,9 @@ class Detection:
             session.tier = 1
 
     def _session(self, agent: Learned, owner: int, facts: Facts, at_us: int, *, is_frozen: bool) -> Session:
-        name = facts.session
+        name, role = facts.session, self._role_name(owner, facts.role)
         for session in agent.sessions:
-            if session.name == name and (not facts.role or session.role == facts.role):
+            if session.name == name and (not role or session.role == role):
                 return session
         for other in [one for one in agent.sessions if one.latest_us + LEFT_US <= at_us]:
             # Who begins another one has most likely left it; if not, what comes is one more session.
@@ -236,13 +239,16 @@ class Detection:
         while len(agent.sessions) >= MAX_OPEN:
             longest = min(agent.sessions, key=lambda one: one.latest_us)
             self._end(agent, owner, longest, at_us, is_frozen=is_frozen)
-        role = facts.role or (agent.sessions[-1].role if agent.sessions else agent.role)
-        if (owner, role) not in self.roles and sum(uid == owner for uid, _ in self.roles) >= MAX_ROLES:
-            role = ""
+        role = role or (agent.sessions[-1].role if agent.sessions else agent.role)
         agent.role = role
         session = Session(name, role, at_us, at_us)
         agent.sessions.append(session)
         return session
+
+    def _role_name(self, owner: int, name: str) -> str:
+        if not name or (owner, name) in self.roles:
+            return name
+        return name if sum(uid == owner for uid, _ in self.roles) < MAX_ROLES else ""
 
     def _end(self, agent: Learned, owner: int, session: Session, at_us: int, *, is_frozen: bool) -> None:
         agent.sessions.remove(session)
@@ -257,6 +263,8 @@ class Detection:
         agent.finished.append(done)
         if done.is_suspicious:
             agent.held = [*agent.held, done][-MAX_HELD:]
+        elif not is_frozen:
+            agent.finished += _lapse(agent, at_us)
 
     def _verdict(self, session: Session, role: Role, level: int, cause: str = "detected") -> Verdict:
         findings = tuple(session.findings) if level > 1 else ()
@@ -285,6 +293,24 @@ class Detection:
         if known < settings.sessions_for_tier3:
             return f"{text}; tier 3 needs several odd sessions, or {settings.sessions_for_tier3} to rank by"
         return f"{text}, at most {settings.false_alarms_per_week:.0%} of honest agent-weeks tier 3"
+
+
+def _lapse(agent: Learned, at_us: int) -> list[Finished]:
+    """Return the held sessions that teach after all, because the agent went on without suspicion.
+
+    A new kind of work is suspicious the first time; if it never taught, each further time would be as well, and
+    hide what is worse. What is grave is not taught even then: that takes an operator's pardon.
+    """
+    lapsed, stays = [], []
+    for held in agent.held:
+        held.calm += 1
+        if held.tier > 2 or held.calm < LAPSES_AFTER:
+            stays.append(held)
+            continue
+        seen = {feature: keys for feature, keys in held.seen.items() if feature not in GRAVE_FEATURES}
+        lapsed.append(replace(held, ended_us=at_us, seen=seen, is_rank=False, is_suspicious=False))
+    agent.held = stays
+    return lapsed
 
 
 def score_of(p: float) -> float:

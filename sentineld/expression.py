@@ -35,6 +35,8 @@ _MAX_ALTERNATIVES = 24
 #: Alternatives of a selector that is read before it is known to be needed, if several ask for it.
 _MAX_EARLY = 6
 _MIN_USES = 2
+#: Names that are asked for one by one: of more a set is sooner asked.
+_MAX_SPELLED = 8
 #: Values inside of one object of the record that make it worth reading that first.
 _MIN_INSIDE = 3
 
@@ -220,7 +222,8 @@ class Code(Writer):
             return f"(type({found} := {self.raw(name, depth)}) is str and {found} in {known})"
         # In JSON true is not 1, in Python it is.
         allowed = self.bind(frozenset((type(item) is bool, item) for item in texts), "allowed")
-        plain = self.bind(frozenset(item for item in texts if type(item) is not bool) - {""}, "plain")
+        empty = {""} if self._may_be_empty(name) else set()
+        plain = self.bind(frozenset(item for item in texts if type(item) is not bool) - empty, "plain")
         rest = f"{found} is not None and {self.bind_as('is_one_of', is_one_of)}({found}, {allowed})"
         is_plain = f"type({found} := {self.raw(name, depth)}) is str or type({found}) is int"
         return f"({found} in {plain} if {is_plain} else {rest})"
@@ -265,7 +268,8 @@ class Code(Writer):
         for end in range(1, len(names)):
             is_flat = self._known(("flat", (base, names[:end])))
             if is_flat is not None:
-                return f"({'.'.join(names[end:])!r} in {self._object(base, names[:end])} or not {is_flat}) and "
+                text, holder = ".".join(names[end:]), self._object(base, names[:end])
+                return f"({text!r} in {holder} or not {is_flat}) and "
         if is_first or len(names) > 2:
             return ""
         if len(names) == 1:
@@ -360,11 +364,8 @@ class Code(Writer):
         key = ("flat", (base, names[:end]))
         is_flat = self._known(key)
         if is_flat is None:
-            above = self._is_plain(base, names[: end - 1])
-            texts = self.bind(blocking, "texts")
-            is_flat = self._put(
-                key, "flat", depth, lambda name: [f"{name} = {above} and {holder}.keys().isdisjoint({texts})"]
-            )
+            above, lacks = self._is_plain(base, names[: end - 1]), self._lacks(holder, blocking)
+            is_flat = self._put(key, "flat", depth, lambda name: [lambda: f"{name} = {above} and {lacks()}"])
         direct = f"{holder}.get({'.'.join(rest)!r})"
         return f"({direct} if {is_flat} else {self.bind(getter(list(names)), 'get')}({whole}))"
 
@@ -398,11 +399,22 @@ class Code(Writer):
         known = self._known(key)
         if known is not None:
             return known
-        texts = self.bind(self._dotted.setdefault(key, set()), "texts")
-        test = f"{self._object(base, names)}.keys().isdisjoint({texts})"
-        if names:
-            test = f"{self._is_plain(base, names[:-1])} and {test}"
-        return self._put(key, "plain", self._scopes[base][2], lambda name: [f"{name} = {test}"])
+        lacks = self._lacks(self._object(base, names), self._dotted.setdefault(key, set()))
+        above = f"{self._is_plain(base, names[:-1])} and " if names else ""
+        return self._put(
+            key, "plain", self._scopes[base][2], lambda name: [lambda: f"{name} = {above}{lacks()}"]
+        )
+
+    def _lacks(self, holder: str, texts: set[str]) -> Callable[[], str]:
+        """Return what spells whether an object has none of some names, to which more may come until then."""
+        bound = self.bind(texts, "texts")
+
+        def spell() -> str:
+            if len(texts) > _MAX_SPELLED:
+                return f"{holder}.keys().isdisjoint({bound})"
+            return f"not ({' or '.join(f'{text!r} in {holder}' for text in sorted(texts)) or 'False'})"
+
+        return spell
 
 
 def _bare(value: object) -> object:

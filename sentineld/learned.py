@@ -29,7 +29,8 @@ class Finished:
     """A session that has ended, until its role has learned from it.
 
     ``score`` is what ranks take in; ``is_suspicious``: habits do not learn from it (unless an operator
-    pardons it). ``is_rank`` is false where its score has been taken in before.
+    pardons it). ``is_rank`` is false where its score has been taken in before. ``tier`` is the one that it called
+    for; ``calm`` how many sessions without suspicion its agent has ended since.
     """
 
     ended_us: int
@@ -45,6 +46,8 @@ class Finished:
     is_suspicious: bool = False
     is_rank: bool = True
     is_attack: bool = False
+    tier: int = 1
+    calm: int = 0
 
 
 @dataclass(slots=True)

@@ -251,6 +251,7 @@ def finish(session: Session, ended_us: int) -> Finished:
         session.grades,
         is_suspicious=session.tier > 1,
         is_attack=session.is_attack,
+        tier=session.tier,
     )
 
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from learning import MINUTE, START, Line, S, event, work
 
 from sentineld.config import Config
+from sentineld.detection import MAX_ROLES
 from sentineld.step import Pardon
 from sentineld.store import Store
 from sentineld.teaching import SLICE_US
@@ -175,3 +176,15 @@ def test_another_owner_teaches_nobody_else(store):
     line.tick(START + 120 * MINUTE)
 
     assert list(line.pipeline.prior.detection.roles) == [(1000, "worker")]
+
+
+def test_an_owner_has_so_many_roles_and_further_ones_share_the_nameless_habits(store):
+    line = Line(store)
+    for n in range(MAX_ROLES + 5):
+        line.read([event(START + n * MINUTE, f"a{n}", role=f"r{n}")])
+    line.read([event(START + 99 * MINUTE, "last", role="more"), event(START + 100 * MINUTE, "last", role="more")])
+
+    roles = line.pipeline.prior.detection.roles
+    assert len(roles) == MAX_ROLES + 1
+    (session,) = line.agent("last").sessions
+    assert (session.role, session.events) == ("", 2)

@@ -9,7 +9,6 @@ from sentineld.detection import Detection, DetectionSettings
 from sentineld.event import ERROR, OK, OPERATION_KIND, OTHER, Facts, Observation
 from sentineld.features import Features
 from sentineld.learned import Learned
-from sentineld.scoring import finish
 from sentineld.starter import PastSession, learn_starter
 from sentineld.taxonomy import Taxonomy
 
@@ -52,7 +51,7 @@ class Product:
 
     def _run(self, session: Session) -> tuple[Learned, list[float], list[int]]:
         known = self._agents.get(session.agent) or Learned()
-        agent = Learned(own=known.own, evidence=known.evidence)
+        agent = Learned(own=known.own, evidence=known.evidence, drift=known.drift)
         scores, tiers = [], []
         for number, event in enumerate(session.events):
             item = observation(event, number, session.role)
@@ -69,10 +68,17 @@ class Product:
         return self.judge(session)[0]
 
     def learn(self, session: Session) -> None:
-        agent, _, _ = self._run(session)
-        done = finish(agent.sessions[-1], agent.sessions[-1].latest_us)
-        known = self._agents.setdefault(session.agent, Learned())
-        self._detection.role((OWNER, session.role)).merge([done], [known.own])
+        # As the daemon does it: the session goes on, ends by silence, and its role learns.
+        agent = self._agents.setdefault(session.agent, Learned())
+        at_us = 0
+        for number, event in enumerate(session.events):
+            item = observation(event, number, session.role)
+            at_us = item[0]
+            self._detection.observe(agent, OWNER, item, at_us, is_frozen=False)
+        self._detection.end_due(agent, OWNER, at_us + 2 * self._detection.settings.gap_us, is_frozen=False)
+        for done in agent.finished:
+            self._detection.role((OWNER, done.role)).merge([done], [agent.own])
+        agent.finished = []
 
     def starter(self, sessions: Sequence[Session]) -> None:
         by_role: dict[str, list[PastSession]] = {}

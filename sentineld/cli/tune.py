@@ -9,6 +9,7 @@ import click
 from sentineld.cli.app import FORMAT_HELP, common, configuration, print_json, spare_the_collector
 from sentineld.config import DetectionOptions
 from sentineld.errors import UsageError
+from sentineld.explain import printable_path
 from sentineld.instant import iso
 from sentineld.replay import Replayed
 from sentineld.replay import replay as run_replay
@@ -84,7 +85,7 @@ def tune(
     else:
         _print(document)
     for trouble in result.troubles:
-        click.echo(f"warning: {visible(trouble.path)}: {visible(trouble.detail)}", err=True)
+        click.echo(f"warning: {visible(printable_path(trouble.path))}: {visible(trouble.detail)}", err=True)
 
 
 def _history(result: Replayed, mode: str) -> History:

@@ -1,7 +1,7 @@
 """Detectors: sources of surprise, one file each. How surprises become a score: ``sentineld.scoring``."""
 
 from sentineld.detectors import argument, order
-from sentineld.detectors.base import CHANNELS, Detector, Kind, Read, Severity
+from sentineld.detectors.base import CHANNELS, GRAVE, Detector, Kind, Read, Severity
 from sentineld.detectors.credential import CREDENTIAL
 from sentineld.detectors.errors import ERRORS
 from sentineld.detectors.first_use import FIRST_USE
@@ -15,7 +15,7 @@ from sentineld.detectors.sink import SINK
 from sentineld.detectors.source import SOURCE
 from sentineld.detectors.tokens import TOKENS
 
-__all__ = ["CHANNELS", "DETECTORS", "OF_FEATURE", "READERS", "SENTENCES", "WATCHES", "Detector", "Kind", "Severity"]
+__all__ = ["CHANNELS", "DETECTORS", "GRAVE_FEATURES", "OF_FEATURE", "READERS", "SENTENCES", "WATCHES", "Detector", "Kind", "Severity"]
 
 #: In the order in which they see an event: ``place`` finds the tree that others go by.
 DETECTORS: tuple[Detector, ...] = (
@@ -44,6 +44,9 @@ READERS: dict[str, tuple[Read, ...]] = {
     for name in dict.fromkeys(name for one in DETECTORS for name in one.reads)
 }
 WATCHES = tuple(one.watches for one in DETECTORS if one.watches is not None)
+
+#: Features that hand over, stay, take power or secrets, or cannot be undone.
+GRAVE_FEATURES = frozenset(name for name, one in OF_FEATURE.items() if one.severity[name] is GRAVE)
 
 #: What a surprise means, by feature.
 SENTENCES: dict[str, str] = {
