@@ -193,7 +193,7 @@ def _posts(arguments: Mapping[Any, Any]) -> bool:
 
 
 def _argv(words: list[Any]) -> tuple[str, ...]:
-    return tuple(word for word in words[:_MAX_ARGV] if isinstance(word, str))
+    return tuple([word for word in words[:_MAX_ARGV] if isinstance(word, str)])
 
 
 def _texts(value: object) -> Iterator[str]:

@@ -60,7 +60,8 @@ class Emission:
             "agents": Agents(name),
             "encoded": Encoded(),
             "contents": Contents(),
-            "key_of": Keys(name),
+            # Bound, for it is called for every event.
+            "key_of": Keys(name).__call__,
             "time_of": _time_reader(factor),
             "digest": digest,
             "encode": encode_canonical,

@@ -351,8 +351,13 @@ class Code(Writer):
         if not end:
             return found
         self._note_dotted(base, names, end)
-        text = f"type({self._object(base, names[: end - 1])}.get({names[end - 1]!r})) is str"
-        return f"(None if {text} and {self._is_plain(base, names[: end - 1])} else {found})"
+        # An object instead of the array may have the place's number as a name.
+        inner = self.name("inner")
+        is_text = f"type({inner} := {self._object(base, names[: end - 1])}.get({names[end - 1]!r})) is str"
+        numbered = [".".join(names[end:stop]) for stop in range(end + 1, len(names) + 1)]
+        lacks = " and ".join(f"{name!r} not in {inner}" for name in numbered)
+        is_other = f"({is_text} or {inner} is None or type({inner}) is dict and {lacks})"
+        return f"(None if {self._is_plain(base, names[: end - 1])} and {is_other} else {found})"
 
     def _attribute(self, base: str, names: tuple[str, ...], end: int) -> str:
         """Return a value of an object whose names have dots, unless something is in the way of them."""
@@ -411,7 +416,7 @@ class Code(Writer):
 
         def spell() -> str:
             if len(texts) > _MAX_SPELLED:
-                return f"{holder}.keys().isdisjoint({bound})"
+                return f"{bound}.isdisjoint({holder})"
             return f"not ({' or '.join(f'{text!r} in {holder}' for text in sorted(texts)) or 'False'})"
 
         return spell

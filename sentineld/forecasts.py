@@ -16,9 +16,11 @@ from typing import Any
 
 import msgspec
 
+from sentineld.clock import now_us
 from sentineld.config import Config, PrognosticsOptions
 from sentineld.detection import score_of
 from sentineld.forecaster import MIN_POINTS
+from sentineld.instant import SECOND_US
 from sentineld.prognostics import Forecast
 from sentineld.step import Prior, load_checked
 from sentineld.store import Store
@@ -47,8 +49,12 @@ class Forecasts:
 
 
 def forecast_into(document: dict[str, Any], store: Store, config: Config) -> None:
-    """Put forecasts into the document of ``status --json``, the highest scores first."""
-    prior, agents = prior_in_force(store, config), document["agents"]
+    """Put forecasts into the document of ``status --json``, the highest scores first.
+
+    Of an agent that has been silent for longer than the horizon, and than twice its usual pause, nothing is
+    said.
+    """
+    prior, agents, now_s = prior_in_force(store, config), document["agents"], now_us() / SECOND_US
     asked = []
     for row in store.agents():
         if row.name not in agents:
@@ -56,12 +62,20 @@ def forecast_into(document: dict[str, Any], store: Store, config: Config) -> Non
         # One that is damaged is told elsewhere, and has no past.
         with contextlib.suppress(ValueError):
             state = load_checked(row.state, row.owner, row.agent_id, row.tier)
-            asked.append(Asked(row.name, state.trail, _threshold(prior, agents[row.name]["would"])))
+            if _is_heard(state.trail, now_s, config.prognostics.horizon):
+                asked.append(Asked(row.name, state.trail, _threshold(prior, agents[row.name]["would"])))
     asked.sort(key=lambda one: -agents[one.agent]["score"])
     found = ask(config.prognostics, asked)
     document["prognostics"]["reason"] = found.reason
     for name, forecast in found.by_agent.items():
         agents[name]["forecast"] = asdict(forecast)
+
+
+def _is_heard(trail: Trail, now_s: float, horizon_s: float) -> bool:
+    times = [at for at, _ in trail.points()]
+    return len(times) >= MIN_POINTS and now_s - times[-1] <= max(
+        horizon_s, 2 * (times[-1] - times[0]) / (len(times) - 1)
+    )
 
 
 def _threshold(prior: Prior, tier: int) -> float:

@@ -50,16 +50,18 @@ class SessionPeak:
 
 @dataclass(slots=True)
 class Stretch:
-    """One session as learned detection judged it: lowest p-value, among how many sessions, highest tier.
+    """One session as learned detection judged it.
 
-    ``is_together``: with other sessions it made up tier 3, though it is not that unusual alone.
+    ``p`` is its lowest p-value, ``known`` among how many sessions, ``tier`` its highest. ``rule`` is the
+    first that it broke (empty: none). ``is_together``: with other sessions it made up tier 3, though it is not that
+    unusual alone.
     """
 
     score: float = 0.0
     p: float = 1.0
     known: int = 0
     tier: int = 1
-    is_rule: bool = False
+    rule: str = ""
     is_together: bool = False
 
 
@@ -144,7 +146,10 @@ class Sessions:
                 max(stretch.known, verdict.known),
             )
             stretch.tier = max(stretch.tier, verdict.tier, verdict.level)
-            stretch.is_rule = stretch.is_rule or verdict.cause == "rule"
+            if verdict.cause == "rule" and not stretch.rule:
+                stretch.rule = next(
+                    (one.feature for one in verdict.findings if one.detector == "rule"), "rule"
+                )
             stretch.is_together = stretch.is_together or verdict.level > verdict.tier
             peak = peaks.setdefault(verdict.session, SessionPeak())
             peak.max_score = max(peak.max_score, verdict.score)

@@ -44,7 +44,7 @@ _CODE_OR_SHELL = frozenset({"exec"})
 _MAX_NAME = 128
 _KEPT_NAMES = 1024
 #: Longest command line, in characters, whose result is kept, and how many are: about 2 MiB at worst.
-_MAX_KEPT = 256
+_MAX_KEPT = 512
 _KEPT = 512
 _MAX_TEXT = 131_072
 _MAX_PATH = 4096

@@ -48,6 +48,7 @@ class Judged:
 
     ``known`` is how many sessions it was ranked among. ``is_fixed``: it reached tier 3 by a rule or with
     others together, so that no rate of tier 2 keeps it from being told.
+    ``rule`` is the one that it broke; empty: none.
     """
 
     agent: str
@@ -57,7 +58,7 @@ class Judged:
     known: int = 0
     tier: int = 1
     is_fixed: bool = False
-    is_rule: bool = False
+    rule: str = ""
 
 
 @dataclass(slots=True)

@@ -134,8 +134,11 @@ def to_number(value: object) -> float | None:
 
 def total(numbers: Iterable[float | None]) -> float | None:
     """Return the sum of those that are there; None where none is."""
-    found = [number for number in numbers if number is not None]
-    return sum(found) if found else None
+    found: float | None = None
+    for number in numbers:
+        if number is not None:
+            found = (0 if found is None else found) + number
+    return found
 
 
 def first_match(search: Search, group: int, text: str) -> str | None:

@@ -25,11 +25,10 @@ def test_a_higher_score_is_never_less_unusual_and_beyond_the_highest_it_goes_on(
     calibration = Calibration(scores)
     low, high = sorted(pair)
 
-    assert calibration.p(high) <= calibration.p(low)
-    assert 0 < calibration.estimate(high) <= calibration.estimate(low) * (1 + 1e-9) <= 1 + 1e-8
-    assert 0 < calibration.graded(high) <= calibration.graded(low) * (1 + 1e-9)
+    for p in (calibration.p, calibration.estimate, calibration.graded):
+        assert 0 < p(high) <= p(low) * (1 + 1e-9) <= 1 + 1e-9
     highest = max(scores, default=0.0)
-    if highest < low < high - 1e-3 < 250:
+    if highest < low < high - 1e-6 < high < highest + 100:
         assert calibration.graded(high) < calibration.graded(low)
 
 

@@ -1,6 +1,7 @@
 """Forecasts come from an engine in a process of its own; whatever it does, nothing else changes."""
 
 import json
+import re
 import time
 
 import pytest
@@ -133,10 +134,8 @@ def rising(place, telemetry):
     return place
 
 
-def test_status_shows_forecasts_where_they_are_enabled_and_is_the_same_without(rising, engine, monkeypatch):
+def test_status_shows_forecasts_where_they_are_enabled_and_is_the_same_without(rising, engine):
     place = rising
-    place.env = {"PYTHONPATH": str(place.base)}
-    (place.base / "someones.py").write_text(ENGINES)
     place.once()
     plain = place.json("status")
     check("status", plain)
@@ -159,7 +158,11 @@ def test_status_shows_forecasts_where_they_are_enabled_and_is_the_same_without(r
     config = place.config('[prognostics]\nenabled = true\nengine = "someones:Good"\n')
     text = place.command("status", "--config", config).stdout
     assert "riser: score" in text
-    assert "a stricter tier in" in text
+    assert re.search(r"a stricter tier \d+ s after it", text)
+    telemetry = place.telemetry
+    telemetry.append("old.jsonl", *telemetry.normal("old", 60, end=time.time() - 5 * 86_400, every=30.0))
+    place.once("--judge-history")
+    assert place.json("status", "--config", config)["agents"]["old"]["forecast"] is None, "silent for long"
 
 
 def test_the_engine_of_the_extra_sees_a_rise_and_calls_nothing_a_demotion_that_is_flat():

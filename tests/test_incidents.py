@@ -4,6 +4,7 @@ import json
 import os
 from dataclasses import replace
 
+import msgspec
 import pytest
 
 from sentineld.config import Config
@@ -395,7 +396,7 @@ def test_a_state_without_numbering_is_read_and_one_with_it_keeps_its_version(lin
     telemetry.append("a.jsonl", *numbered("agent", range(1, 41)))
     one.poll()
     version, _, body = one.store.agent_named("agent").state.partition(b":")
-    document = json.loads(body)
-    assert version == b"1"
+    document = msgspec.msgpack.decode(body)
+    assert version == b"2"
     assert document.pop("numbering")["numbered"] == 40
-    assert load_state(b"1:" + json.dumps(document).encode()).numbering is None
+    assert load_state(b"2:" + msgspec.msgpack.encode(document)).numbering is None

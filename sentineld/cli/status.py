@@ -123,7 +123,9 @@ def _print(document: dict[str, Any]) -> None:
         )
     click.echo("\nFILE and NETWORK are operations in the window of the last five minutes.")
     _print_coverage([(name, entry["coverage"]) for name, entry in agents])
-    _print_forecasts([(name, entry["forecast"]) for name, entry in agents if entry["forecast"] is not None])
+    told = [(name, entry["forecast"]) for name, entry in agents if entry["forecast"] is not None]
+    # Of many agents those that are heading somewhere.
+    _print_forecasts([item for item in told if len(agents) == 1 or item[1]["demotion_in_s"] is not None])
     if document["prognostics"]["reason"]:
         _say(f"forecasts: {document['prognostics']['reason']}")
     if agents[0][1]["would"] > 1:
@@ -145,11 +147,11 @@ def _print_coverage(agents: list[tuple[str, dict[str, Any]]]) -> None:
 def _print_forecasts(forecasts: list[tuple[str, dict[str, Any]]]) -> None:
     for name, told in forecasts[:_MAX_FORECASTS]:
         text = (
-            f"{name}: score {told['score']:.2f} expected in {_span(told['horizon_s'])} "
+            f"{name}: score {told['score']:.2f} expected {_span(told['horizon_s'])} after its last event "
             f"({told['low']:.2f} to {told['high']:.2f}, 80 %)"
         )
         if told["demotion_in_s"]:
-            text += f"; if it goes on like this, a stricter tier in {_span(told['demotion_in_s'])}"
+            text += f"; if it goes on like this, a stricter tier {_span(told['demotion_in_s'])} after it"
         _say(f"{text}.")
 
 

@@ -2,6 +2,7 @@
 
 import math
 import textwrap
+from collections import Counter
 from typing import Any
 
 import click
@@ -114,8 +115,8 @@ def _history(result: Replayed, mode: str) -> History:
                 one.p,
                 one.known,
                 one.tier,
-                is_fixed=one.is_rule or one.is_together,
-                is_rule=one.is_rule,
+                is_fixed=bool(one.rule) or one.is_together,
+                rule=one.rule,
             )
             for (name, _), one in seen.stretches.get(key, {}).items()
         ]
@@ -156,7 +157,7 @@ def _document(history: History, options: DetectionOptions, wish: Wish, per: str)
                 }
                 for name, weeks in sorted(history.weeks.items())
             },
-            "by_rule": sum(one.is_rule for one in history.sessions),
+            "by_rule": dict(Counter(one.rule for one in history.sessions if one.rule).most_common()),
             "tier3": sum(one.tier == 3 for one in history.sessions),
         },
         "option": option,
@@ -168,7 +169,7 @@ def _document(history: History, options: DetectionOptions, wish: Wish, per: str)
                 "score": round(one.score, 6),
                 "p": one.p,
                 "tier": one.tier,
-                "is_rule": one.is_rule,
+                "rule": one.rule,
             }
             for one in told[:_MAX_TOLD]
             if one.tier > 1 or (one.p is not None and one.p <= chosen.value)
@@ -216,9 +217,10 @@ def _rests_on(history: History, mode: str, chosen: Row, wished: float) -> list[s
             )
         fixed = sum(one.is_fixed for one in history.sessions)
         if fixed:
+            rules = Counter(one.rule for one in history.sessions if one.rule)
+            named = ", ".join(f"{count} by the rule {name}" for name, count in rules.most_common())
             sentences.append(
-                f"{fixed} sessions reach tier 3 whatever this rate is "
-                f"({sum(one.is_rule for one in history.sessions)} by a rule; detection.rules)"
+                f"{fixed} sessions reach tier 3 whatever this rate is" + (f": {named}" if named else "")
             )
         sentences.append(
             "habits do not learn from suspicious sessions, so another rate changes a little what they know: "
@@ -281,7 +283,8 @@ def _print(document: dict[str, Any]) -> None:
     more = f" and {len(chosen['agents']) - 3} more" if len(chosen["agents"]) > 3 else ""
     _say(
         f"With it {chosen['sessions']} of {history['sessions']} sessions would have been suspicious"
-        + (f" ({among}{more})." if among else ".")
+        + (f" ({among}{more})" if among else "")
+        + f"; {history['tier3']} reach tier 3 as configured now."
     )
     _say(
         f"History: {history['first'][:10]} to {history['last'][:10]}, {len(history['agents'])} agents, "

@@ -88,6 +88,8 @@ _MAY_DELETE = frozenset({"find", "fd", "rsync", "git clean", "xargs"})
 #: What a call that deletes whole directories, or all that a pattern or a search finds, has.
 MASS: Feature = ("deletes", "all")
 _MASS = re.compile(r"\s--?(?:\w*[rR]\w*|recursive|delete\S*|exec\w*)(?=\s|\Z)|rmtree|\*|\bxargs\b|recurse", re.IGNORECASE)
+#: An interpreter's code that deletes directories.
+_REMOVING_CODE = re.compile(r"\b(?:rmtree|rm_rf|rimraf|rmSync)\b")
 #: Absolute paths somewhere in code; a redirect into what a substitution finds.
 _PATHS = re.compile(r"(?<![\w.~/])(?:~|\$HOME)?/[\w.@%+-][\w.@%+/-]{2,255}")
 _MAX_PATHS = 8
@@ -139,7 +141,7 @@ class Features:
         if first is not None:
             found.append(first)
         line, commands = _line_of(arguments) if verbs else ("", ())
-        is_delete = event_class == "file_delete" or ("rsync" in verbs and "--del" in line)
+        is_delete = event_class == "file_delete" or _deletes_too(verbs, line)
         if is_delete:
             found.append(MASS if _MASS.search(line) else ("deletes", ""))
         found.append(("call", _digest(tool, arguments)))
@@ -258,6 +260,13 @@ class Features:
             return "out.publish", verb
         name = _OF_CLASS.get(event_class)
         return None if name is None else (name, verb)
+
+
+def _deletes_too(verbs: tuple[str, ...], line: str) -> bool:
+    """Say whether a line deletes that is not told by its class."""
+    if "--del" in line and "rsync" in verbs:
+        return True
+    return _REMOVING_CODE.search(line) is not None and any(map(is_interpreter, verbs))
 
 
 def recipient(value: str) -> Iterator[Feature]:

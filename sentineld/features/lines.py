@@ -84,6 +84,7 @@ _ENDING = frozenset({"pkill", "killall", "skill"})
 _OPEN_RIGHTS = re.compile(r"[ugoa]*[+=]\w*s\w*\Z|[oa]+[+=]\w*w\w*\Z|[0-7]?[0-7]{2}[2367]\Z|[2467][0-7]{3}\Z")
 #: What destroys in a language of databases.
 _DROPS = re.compile(r"\b(drop\s+(?:table|schema|database|collection)|truncate\s+table|delete\s+from|dropdatabase|flushall)\b", re.IGNORECASE)
+_MAY_HOLD_QUERIES = frozenset({"shell_exec", "network_request"})
 #: Everybody's address: who listens there is open to all.
 _EVERYBODY = ("0.0.0.0", "[::]")  # noqa: S104 (a text that is looked for)
 #: Programs that copy, move or pack.
@@ -146,7 +147,8 @@ class Lines:
         if verb in _WITH_SUBCOMMANDS:
             sub = next((word[:32] for word in rest[:7] if _is_name(word)), "")
         name = f"{verb} {sub}" if sub else verb
-        effect = _EFFECTS.get(self._class_of(name), "guard.run")
+        class_of = self._class_of(name)
+        effect = _EFFECTS.get(class_of, "guard.run")
         for word in rest:
             if word[:1] == "-":
                 option = self._option(name, verb, effect, word.partition("=")[0][:32])
@@ -156,10 +158,11 @@ class Lines:
             yield from _setting(verb, rest)
         yield from _destroyed(name, verb, sub, rest)
         yield from self._touched(name, verb, rest)
+        is_unknown = not sub and class_of in _MAY_HOLD_QUERIES and verb not in SAYING_NOTHING
         for word in rest[:15]:
             if "-" in word and _SHOWS_SECRETS.match(word):
                 yield "secret.tool", f"{name} {word[:24]}"
-            elif " " in word and (found := _DROPS.search(word[:512])):
+            elif " " in word and is_unknown and (found := _DROPS.search(word[:512])):
                 yield "delete.hard", f"{verb} {found[1].lower()[:24]}"
             elif word.startswith(_EVERYBODY) or word == "http.server":
                 yield "out.listen", name

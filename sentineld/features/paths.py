@@ -144,7 +144,9 @@ def _root(path: str) -> str:
         return ""
     parts = path.split("/", _DEPTH)
     is_work = parts[0] == "~" or (parts[0] == "" and len(parts) > 1 and parts[1] in _WORK)
-    return "/".join(parts[:_DEPTH]) if len(parts) > _DEPTH and is_work and parts[1][:1] != "." else ""
+    if len(parts) < _DEPTH or not is_work or parts[1][:1] in (".", ""):
+        return ""
+    return "/".join(parts[:_DEPTH] if len(parts) > _DEPTH else parts[:-1])
 
 
 def _hidden(path: str) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from sentineld.roster import OVERFLOW_ID
+from sentineld.step import load_state
 from sentineld.trust import OWNER, PATH, UNNAMED_ID, Rule, Trust
 
 A, B, GROUP = 1001, 1002, 2000
@@ -153,7 +154,7 @@ def test_nothing_that_another_user_writes_changes_an_agent_by_one_bit(two, calm,
 
     assert found == calm
     assert two.kinds(B) == set()
-    assert two.tiers(B) == {"b": json.loads(calm.partition(b":")[2])["standing"]["tier"]}
+    assert two.tiers(B) == {"b": load_state(calm).standing.tier}
 
 
 @pytest.mark.parametrize("attack", [frame, praise, create_in_bs_directory, move_into_bs_directory])
@@ -184,7 +185,7 @@ def test_a_file_that_changes_hands_is_read_on_as_the_new_owners(line, telemetry)
     one.poll()
 
     counted = {
-        (row.owner, row.agent_id): json.loads(row.state.partition(b":")[2])["events"]
+        (row.owner, row.agent_id): load_state(row.state).events
         for row in one.store.agents()
     }
     assert counted == {(A, "a"): 5, (B, "b"): 7}

@@ -25,7 +25,7 @@ class Oracle:
     def ask(self, operations: int) -> bool:
         """Do so many operations within a minute; True if that was seen."""
         run = [
-            (self.now + n * MINUTE // operations, (FILE, NETWORK)[n % 2], 0, "x", 1, n)
+            (self.now + n * MINUTE // operations, (FILE, NETWORK)[n % 2], 0, "x", 1, n, None)
             for n in range(operations)
         ]
         self.now += MINUTE
