@@ -53,8 +53,8 @@ class Stretch:
     """One session as learned detection judged it.
 
     ``p`` is its lowest p-value, ``known`` among how many sessions, ``tier`` its highest. ``rule`` is the
-    first that it broke (empty: none). ``is_together``: with other sessions it made up tier 3, though it is not that
-    unusual alone.
+    first that it broke (empty: none). ``is_together``: with other sessions it made up tier 3,
+    though it is not that unusual alone.
     """
 
     score: float = 0.0

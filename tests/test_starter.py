@@ -41,7 +41,7 @@ def test_every_session_ranks_once_and_all_are_of_one_age():
 def test_what_one_owner_does_is_new_when_another_does_it():
     alike = learn_starter("coding", past())
     # Every fourth session is the same owner's: only to itself is its host no news.
-    odd = learn_starter("coding", past(odd=range(0, 48, 4)))
+    odd = learn_starter("coding", past(odd=range(4, 48, 4)))
 
     assert odd.new["out.host"] == alike.new.get("out.host", 0) + 1
     assert max(odd.calibration.scores) > max(alike.calibration.scores)

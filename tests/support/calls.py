@@ -15,6 +15,7 @@ OWNER, ROLE = 1000, "coding"
 HOME = "/home/ada"
 TREE = f"{HOME}/shop"
 DAY_US = 86_400_000_000
+_READ = {}
 
 
 def bash(command):
@@ -35,8 +36,11 @@ def features_of(tool, arguments, **options):
 
 def observation(call, at_us=0, session="s", *, outcome="", tokens=None, entropy=0, offset=0, role=ROLE):
     tool, arguments = call
-    known = TAXONOMY.classify(tool, arguments)
-    found = FEATURES.of(tool, arguments, known)
+    key = repr(call)
+    if key not in _READ:
+        known = TAXONOMY.classify(tool, arguments)
+        _READ[key] = (known, FEATURES.of(tool, arguments, known))
+    known, found = _READ[key]
     facts = Facts(tool, role, "", outcome, known.entities, None, tokens, None, session, found)
     kind = OPERATION_KIND.get(known.event_class, OTHER)
     return (at_us, kind, entropy, known.event_class, 1, offset, facts)
