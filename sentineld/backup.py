@@ -11,11 +11,13 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import suppress
 
+from sentineld.database import cannot_open
 from sentineld.errors import AccessError, SentineldError, StorageError, UsageError
 from sentineld.journal import sync_directory
 from sentineld.recovery import witness
 from sentineld.statedir import PASSING_ERRORS, Paths
-from sentineld.store import Meta, Store, cannot_open
+from sentineld.store import Store
+from sentineld.tables import Meta
 
 #: Former databases that restores leave behind, beside the new one.
 MAX_REPLACED = 3

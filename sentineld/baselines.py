@@ -9,7 +9,8 @@ from sentineld.detection import DetectionSettings, RoleKey
 from sentineld.habits import Role
 from sentineld.learned import Learned, Own
 from sentineld.step import AgentState, load_checked
-from sentineld.store import AgentRow, LessonRow, Store
+from sentineld.store import Store
+from sentineld.tables import AgentRow, LessonRow
 from sentineld.teaching import load_roles
 from sentineld.version import __version__
 

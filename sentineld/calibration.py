@@ -2,14 +2,15 @@
 
 ``p`` is split-conformal (Vovk, Gammerman, Shafer, 2005): ``(1 + number of scores as high) / (1 + number of
 scores)``. Where a new session is exchangeable with those, it is at most ``a`` with a probability of at most
-``a``, whatever the scores are; and because a session's score is its highest so far, this holds in the middle of
-a session too. It cannot be below ``1 / (1 + number of scores)``: a bound that asks for less is not attainable
-yet, which ``sessions_needed`` says.
+``a``, whatever the scores are; and because a session's score is its highest so far, this holds in the middle
+of a session too. It cannot be below ``1 / (1 + number of scores)``: a bound that asks for less is not
+attainable yet, which ``sessions_needed`` says.
 
 ``estimate`` is what tier 2 goes by before that: over the upper fifth of the scores it goes on exponentially
-(peaks over threshold: Pickands, 1975, with shape 0), with a prior of a few sessions and the past fading. That is
-an estimate, not a bound: for independent sessions it realises 0.3 to 1.4 times its nominal rate where the scores'
-tail is exponential or lighter, up to 3 times where it is heavier. From 100 to 400 sessions it turns into ``p``.
+(peaks over threshold: Pickands, 1975, with shape 0), with a prior of a few sessions and the past fading. That
+is an estimate, not a bound: for independent sessions it realises 0.3 to 1.4 times its nominal rate where the
+scores' tail is exponential or lighter, up to 3 times where it is heavier. From 100 to 400 sessions it turns
+into ``p``.
 """
 
 import math
@@ -135,7 +136,8 @@ class Tail:
 class Calibration:
     """The scores of a role's sessions, each given before that session was learned from.
 
-    Memory: 16 bytes a score, at most ``MAX_SCORES``. Adding and asking is O(log n) to find, O(n) to keep order.
+    Memory: 16 bytes a score, at most ``MAX_SCORES``. Adding and asking is O(log n) to find, O(n) to keep
+    order.
     """
 
     __slots__ = ("_scores", "_sorted", "_tail", "together")

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from sentineld.calibration import sessions_needed
+from sentineld.calibration import RANKED_FULLY, sessions_needed
 from sentineld.detectors import GRAVE_FEATURES
 from sentineld.e_detector import add, drift, drift_limit, threshold
 from sentineld.event import Facts, Observation
@@ -32,7 +32,8 @@ _NO_FACTS = Facts()
 
 #: What drift adds to the false alarms of tier 2: one part in so many.
 _DRIFT_SHARE = 4.0
-#: Sessions without suspicion after which one that called for tier 2, and that nobody judged, teaches after all.
+#: Sessions without suspicion after which one that called for tier 2, and that nobody judged, teaches after
+#: all.
 LAPSES_AFTER = 3
 #: Silence after which a session ends when its agent begins another one, microseconds.
 LEFT_US = 300 * SECOND_US
@@ -91,10 +92,11 @@ class DetectionSettings:
 class Verdict(NamedTuple):
     """What is thought of an agent at one instant.
 
-    ``score`` (0..1) is that of its session so far, ``p`` its p-value; ``level`` the tier that what happens now
-    calls for, ``tier`` the one that its session so far does; ``cause`` is ``detected`` or ``rule``, ``findings`` what it rests on,
-    ``bound`` the promise that holds, in words. ``session`` began at ``began_us`` (one name may have several, one
-    after another); ``known`` is how many sessions it was ranked among.
+    ``score`` (0..1) is that of its session so far, ``p`` its p-value; ``level`` the tier that what happens
+    now calls for, ``tier`` the one that its session so far does; ``cause`` is ``detected`` or ``rule``,
+    ``findings`` what it rests on, ``bound`` the promise that holds, in words. ``session`` began at
+    ``began_us`` (one name may have several, one after another); ``known`` is how many sessions it was ranked
+    among.
     """
 
     score: float
@@ -176,7 +178,8 @@ class Detection:
                 cause = "rule"
         session.fresh = {}
         if level < 3 and not is_frozen and not session.is_forgiven:
-            # The p-value of an open session can only fall. An estimate has no bound, so these go by ranks alone.
+            # The p-value of an open session can only fall. An estimate has no bound, so these go by ranks
+            # alone.
             if add(agent.evidence, session.rank) >= self._evidence_limit:
                 level = 3
             elif level < 2 and drift(agent.drift, session.rank) >= self._drift_limit:
@@ -287,9 +290,16 @@ class Detection:
         if known < settings.sessions_for_tier2:
             return (
                 f"no bound is attainable yet: {known} of {settings.sessions_for_tier2} sessions are known to"
-                " rank by"
+                " rank by; how rare this is was extrapolated from them"
             )
-        text = f"at most {settings.false_alarms_per_session:.2%} of honest sessions reach tier 2"
+        rate = f"{settings.false_alarms_per_session:.2%} of honest sessions reach tier 2"
+        drift = f"{settings.false_alarms_per_session / _DRIFT_SHARE:.2%} more because of those before"
+        if known < RANKED_FULLY:
+            text = (
+                f"about {rate}, at most {drift}; an estimate from {known} sessions, exact from {RANKED_FULLY}"
+            )
+        else:
+            text = f"at most {rate}, {drift}"
         if known < settings.sessions_for_tier3:
             return f"{text}; tier 3 needs several odd sessions, or {settings.sessions_for_tier3} to rank by"
         return f"{text}, at most {settings.false_alarms_per_week:.0%} of honest agent-weeks tier 3"
@@ -298,8 +308,8 @@ class Detection:
 def _lapse(agent: Learned, at_us: int) -> list[Finished]:
     """Return the held sessions that teach after all, because the agent went on without suspicion.
 
-    A new kind of work is suspicious the first time; if it never taught, each further time would be as well, and
-    hide what is worse. What is grave is not taught even then: that takes an operator's pardon.
+    A new kind of work is suspicious the first time; if it never taught, each further time would be as well,
+    and hide what is worse. What is grave is not taught even then: that takes an operator's pardon.
     """
     lapsed, stays = [], []
     for held in agent.held:

@@ -7,10 +7,10 @@ supermartingale, so ``P(R reaches A within T sessions) <= T / A`` (Shin, Ramdas,
 With ``A = sessions a week / rate`` an honest agent is demoted in at most that share of weeks.
 
 
-Beside it, ``drift`` sees what is too small for that and goes on for long, as Page's CUSUM (1954) does: ``C = max(0,
-C + -ln p - 1.5)``. For honest sessions ``-ln p`` is at most exponential, and by Lundberg's inequality ``C`` is
-at ``h`` or above after at most a share ``exp(-0.583 h)`` of them. Its p-values are ranks among up to 2,000
-sessions that do not fade: a slow reference, while habits go along with what is done.
+Beside it, ``drift`` sees what is too small for that and goes on for long, as Page's CUSUM (1954) does: ``C =
+max(0, C + -ln p - 1.5)``. For honest sessions ``-ln p`` is at most exponential, and by Lundberg's inequality
+``C`` is at ``h`` or above after at most a share ``exp(-0.583 h)`` of them. Its p-values are ranks among up to
+2,000 sessions that do not fade: a slow reference, while habits go along with what is done.
 """
 
 import math

@@ -1,9 +1,10 @@
-"""Habits: what the sessions of a role usually do, and how unusual they have been; learned from whole sessions.
+"""Habits: what the sessions of a role usually do, and how unusual they have been, learned session by session.
 
-All agents of one owner and role share them: an agent alone has too short a past (``Own`` keeps how it differs).
-What is counted: which values occurred in how many sessions; how often a session brings something new, by
-feature (Good and Turing's question: what is the chance of something never seen?); which action follows which;
-which grades (how many repeats, how fast) were reached; and the scores of the sessions themselves.
+All agents of one owner and role share them: an agent alone has too short a past (``Own`` keeps how it
+differs). What is counted: which values occurred in how many sessions; how often a session brings something
+new, by feature (Good and Turing's question: what is the chance of something never seen?); which action
+follows which; which grades (how many repeats, how fast) were reached; and the scores of the sessions
+themselves.
 
 Memory is bounded: see the constants. The oldest values and the rarest orders go first. Learning one session
 costs O(what it holds).
@@ -123,7 +124,7 @@ class Role:
         return -math.log2(min(1.0, (reached + 0.5) / (sessions + 1)))
 
     def bits_of_order(self, before: list[str], symbol: str) -> float:
-        """Return -log2 of the chance that an action follows those before it: Witten and Bell, back to order 0."""
+        """Return -log2 of the chance that an action follows those before it, after Witten and Bell."""
         p = 1.0 / (len(self.symbols) + 1)
         for length in range(min(ORDER, len(before)) + 1):
             context = _BETWEEN.join(before[len(before) - length :]) if length else ""
@@ -165,7 +166,7 @@ class Role:
 
     @property
     def is_ranking(self) -> bool:
-        """Whether sessions rank: those of a role's first days are new whatever they do, and none can alarm."""
+        """Whether sessions rank: those of a role's first days are new whatever they do, and cannot alarm."""
         return self.sessions >= LEARNING or self.is_frozen or len(self.calibration) > 0
 
     def learns_from(self, session: Finished, own: Own) -> bool:

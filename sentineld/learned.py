@@ -13,8 +13,8 @@ class Own:
     """How this agent differs from its role: how often its sessions bring something new.
 
     ``sessions`` are those that it has finished; ``weight`` the same with the past fading, ``new`` in how many
-    of these (fading alike) something was new, by feature; ``grades`` in how many sessions a grade was reached.
-    ``is_frozen``: an operator wants nothing to be learned from this agent.
+    of these (fading alike) something was new, by feature; ``grades`` in how many sessions a grade was
+    reached. ``is_frozen``: an operator wants nothing to be learned from this agent.
     """
 
     sessions: int = 0
@@ -29,8 +29,8 @@ class Finished:
     """A session that has ended, until its role has learned from it.
 
     ``score`` is what ranks take in; ``is_suspicious``: habits do not learn from it (unless an operator
-    pardons it). ``is_rank`` is false where its score has been taken in before. ``tier`` is the one that it called
-    for; ``calm`` how many sessions without suspicion its agent has ended since.
+    pardons it). ``is_rank`` is false where its score has been taken in before. ``tier`` is the one that it
+    called for; ``calm`` how many sessions without suspicion its agent has ended since.
     """
 
     ended_us: int

@@ -21,7 +21,8 @@ from sentineld.requests import Request
 from sentineld.roster import OVERFLOW_ID, Roster
 from sentineld.rows import is_agent_id
 from sentineld.step import AgentState, Draft, Wish, load_checked, step
-from sentineld.store import Commit, Renaming, RoleRow, Store
+from sentineld.store import Store
+from sentineld.tables import Commit, Renaming, RoleRow
 from sentineld.teaching import learn_anew, own_anew
 from sentineld.trust import UNNAMED_ID
 from sentineld.wishes import AgentWish, Erase, Freeze, HabitWish, Import, Rename, Renew, Reset

@@ -24,7 +24,8 @@ from sentineld.sd_notify import Notifier
 from sentineld.state_reader import StateReader
 from sentineld.statedir import Paths
 from sentineld.step import AgentState
-from sentineld.store import Commit, Store
+from sentineld.store import Store
+from sentineld.tables import Commit
 
 #: How often a daemon that could not publish or log tries again.
 _RETRY_US = SECOND_US

@@ -35,7 +35,8 @@ from sentineld.step import (
     shift,
     step,
 )
-from sentineld.store import AgentRow, Commit, LessonRow, RoleRow, Store
+from sentineld.store import Store
+from sentineld.tables import AgentRow, Commit, LessonRow, RoleRow
 from sentineld.teaching import Teaching, load_roles
 from sentineld.wishes import Erase, Freeze, Import, Rename, Reset
 

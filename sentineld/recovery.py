@@ -13,10 +13,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from sentineld import statedir
+from sentineld.database import PATIENCE_S
 from sentineld.errors import AccessError, DamagedError
 from sentineld.journal import Journal, sync_directory
 from sentineld.statedir import Paths
-from sentineld.store import LIMIT_BYTES, PATIENCE_S, Store
+from sentineld.store import LIMIT_BYTES, Store
 
 #: Databases that are kept aside; a further one replaces the last of them, so the first evidence stays.
 MAX_ASIDE = 3

@@ -20,7 +20,8 @@ from sentineld.step import (
     load_checked,
     new_state,
 )
-from sentineld.store import AgentRow, Store
+from sentineld.store import Store
+from sentineld.tables import AgentRow
 from sentineld.trust import UNNAMED_ID
 
 #: Where events of ids beyond an owner's quota are counted; no record can claim this id.

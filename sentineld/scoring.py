@@ -1,17 +1,18 @@
 """Scoring: one session's surprises, channel by channel, and the one score that they make.
 
 Each feature of an event is looked at by its detector, once a session and value: what the role knows is no
-surprise, what it does not know is one of so many bits. Surprises go to four channels: ``consequence`` (what the
-detectors find, by severity), ``target`` (whom or what it is about), ``argument`` and ``order``. Within an event
-the second surprise of a group counts half, and so on. A channel's level leaks from event to event, so that
-what comes together counts together.
+surprise, what it does not know is one of so many bits. Surprises go to four channels: ``consequence`` (what
+the detectors find, by severity), ``target`` (whom or what it is about), ``argument`` and ``order``. Within an
+event the second surprise of a group counts half, and so on. A channel's level leaks from event to event, so
+that what comes together counts together.
 
 The session's score is minus the logarithm of a combined p-value: each channel's highest level so far has a
 p-value among the role's sessions (``calibration.Tail``); they are combined by a weighted generalised mean of
-power -1/2 (Vovk and Wang, 2020), between what one channel alone can make small and what takes them all. A role
-whose sessions differ much in a channel takes less notice of it: its share falls with the level that one in
-twenty of its sessions reaches. While a role has learned from less than twenty sessions, its scores are smaller
-in proportion. What a score means is said by its rank (``detection``), so none of these choices touches the bound.
+power -1/2 (Vovk and Wang, 2020), between what one channel alone can make small and what takes them all. A
+role whose sessions differ much in a channel takes less notice of it: its share falls with the level that one
+in twenty of its sessions reaches. While a role has learned from less than twenty sessions, its scores are
+smaller in proportion. What a score means is said by its rank (``detection``), so none of these choices
+touches the bound.
 """
 
 import math

@@ -21,6 +21,7 @@ import structlog
 from sentineld import clock, log, requests
 from sentineld.claims import Claims
 from sentineld.config import Config, options, tables
+from sentineld.database import PATIENCE_S, cannot_open
 from sentineld.decode import Reject
 from sentineld.errors import AccessError, ConfigError, SentineldError, StorageError, StoreError
 from sentineld.evidence import Trouble
@@ -40,7 +41,8 @@ from sentineld.sd_notify import Notifier
 from sentineld.settings import recorded_prior, recorded_trust
 from sentineld.signals import Signals
 from sentineld.statedir import Paths, resolve_paths
-from sentineld.store import PATIENCE_S, Commit, Store, cannot_open
+from sentineld.store import Store
+from sentineld.tables import Commit
 from sentineld.tail import Tail
 from sentineld.trust import Trust
 from sentineld.watch import Watch

@@ -49,9 +49,10 @@ class Session:
     last use; ``symbols`` the actions in their order, ``new`` how many values were new, ``grades`` the heights
     that were reached, by feature. ``levels`` and ``peaks`` are what each channel has
     now and at most, in bits; ``score`` and, by the role's habits of ``version``, ``p`` (estimated), ``rank``
-    (exact) and ``shown`` (the score between 0 and 1) belong to the peaks. ``tier`` is the one that the session's
-    own events call for, ``fresh`` what its latest event brought that neither it nor its role knew (a value by
-    feature), ``broken`` the rules that it broke. ``is_forgiven``: an operator pardoned the agent while it went on.
+    (exact) and ``shown`` (the score between 0 and 1) belong to the peaks. ``tier`` is the one that the
+    session's own events call for, ``fresh`` what its latest event brought that neither it nor its role knew
+    (a value by feature), ``broken`` the rules that it broke. ``is_forgiven``: an operator pardoned the agent
+    while it went on.
     """
 
     name: str
@@ -100,7 +101,7 @@ class Session:
         if len(self.findings) < MAX_FINDINGS:
             self.findings.append(finding)
             return
-        least = min(range(MAX_FINDINGS), key=lambda place: self.findings[place].bits or math.inf)
+        least = self._least()
         if self.findings[least].bits < finding.bits:
             del self.findings[least]
             self.findings.append(finding)
@@ -109,8 +110,11 @@ class Session:
         """Keep what broke a rule, whatever else there is."""
         self.broken[rule] = 1
         if len(self.findings) >= MAX_FINDINGS:
-            del self.findings[min(range(MAX_FINDINGS), key=lambda place: self.findings[place].bits or math.inf)]
+            del self.findings[self._least()]
         self.findings.append(finding)
+
+    def _least(self) -> int:
+        return min(range(len(self.findings)), key=lambda place: self.findings[place].bits or math.inf)
 
     def tell(self, text: str) -> None:
         """Remember that an argument named something."""

@@ -9,38 +9,42 @@ import contextlib
 import json
 import os
 import sqlite3
-import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import fields
 from operator import attrgetter
 from typing import Any
 
 from sentineld.batch import Key, Part
+from sentineld.database import (
+    PATIENCE_S,
+    RESTORE_HINT,
+    SCHEMA_VERSION,
+    cannot_open,
+    cannot_read,
+    check_ours,
+    configure,
+    connect_readonly,
+    is_empty,
+    migrate,
+    number_on,
+)
 from sentineld.decision import Decision, decision_id
 from sentineld.errors import (
     AccessError,
     DamagedError,
     NoDatabaseError,
-    SentineldError,
-    StorageError,
     StoreError,
 )
 from sentineld.event import Incident
 from sentineld.identity import Source
 from sentineld.instant import iso
 from sentineld.retention import Retention
-from sentineld.statedir import PASSING_ERRORS
+from sentineld.tables import AgentRow, Commit, Coverage, LessonRow, Meta, PastFile, RoleRow
 from sentineld.trust import UNNAMED_ID
-
-#: ``PRAGMA application_id``: "SNTL".
-APPLICATION_ID = 0x534E544C
-SCHEMA_VERSION = 6
 
 #: Size that the database is kept below unless told otherwise, bytes.
 LIMIT_BYTES = 512 << 20
-#: How long a locked database is waited for unless told otherwise, seconds.
-PATIENCE_S = 2.0
 #: Different event types counted by name; further ones are counted as ``other``.
 MAX_EVENT_TYPES = 512
 #: Different names of unknown records; further ones are counted as ``other`` of their format.
@@ -55,122 +59,6 @@ MAX_LESSONS_BYTES = 8 << 20
 #: A database of at most this size is written anew when something is erased, bytes.
 _SCRUBBED_BYTES = 64 << 20
 
-_SCHEMA = """
-CREATE TABLE meta(
-  id INTEGER PRIMARY KEY CHECK (id = 1), database_id TEXT NOT NULL, born_at INTEGER NOT NULL,
-  epoch INTEGER NOT NULL, seq INTEGER NOT NULL, decision_no INTEGER NOT NULL, logged_no INTEGER NOT NULL,
-  clock INTEGER NOT NULL, last_scan INTEGER NOT NULL, has_history INTEGER NOT NULL,
-  events INTEGER NOT NULL, tool_calls INTEGER NOT NULL, seen_expired INTEGER NOT NULL,
-  inputs_pruned INTEGER NOT NULL, settings TEXT NOT NULL, troubles TEXT NOT NULL
-) STRICT;
-CREATE TABLE source(
-  id INTEGER PRIMARY KEY, path BLOB NOT NULL, last_path BLOB NOT NULL, kind TEXT NOT NULL,
-  dev TEXT NOT NULL, ino TEXT NOT NULL, generation INTEGER NOT NULL, owner INTEGER NOT NULL,
-  look_us INTEGER NOT NULL,
-  fp_len INTEGER NOT NULL, fp BLOB NOT NULL, tail_len INTEGER NOT NULL, tail BLOB NOT NULL,
-  chain BLOB NOT NULL,
-  pos INTEGER NOT NULL, is_skipping INTEGER NOT NULL,
-  lines INTEGER NOT NULL, accepted INTEGER NOT NULL, ignored INTEGER NOT NULL, rejected INTEGER NOT NULL,
-  duplicates INTEGER NOT NULL, conflicts INTEGER NOT NULL, clamped INTEGER NOT NULL,
-  timeless INTEGER NOT NULL, bytes_read INTEGER NOT NULL, is_gone INTEGER NOT NULL,
-  elements BLOB NOT NULL, signature TEXT NOT NULL
-) STRICT;
-CREATE TABLE agent(
-  owner INTEGER NOT NULL, agent_id TEXT NOT NULL, name TEXT NOT NULL UNIQUE,
-  tier INTEGER NOT NULL, is_cold INTEGER NOT NULL, state BLOB NOT NULL,
-  PRIMARY KEY (owner, agent_id)
-) STRICT, WITHOUT ROWID;
-CREATE INDEX agent_warm ON agent(is_cold) WHERE is_cold = 0;
-CREATE TABLE event_type(name TEXT PRIMARY KEY, events INTEGER NOT NULL) STRICT, WITHOUT ROWID;
-CREATE TABLE decision(
-  decision_no INTEGER PRIMARY KEY, name TEXT NOT NULL, document TEXT NOT NULL
-) STRICT;
-CREATE INDEX decision_name ON decision(name, decision_no);
-CREATE TABLE input(
-  no INTEGER PRIMARY KEY, kind TEXT NOT NULL, at INTEGER NOT NULL, document TEXT NOT NULL
-) STRICT;
-CREATE TABLE bracket(
-  input_no INTEGER NOT NULL REFERENCES input(no) ON DELETE CASCADE, ordinal INTEGER NOT NULL,
-  source INTEGER NOT NULL, "from" INTEGER NOT NULL, "to" INTEGER NOT NULL,
-  lo INTEGER NOT NULL, hi INTEGER NOT NULL, file_time INTEGER NOT NULL,
-  is_history INTEGER NOT NULL, skip INTEGER NOT NULL,
-  PRIMARY KEY (input_no, ordinal)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE seen(
-  owner INTEGER NOT NULL, id BLOB NOT NULL, content BLOB NOT NULL, no INTEGER NOT NULL,
-  PRIMARY KEY (owner, id, content)
-) STRICT, WITHOUT ROWID;
-CREATE INDEX seen_age ON seen(owner, no);
-CREATE TABLE request(id TEXT PRIMARY KEY, at INTEGER NOT NULL, document TEXT NOT NULL) STRICT, WITHOUT ROWID;
-"""
-
-_RESTORE_HINT = "sentineld restore FILE with a backup; sentineld run sets it aside and begins anew"
-_DISK_HINT = "make room on the disk, or see what is wrong with it; nothing that was committed is lost"
-
-#: What each version of the schema added to the one before it.
-_MIGRATIONS = {
-    2: """
-ALTER TABLE meta ADD COLUMN incidents TEXT NOT NULL DEFAULT '{}';
-ALTER TABLE meta ADD COLUMN decisions_pruned INTEGER NOT NULL DEFAULT 0;
-ALTER TABLE meta ADD COLUMN incidents_pruned INTEGER NOT NULL DEFAULT 0;
-ALTER TABLE meta ADD COLUMN sources_pruned INTEGER NOT NULL DEFAULT 0;
-ALTER TABLE meta ADD COLUMN requests_pruned INTEGER NOT NULL DEFAULT 0;
-ALTER TABLE meta ADD COLUMN restored_at INTEGER NOT NULL DEFAULT 0;
-ALTER TABLE meta ADD COLUMN lost_at INTEGER NOT NULL DEFAULT 0;
-ALTER TABLE meta ADD COLUMN lost_why TEXT NOT NULL DEFAULT '';
-ALTER TABLE source ADD COLUMN away_us INTEGER NOT NULL DEFAULT 0;
-ALTER TABLE source ADD COLUMN last_input INTEGER NOT NULL DEFAULT 0;
-UPDATE source SET last_input = (SELECT coalesce(max(no), 0) FROM input);
-UPDATE source SET chain = x'';
-CREATE INDEX source_gone ON source(last_input) WHERE is_gone = 1;
-CREATE TABLE past_file(
-  path BLOB PRIMARY KEY, no INTEGER NOT NULL, files INTEGER NOT NULL,
-  lines INTEGER NOT NULL, accepted INTEGER NOT NULL, ignored INTEGER NOT NULL, rejected INTEGER NOT NULL,
-  duplicates INTEGER NOT NULL, conflicts INTEGER NOT NULL, clamped INTEGER NOT NULL,
-  timeless INTEGER NOT NULL, bytes_read INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;
-CREATE INDEX past_file_age ON past_file(no);
-CREATE TABLE incident(
-  no INTEGER PRIMARY KEY, at INTEGER NOT NULL, kind TEXT NOT NULL, owner INTEGER NOT NULL,
-  source INTEGER NOT NULL, path BLOB NOT NULL, "from" INTEGER NOT NULL, "to" INTEGER NOT NULL,
-  detail TEXT NOT NULL, count INTEGER NOT NULL
-) STRICT;
-CREATE INDEX incident_alike ON incident(owner, kind, path, no);
-CREATE TABLE writer(
-  source INTEGER NOT NULL, agent_id TEXT NOT NULL, PRIMARY KEY (source, agent_id)
-) STRICT, WITHOUT ROWID;
-""",
-    3: """
-ALTER TABLE source ADD COLUMN format TEXT NOT NULL DEFAULT '';
-ALTER TABLE source ADD COLUMN kept BLOB NOT NULL DEFAULT x'';
-UPDATE source SET kind = iif(kind = 'json', 'document', 'lines');
-CREATE TABLE unknown_record(
-  format TEXT NOT NULL, name TEXT NOT NULL, records INTEGER NOT NULL, PRIMARY KEY (format, name)
-) STRICT, WITHOUT ROWID;
-""",
-    4: """
-CREATE TABLE role(
-  owner INTEGER NOT NULL, name TEXT NOT NULL, habits BLOB NOT NULL, PRIMARY KEY (owner, name)
-) STRICT;
-""",
-    5: """
-CREATE TABLE lesson(
-  no INTEGER PRIMARY KEY, owner INTEGER NOT NULL, role TEXT NOT NULL, agent_id TEXT NOT NULL,
-  ended INTEGER NOT NULL, is_rank INTEGER NOT NULL, is_suspicious INTEGER NOT NULL,
-  is_learned INTEGER NOT NULL, is_attack INTEGER NOT NULL, ranks INTEGER NOT NULL, session BLOB NOT NULL
-) STRICT;
-CREATE INDEX lesson_role ON lesson(owner, role, no);
-CREATE INDEX lesson_agent ON lesson(owner, agent_id);
-""",
-    6: """
-ALTER TABLE source ADD COLUMN unknown INTEGER NOT NULL DEFAULT 0;
-ALTER TABLE source ADD COLUMN blank INTEGER NOT NULL DEFAULT 0;
-ALTER TABLE past_file ADD COLUMN unknown INTEGER NOT NULL DEFAULT 0;
-ALTER TABLE past_file ADD COLUMN blank INTEGER NOT NULL DEFAULT 0;
-CREATE INDEX writer_agent ON writer(agent_id);
-""",
-}
-
 _LESSON_COLUMNS = (
     "owner, role, agent_id, ended, is_rank, is_suspicious, is_learned, is_attack, ranks, session"
 )
@@ -181,176 +69,6 @@ _SOURCE_UPSERT = (
     f"ON CONFLICT(id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in _STORED_COLUMNS[1:])} "
     "WHERE source.pos = ?"
 )
-
-
-@dataclass(slots=True)
-class AgentRow:
-    """One agent as stored: ``name`` is its published id, ``state`` the bytes of ``step.dump_state``."""
-
-    owner: int
-    agent_id: str
-    name: str
-    tier: int
-    is_cold: bool
-    state: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class RoleRow:
-    """The habits of one role as stored: ``habits`` are the bytes of ``habits.Role.dump``."""
-
-    owner: int
-    name: str
-    habits: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class LessonRow:
-    """A session that a role has learned from, or only ranked, kept for learning anew.
-
-    ``agent_id`` is the claimed one; ``ranks`` is how many sessions the role could rank it among; ``session``
-    are the bytes of ``teaching.dump_session``.
-    """
-
-    owner: int
-    role: str
-    agent_id: str
-    ended_us: int
-    is_rank: bool
-    is_suspicious: bool
-    is_learned: bool
-    is_attack: bool
-    ranks: int
-    session: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Renaming:
-    """An agent that goes on under another claimed id, and another published one."""
-
-    owner: int
-    old_id: str
-    new_id: str
-    old_name: str
-    new_name: str
-
-
-@dataclass(slots=True)
-class Commit:
-    """Everything that one transaction changes.
-
-    ``sources`` are pairs of (the position that the database must still hold, the source's new state).
-    ``kind`` is what the input was: ``read``, ``tick``, ``wish``, ``mended`` (habits that could not be read),
-    ``clock``, ``settings`` or ``publish``; all but the last are kept for ``replay --as-observed``, with
-    ``document`` and the parts that were read. (The store itself adds ``numbered``, where decisions go on with
-    a higher number.)
-    """
-
-    kind: str
-    at_us: int
-    sources: list[tuple[int, Source]] = field(default_factory=list)
-    agents: list[AgentRow] = field(default_factory=list)
-    roles: list[RoleRow] = field(default_factory=list)
-    lessons: list[LessonRow] = field(default_factory=list)
-    #: Lessons that are forgotten: of this role, ended by then.
-    forgotten: tuple[int, str, int] | None = None
-    renamed: Renaming | None = None
-    #: The agent of which everything is removed: owner, claimed id, published id.
-    erased: tuple[int, str, str] | None = None
-    decisions: list[Decision] = field(default_factory=list)
-    parts: Sequence[Part] = ()
-    document: dict[str, Any] = field(default_factory=dict)
-    event_types: dict[str, int] = field(default_factory=dict)
-    events: int = 0
-    tool_calls: int = 0
-    seen: list[tuple[int, bytes, bytes]] = field(default_factory=list)
-    #: Records that no mapping knows: counts by (format, name).
-    unknown: dict[tuple[str, str], int] = field(default_factory=dict)
-    #: Which agents (claimed ids) wrote which sources, as far as that is new.
-    writers: list[tuple[int, str]] = field(default_factory=list)
-    incidents: Sequence[Incident] = ()
-    request_id: str = ""
-    clock_us: int = 0
-    #: By how much the wall clock was set; then ``clock_us`` is what it shows now.
-    shift_us: int = 0
-    last_scan_us: int = 0
-    is_history_done: bool = False
-    logged_no: int = 0
-    bumps_seq: bool = False
-    settings: str = ""
-    #: Paths in trouble since the start, by kind; None leaves what is recorded.
-    troubles: dict[str, int] | None = None
-    #: Since when and why memory is lost; (0, "") once it is made up for; None leaves what is recorded.
-    lost: tuple[int, str] | None = None
-
-
-@dataclass(slots=True)
-class Meta:
-    """The database's own row."""
-
-    database_id: str
-    born_at: int
-    epoch: int
-    seq: int
-    decision_no: int
-    logged_no: int
-    clock: int
-    last_scan: int
-    has_history: bool
-    events: int
-    tool_calls: int
-    seen_expired: int
-    inputs_pruned: int
-    settings: str
-    troubles: str
-    incidents: str
-    decisions_pruned: int
-    incidents_pruned: int
-    sources_pruned: int
-    requests_pruned: int
-    restored_at: int
-    #: Since when, and why, what was known before is lost; 0 where nothing is, or it has been made up for.
-    lost_at: int
-    lost_why: str
-
-
-@dataclass(slots=True)
-class PastFile:
-    """Accounts of files that are gone for good, by path; the oldest ones together, under no path."""
-
-    path: str
-    files: int
-    lines: int
-    accepted: int
-    ignored: int
-    rejected: int
-    duplicates: int
-    conflicts: int
-    clamped: int
-    timeless: int
-    bytes_read: int
-    unknown: int
-    blank: int
-
-
-@dataclass(frozen=True, slots=True)
-class Coverage:
-    """What became of the records in some files; ``shared`` of these have other writers too.
-
-    Of ``records``, ``unknown`` are of kinds that their format does not know; ``rejects`` could not be read.
-    """
-
-    files: int
-    shared: int
-    records: int
-    unknown: int
-    rejects: int
-    formats: tuple[str, ...] = ()
-
-    @property
-    def share(self) -> float | None:
-        """Share of the records that became events, or are known to be none; None where there are none."""
-        return 1.0 - (self.unknown + self.rejects) / self.records if self.records else None
 
 
 class Store:
@@ -405,13 +123,13 @@ class Store:
         try:
             if path != ":memory:" and os.stat(path).st_size == 0:
                 os.chmod(path, 0o600)
-            if _is_new(connection):
+            if is_empty(connection):
                 connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
             else:
                 # Before anything is configured: the journal mode is written into the file.
-                _check_ours(connection, path)
-            _configure(connection, is_durable=is_durable)
-            _migrate(connection, path, now_us, epoch_floor, decision_floor, lost_why)
+                check_ours(connection, path)
+            configure(connection, is_durable=is_durable)
+            migrate(connection, path, now_us, epoch_floor, decision_floor, lost_why)
             store = cls(connection, is_durable=is_durable, limit_bytes=limit_bytes)
             store._check_rows(path)
             if is_durable:
@@ -445,14 +163,14 @@ class Store:
             ) from error
         connection: sqlite3.Connection | None = None
         try:
-            connection = _connect_readonly(path)
-            _check_ours(connection, path, oldest=oldest)
+            connection = connect_readonly(path)
+            check_ours(connection, path, oldest=oldest)
             return cls(connection)
         except BaseException as error:
             if connection is not None:
                 connection.close()
             if isinstance(error, sqlite3.DatabaseError):
-                raise _cannot_read(path, error) from error
+                raise cannot_read(path, error) from error
             raise
 
     def __enter__(self) -> "Store":
@@ -474,7 +192,7 @@ class Store:
                 raise TypeError("an account is no object")  # noqa: TRY301 (damage like any other)
             self.sources(with_gone=False)
         except (ValueError, TypeError) as error:
-            raise DamagedError(f"{path} is damaged: {error}", hint=_RESTORE_HINT) from error
+            raise DamagedError(f"{path} is damaged: {error}", hint=RESTORE_HINT) from error
 
     def next_source_id(self) -> int:
         """Return a number for a source that is about to be met; the row is written with its first commit."""
@@ -519,7 +237,7 @@ class Store:
                 self._db.execute("UPDATE meta SET lost_at = ?, lost_why = ?", (now_us, lost_why))
             else:
                 self._db.execute("UPDATE meta SET restored_at = ?", (now_us,))
-            self._next_input += _number_on(self._db, self._next_input, now_us)
+            self._next_input += number_on(self._db, self._next_input, now_us)
 
     def is_at(self, path: str) -> bool:
         """Say whether the file at the path is the one that was opened."""
@@ -1075,153 +793,6 @@ class Store:
                 )
                 self._db.execute("UPDATE meta SET seen_expired = seen_expired + ?", (excess,))
                 self._seen_counts[owner] = MAX_SEEN
-
-
-def _configure(db: sqlite3.Connection, *, is_durable: bool) -> None:
-    db.execute("PRAGMA trusted_schema=OFF")
-    db.execute("PRAGMA cell_size_check=ON")
-    db.execute("PRAGMA foreign_keys=ON")
-    db.execute("PRAGMA journal_mode=WAL" if is_durable else "PRAGMA journal_mode=MEMORY")
-    db.execute("PRAGMA synchronous=FULL" if is_durable else "PRAGMA synchronous=OFF")
-    db.execute("PRAGMA wal_autocheckpoint=2000")
-    db.execute("PRAGMA journal_size_limit=67108864")
-
-
-def _connect_readonly(path: str) -> sqlite3.Connection:
-    uri = f"file:{_quote(path)}?mode=ro"
-    if not os.access(os.path.dirname(os.path.abspath(path)), os.W_OK) and not os.path.lexists(f"{path}-wal"):
-        # Nobody has it open, and the files by which readers and a writer agree cannot be made here.
-        uri += "&immutable=1"
-    connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=PATIENCE_S)
-    connection.execute("PRAGMA query_only=ON")
-    connection.execute("PRAGMA trusted_schema=OFF")
-    return connection
-
-
-def _cannot_read(path: str, error: sqlite3.Error) -> SentineldError:
-    if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
-        reason = "" if os.access(path, os.R_OK) else ": the file is the daemon's own"
-        if not reason and os.path.lexists(f"{path}-wal"):
-            # What a crashed daemon left in the journal can only be read by who may write beside it.
-            reason = ": its last writer did not end well, and this user may not finish its work"
-        return AccessError(
-            f"the database {path} may not be read by this user{reason}", hint="be root or the daemon's user"
-        )
-    return cannot_open(path, error)
-
-
-def _is_new(db: sqlite3.Connection) -> bool:
-    return bool(db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0] == 0)
-
-
-def _check_ours(db: sqlite3.Connection, path: str, oldest: int = 1) -> None:
-    if db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
-        if db.execute("SELECT count(*) FROM sqlite_schema WHERE name = 'bracket'").fetchone()[0]:
-            raise DamagedError(f"{path} is damaged: its header is not what we wrote", hint=_RESTORE_HINT)
-        raise StoreError(f"{path} is not a sentineld database", hint="choose another --state-dir")
-    version = db.execute("PRAGMA user_version").fetchone()[0]
-    if version > SCHEMA_VERSION:
-        raise StoreError(
-            f"{path} has schema version {version}; this program knows up to {SCHEMA_VERSION}",
-            hint="install the newer sentineld that wrote it; nothing was changed",
-        )
-    if version < 1:
-        raise DamagedError(f"{path} is damaged: it has schema version {version}", hint=_RESTORE_HINT)
-    if db.execute("SELECT count(*) FROM sqlite_schema WHERE type IN ('trigger', 'view')").fetchone()[0]:
-        # They would act on everything that is written from here on.
-        raise DamagedError(f"{path} holds triggers or views, which sentineld never made", hint=_RESTORE_HINT)
-    if version < oldest:
-        raise StoreError(
-            f"{path} has schema version {version}, older than this program's {SCHEMA_VERSION}",
-            hint="start the daemon (sentineld run), which brings it up to date",
-        )
-
-
-def _migrate(
-    db: sqlite3.Connection, path: str, now_us: int, epoch_floor: int, decision_floor: int, lost_why: str
-) -> None:
-    """Bring the database to ``SCHEMA_VERSION`` in one transaction: after a crash it is as it was."""
-    is_new = _is_new(db)
-    if not is_new:
-        check = db.execute("PRAGMA quick_check(1)").fetchone()[0]
-        if check != "ok":
-            raise DamagedError(f"{path} is damaged: {check}", hint=_RESTORE_HINT)
-    version = 1 if is_new else db.execute("PRAGMA user_version").fetchone()[0]
-    if not is_new and version == SCHEMA_VERSION:
-        return
-    db.execute("BEGIN IMMEDIATE")
-    if is_new:
-        _run(db, _SCHEMA)
-        db.execute(
-            "INSERT INTO meta VALUES (1, ?, ?, ?, 0, ?, ?, 0, 0, 1, 0, 0, 0, 0, '', '{}')",
-            (
-                uuid.uuid4().hex,
-                now_us,
-                max(epoch_floor + 1, now_us // 1_000_000),
-                decision_floor,
-                decision_floor,
-            ),
-        )
-        db.execute(f"PRAGMA application_id={APPLICATION_ID}")
-    for number in range(version + 1, SCHEMA_VERSION + 1):
-        _run(db, _MIGRATIONS[number])
-    if is_new and lost_why:
-        db.execute("UPDATE meta SET lost_at = ?, lost_why = ?", (now_us, lost_why))
-    if is_new and decision_floor:
-        _number_on(db, 1, now_us)
-    db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
-    db.execute("COMMIT")
-
-
-def _number_on(db: sqlite3.Connection, no: int, now_us: int) -> int:
-    """Keep, as input ``no``, the number behind which decisions go on; return how many inputs that were."""
-    (decision_no,) = db.execute("SELECT decision_no FROM meta").fetchone()
-    document = json.dumps({"decision_no": decision_no})
-    return db.execute("INSERT INTO input VALUES (?, 'numbered', ?, ?)", (no, now_us, document)).rowcount
-
-
-def _run(db: sqlite3.Connection, script: str) -> None:
-    # Not executescript, which commits before it begins.
-    for statement in script.split(";\n"):
-        if statement.strip():
-            db.execute(statement)
-
-
-def cannot_open(path: str, error: sqlite3.Error) -> SentineldError:
-    """Say what kind of failure an error of SQLite is."""
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        return DamagedError(f"{path} is damaged: {error}", hint=_RESTORE_HINT)
-    if code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM):
-        number = _why_not(path)
-        if number not in PASSING_ERRORS:
-            return AccessError(
-                f"cannot open the database {path}: {error}",
-                hint="check owner and mode of the state directory",
-            )
-        return StorageError(f"cannot open the database {path}: {os.strerror(number)}", hint=_DISK_HINT)
-    if code in (
-        sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED,
-        sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_PROTOCOL,
-    ):  # fmt: skip
-        return StorageError(f"the database {path} failed: {error}", hint=_DISK_HINT)
-    return StoreError(f"cannot use the database {path}: {error}", hint=_RESTORE_HINT)
-
-
-def _why_not(path: str) -> int:
-    """Return the number of the error that keeps the file from being opened for writing; 0: none."""
-    try:
-        os.close(os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
-        probe = f"{path}.probe"
-        os.close(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
-        os.unlink(probe)
-    except OSError as error:
-        return error.errno or 0
-    return 0
-
-
-def _quote(path: str) -> str:
-    return path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
 
 
 _values = attrgetter(*_SOURCE_COLUMNS)

@@ -20,7 +20,7 @@ from sentineld.habits import Role, learn_own
 from sentineld.instant import SECOND_US
 from sentineld.learned import Finished, Learned, Own
 from sentineld.step import AgentState
-from sentineld.store import LessonRow, RoleRow
+from sentineld.tables import LessonRow, RoleRow
 
 #: Width of a slice, microseconds.
 SLICE_US = 60 * SECOND_US

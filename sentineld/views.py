@@ -27,7 +27,8 @@ from sentineld.state_file import StateView
 from sentineld.state_reader import StateReader
 from sentineld.statedir import Paths
 from sentineld.step import AgentState, Prior, load_checked, new_state
-from sentineld.store import AgentRow, Coverage, PastFile, Store
+from sentineld.store import Store
+from sentineld.tables import AgentRow, Coverage, PastFile
 from sentineld.teaching import load_roles
 from sentineld.visible import visible
 

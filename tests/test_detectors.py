@@ -33,9 +33,13 @@ FINDS = [
     ("guard", "secret.tool", [bash("gpg --export-secret-keys -a")]),
     ("guard", "delete.hard", [bash("git clean -fdx")]),
     ("loop", "loop", [bash("curl -s http://localhost:80/ready")] * 40),
-    ("argument", "arg:send_mail.subject", [("send_mail", {"to": "bob@shop.example.org", "subject": "wire money"})]),
+    (
+        "argument",
+        "arg:send_mail.subject",
+        [("send_mail", {"to": "bob@shop.example.org", "subject": "wire money"})],
+    ),
     ("order", "order", [bash("git commit -am x"), bash("git commit -am y"), bash("rm build/out.txt")]),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("detector", "feature", "calls"), FINDS, ids=[feature for _, feature, _ in FINDS])
@@ -101,6 +105,14 @@ def test_a_rush_is_told_from_the_pace_of_the_agent_itself_and_a_slow_day_is_none
     assert work(3.0).peaks["consequence"] == work(5.0).peaks["consequence"]
 
 
+def test_what_is_told_all_at_once_is_no_rush():
+    _, late = taught().work(ordinary(1) * 8, pause_s=0)
+    _, steady = taught().work(ordinary(1) * 8, pause_s=5)
+
+    assert late.peaks["consequence"] == steady.peaks["consequence"]
+    assert late.times == late.times[:1]
+
+
 def test_an_agent_without_a_past_cannot_be_faster_than_itself():
     shop = taught()
     shop.agent.own.grades = {}
@@ -128,7 +140,11 @@ def new_session():
 
 
 def test_errors_in_a_row_are_graded_and_success_or_silence_between_them_ends_the_row():
-    fails, works, refused = (bash("make"), ERROR, None, 0), (bash("make"), OK, None, 0), (bash("make"), REFUSED, None, 0)
+    fails, works, refused = (
+        (bash("make"), ERROR, None, 0),
+        (bash("make"), OK, None, 0),
+        (bash("make"), REFUSED, None, 0),
+    )
     call, result = (bash("make"), "", None, 0), (("result", {}), ERROR, None, 0)
 
     def rows(*events):
@@ -156,13 +172,19 @@ def test_payloads_have_a_mean_entropy_per_class_from_the_eighth_on():
     session = new_session()
     text, code = 600_000_000, 990_000_000
     names = feed(session, [(write("a"), "", None, text)] * 8 + [(write("a"), "", None, code)] * 40)
-    found = [int(value) for name, value in names if name == "entropy.file_create" or name == "entropy.file_write"]
+    found = [
+        int(value) for name, value in names if name == "entropy.file_create" or name == "entropy.file_write"
+    ]
 
     assert found[0] == 30
     assert found == sorted(found)
     assert found[-1] == 49
-    assert feed(new_session(), [(write("a"), "", None, 0)] * 20) == feed(new_session(), [(write("a"), "", None, 0)] * 20)
-    assert not [name for name, _ in feed(new_session(), [(write("a"), "", None, 0)] * 20) if "entropy" in name]
+    assert feed(new_session(), [(write("a"), "", None, 0)] * 20) == feed(
+        new_session(), [(write("a"), "", None, 0)] * 20
+    )
+    assert not [
+        name for name, _ in feed(new_session(), [(write("a"), "", None, 0)] * 20) if "entropy" in name
+    ]
 
 
 def test_a_shift_of_entropy_is_a_surprise_to_a_role_that_never_had_it():
@@ -173,6 +195,17 @@ def test_a_shift_of_entropy_is_a_surprise_to_a_role_that_never_had_it():
     _, usual = shop.work([write(f"{TREE}/a1")] * 12, entropy=600_000_000)
     _, shifted = shop.work([write(f"{TREE}/a1")] * 12, entropy=950_000_000)
     assert shifted.peaks["consequence"] > usual.peaks.get("consequence", 0)
+
+
+def test_the_second_new_host_of_a_session_counts_less():
+    first, second = (bash(f"curl -s https://{name}.example.net/a -o a") for name in ("one", "two"))
+    _, one = taught().work([*START, first])
+    _, both = taught().work([*START, first, *ordinary(1)[:3], second])
+
+    bits = [found.bits for found in both.findings if found.feature == "net.host"]
+    assert len(bits) == 2
+    assert bits[1] < bits[0] / 3
+    assert one.new["net.host"] == 1
 
 
 def test_two_calls_in_turns_are_a_loop():
@@ -194,8 +227,11 @@ def test_every_feature_has_one_detector_a_sentence_and_a_severity():
 def test_every_detector_says_where_it_comes_from_and_when_it_errs():
     import importlib
 
-    modules = {one.name: importlib.import_module(read.__module__) for one in DETECTORS for read in
-               [*one.reads.values(), *([one.watches] if one.watches else [])]}  # fmt: skip
+    modules = {
+        one.name: importlib.import_module(read.__module__)
+        for one in DETECTORS
+        for read in [*one.reads.values(), *([one.watches] if one.watches else [])]
+    }
     for module in [*modules.values(), argument, order]:
         for said in ("Formula", "Known false alarms"):
             assert said in (module.__doc__ or ""), module

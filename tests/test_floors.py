@@ -101,6 +101,8 @@ FLOORS = {
     "watch": 2,
     "tail": 2,
     "store": 2,
+    "database": 2,
+    "tables": 2,
     "published_file": 2,
     "keys": 2,
     "signed_document": 2,

@@ -10,7 +10,8 @@ from sentineld.baseline import Told
 from sentineld.event import Incident
 from sentineld.learned import Own
 from sentineld.requests import Request
-from sentineld.store import Commit, RoleRow, Store
+from sentineld.store import Store
+from sentineld.tables import Commit, RoleRow
 
 HOUR = 60 * MINUTE
 SESSIONS = 40

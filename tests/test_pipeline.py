@@ -9,7 +9,8 @@ import pytest
 from sentineld.config import Config
 from sentineld.pipeline import Pipeline
 from sentineld.step import Pardon, Pin, dump_state
-from sentineld.store import Commit, Store
+from sentineld.store import Store
+from sentineld.tables import Commit
 
 START = 1_763_858_000
 

@@ -13,7 +13,8 @@ from sentineld.errors import AccessError, StoreError
 from sentineld.identity import Source
 from sentineld.recovery import MAX_ASIDE, open_store, rescue, set_aside, witness
 from sentineld.statedir import Paths, hold_lock, prepare
-from sentineld.store import AgentRow, Commit, Store
+from sentineld.store import Store
+from sentineld.tables import AgentRow, Commit
 
 NOW = 1_763_858_410_000_000
 

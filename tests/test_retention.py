@@ -11,7 +11,8 @@ from sentineld.decision import Decision
 from sentineld.event import Incident
 from sentineld.identity import Source
 from sentineld.step import dump_state, new_state
-from sentineld.store import AgentRow, Commit, Store
+from sentineld.store import Store
+from sentineld.tables import AgentRow, Commit
 from sentineld.views import files_document, totals_document
 
 MIB = 1 << 20

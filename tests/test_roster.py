@@ -6,7 +6,8 @@ from sentineld.config import Config
 from sentineld.event import Tick
 from sentineld.roster import OVERFLOW_ID, Roster
 from sentineld.step import Pin, dump_state, step
-from sentineld.store import Commit, Store
+from sentineld.store import Store
+from sentineld.tables import Commit
 from sentineld.trust import UNNAMED_ID
 
 NOW = 1_763_858_410_000_000

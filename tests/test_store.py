@@ -21,7 +21,8 @@ from sentineld.errors import AccessError, StoreError
 from sentineld.event import Incident
 from sentineld.identity import Source
 from sentineld.step import dump_state, new_state
-from sentineld.store import AgentRow, Commit, Store
+from sentineld.store import Store
+from sentineld.tables import AgentRow, Commit
 
 NOW = 1_763_858_410_000_000
 DATABASES = Path(__file__).parent / "data" / "databases"
@@ -176,7 +177,8 @@ def test_a_position_that_another_writer_moved_stops_the_commit(path):
 def test_a_process_that_is_killed_in_a_transaction_leaves_nothing(path, tmp_path):
     program = f"""
 import os, signal, sys
-from sentineld.store import Store, Commit
+from sentineld.store import Store
+from sentineld.tables import Commit
 store = Store.open({path!r}, {NOW})
 store.commit(Commit("tick", 1, events=1))
 store._db.create_function("die", 0, lambda: os.kill(os.getpid(), signal.SIGKILL))
@@ -263,14 +265,14 @@ def test_a_process_that_is_killed_while_it_migrates_leaves_the_old_version(path,
     make_version_1(path)
     before = content_of(path)
     code = (
-        "import os, signal, sys, sentineld.store as s\n"
+        "import os, signal, sys, sentineld.database as s\nfrom sentineld.store import Store\n"
         "s._MIGRATIONS[2] += 'INSERT INTO nothing VALUES (1);\\n'\n"
         "run = s._run\n"
         "def killed(db, script):\n"
         "    try: run(db, script)\n"
         "    except Exception: os.kill(os.getpid(), signal.SIGKILL)\n"
         "s._run = killed\n"
-        f"s.Store.open(sys.argv[1], {NOW})\n"
+        f"Store.open(sys.argv[1], {NOW})\n"
     )
 
     done = subprocess.run([sys.executable, "-c", code, path], check=False)
@@ -389,7 +391,8 @@ def test_readers_work_beside_a_writer_and_after_it_died(path):
                 reader.commit(Commit("tick", NOW))
     program = f"""
 import os, signal
-from sentineld.store import Store, Commit
+from sentineld.store import Store
+from sentineld.tables import Commit
 store = Store.open({path!r}, {NOW})
 store.commit(Commit("tick", 2, events=1))
 os.kill(os.getpid(), signal.SIGKILL)

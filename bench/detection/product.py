@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from detection.protocol import Event, Session, unix
-
 from sentineld.detection import Detection, DetectionSettings
 from sentineld.event import ERROR, OK, OPERATION_KIND, OTHER, Facts, Observation
 from sentineld.features import Features

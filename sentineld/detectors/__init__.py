@@ -15,7 +15,18 @@ from sentineld.detectors.sink import SINK
 from sentineld.detectors.source import SOURCE
 from sentineld.detectors.tokens import TOKENS
 
-__all__ = ["CHANNELS", "DETECTORS", "GRAVE_FEATURES", "OF_FEATURE", "READERS", "SENTENCES", "WATCHES", "Detector", "Kind", "Severity"]
+__all__ = [
+    "CHANNELS",
+    "DETECTORS",
+    "GRAVE_FEATURES",
+    "OF_FEATURE",
+    "READERS",
+    "SENTENCES",
+    "WATCHES",
+    "Detector",
+    "Kind",
+    "Severity",
+]
 
 #: In the order in which they see an event: ``place`` finds the tree that others go by.
 DETECTORS: tuple[Detector, ...] = (

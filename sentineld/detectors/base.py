@@ -79,10 +79,11 @@ Watch = Callable[[Session, Facts, Observation], Iterable[Feature]]
 class Detector:
     """A source of surprise: its features and how much each matters.
 
-    ``sentences`` say in plain words what a new value means. ``reads`` gives features that only the session can
-    tell, by the name of the raw feature; ``watches`` those of an event as a whole. Features of one group in one
-    event count less together (default: what stands before the first dot of their names). ``grace`` is how much
-    higher a grade may be than ever before; ``fewest`` how many own sessions with a grade it takes to compare.
+    ``sentences`` say in plain words what a new value means. ``reads`` gives features that only the session
+    can tell, by the name of the raw feature; ``watches`` those of an event as a whole. Features of one group
+    in one event count less together (default: what stands before the first dot of their names). ``grace`` is
+    how much higher a grade may be than ever before; ``fewest`` how many own sessions with a grade it takes to
+    compare.
     """
 
     name: str

@@ -1,8 +1,8 @@
 """Error cascade: calls fail one after the other, more than they ever did.
 
 Formula: the height is the number of bits of how many calls in a row have failed; bits by how rarely sessions
-of the role reach it. A refusal by the user is no failure. Where results are records of their own, and those that
-worked are not told, two calls without a failure between them end the row.
+of the role reach it. A refusal by the user is no failure. Where results are records of their own, and those
+that worked are not told, two calls without a failure between them end the row.
 Source: run lengths, as control charts use them (Western Electric, 1956). Range: 0 to about 11 bits.
 Memory: two counters a session.
 Known false alarms: a broken network or an expired token: worth a look all the same.

@@ -1,6 +1,7 @@
-"""Guards: options and settings that take a check away or widen what is touched; programs that give more power.
+"""Guards: options and settings that take a check away or widen what is touched; programs that give power.
 
-Formula, source, range and memory: as ``sink``; a value is a verb with its option, such as ``git push --force``.
+Formula, source, range and memory: as ``sink``; a value is a verb with its option, such as ``git push
+--force``.
 Known false alarms: a forced push that a user asked for; a container in a project that begins to use them.
 """
 
@@ -13,7 +14,7 @@ GUARD = Detector(
         "secret.tool": "a program is asked for the secrets that it keeps",
         "delete.hard": "something is destroyed in a way that none can undo and none has used",
         "power.end": "a program is ended by its name that none has ended",
-        "guard.rights": "rights are given that open a file to everybody, or its owner's power to whoever runs it",
+        "guard.rights": "rights are given that open a file to everybody, or lend its owner's power",
         "guard.out": "a check is taken away from what leaves",
         "guard.piped": "what came from elsewhere is run as code",
         "guard.setting": "a setting is changed that none has changed",

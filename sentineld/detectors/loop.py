@@ -2,7 +2,8 @@
 
 Formula: the height is twice the binary logarithm of how often a call (tool and arguments) came back among
 the session's last eight different ones; bits by how rarely sessions of the role reach that height.
-Source: the repeat and ping-pong checks of agent frameworks. Range: 0 to about 11 bits. Memory: 8 hashes a session.
+Source: the repeat and ping-pong checks of agent frameworks. Range: 0 to about 11 bits. Memory: 8 hashes a
+session.
 Known false alarms: polling that is meant (a build, a queue) and that no session did before.
 """
 

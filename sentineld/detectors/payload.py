@@ -1,9 +1,10 @@
 """Payload entropy: what an agent handles becomes less predictable than any session's of its role.
 
-Formula: the height is fifty times the fading mean (an eighth for each new event) of the payloads' entropy, per
-event class, from the eighth event of that class on; bits by how rarely sessions of the role reach it.
-Source: entropy of payloads as a sign of encoded or encrypted data (Lyda and Hamrock, 2007); one mean per class,
-because code, commands and fetched pages differ. Range: 0 to about 2 bits. Memory: two numbers a class and session.
+Formula: the height is fifty times the fading mean (an eighth for each new event) of the payloads' entropy,
+per event class, from the eighth event of that class on; bits by how rarely sessions of the role reach it.
+Source: entropy of payloads as a sign of encoded or encrypted data (Lyda and Hamrock, 2007); one mean per
+class, because code, commands and fetched pages differ. Range: 0 to about 2 bits. Memory: two numbers a class
+and session.
 Known false alarms: minified code, lock files, images in arguments.
 """
 
@@ -36,8 +37,8 @@ _NAMES = {name: f"entropy.{name}" for name in EVENT_CLASSES}
 
 PAYLOAD = Detector(
     "payload",
-    {name: "payloads are less predictable than in any session before" for name in _NAMES.values()},
-    {name: SLIGHT for name in _NAMES.values()},
+    dict.fromkeys(_NAMES.values(), "payloads are less predictable than in any session before"),
+    dict.fromkeys(_NAMES.values(), SLIGHT),
     Kind.GRADE,
     watches=_watch,
 )

@@ -80,7 +80,7 @@ PLACE = Detector(
         "write.dot": "settings of the user are written that none has written",
         "write.place": "something is written outside of the session's tree, where none has written",
         "write.hidden": "a hidden directory of the tree is written that none has written",
-        "copy.place": "something outside of the session's tree is copied, moved or packed, where none ever was",
+        "copy.place": "something outside of the tree is copied, moved or packed, where none ever was",
         "run.place": "a program works on a place outside of the session's tree that none has worked on",
         "take.system": "a part of the system is read that none has read",
         "take.dot": "settings of the user are read that none has read",

@@ -2,8 +2,9 @@
 
 Formula: the height of ``pace`` is minus twice the binary logarithm of the mean time between the last 32 calls
 of a session, in seconds: a burst. That of ``tempo`` is the same of the geometric mean over the whole session,
-from the fifth call on, each gap within 0.05 to 600 s; twice as fast as ever is not yet remarkable. Bits by how
-rarely the agent's own sessions reach it, after five sessions (``tempo``: ten) that had a height at all.
+from the fifth call on, each gap within 0.05 to 600 s; twice as fast as ever is not yet remarkable. Bits by
+how rarely the agent's own sessions reach it, after five sessions (``tempo``: ten) that had a height at all.
+Calls of one instant count as one: what is told late, all at once, is set to the time of its arrival.
 Source: rate against own history, where fail2ban and CrowdSec have fixed limits. Range: 0 to about 9 bits.
 Memory: 32 times and two sums a session, some 60 counters an agent.
 Known false alarms: an agent that is moved to a much faster machine or model.
@@ -27,6 +28,8 @@ def _watch_pace(session: Session, facts: Facts, item: Observation) -> Sequence[F
     if not facts.features:
         return ()
     at_us = item[0]
+    if times and at_us <= times[-1]:
+        return ()
     times.append(at_us)
     if len(times) < _CALLS:
         return ()
@@ -40,8 +43,8 @@ def _watch_tempo(session: Session, facts: Facts, item: Observation) -> Sequence[
     if not facts.features:
         return ()
     at_us = item[0]
-    before_us, session.called_us = session.called_us, at_us
-    if not before_us:
+    before_us, session.called_us = session.called_us, max(session.called_us, at_us)
+    if not before_us or at_us <= before_us:
         return ()
     gap_s = (at_us - before_us) / 1e6
     session.gaps += 1

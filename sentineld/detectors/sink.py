@@ -4,7 +4,8 @@ Formula: ``weight * (-log2 P - 1)`` with P the chance that a session of this age
 feature: counted over the role's sessions (the past fades, Good and Turing's question), with a prior of thirty
 sessions by severity, and the agent's own rate against ten sessions of its role's. Each value once a session.
 Whom an earlier argument of the session named (an answer to a mail that was looked up) says little.
-Source: the first-time-entity detectors of mail and account security; Good (1953) for the chance of the unseen.
+Source: the first-time-entity detectors of mail and account security; Good (1953) for the chance of the
+unseen.
 Range: 0 to about 15 bits a value. Memory: one hash of 8 bytes a value, shared by the role.
 Known false alarms: the first upload to a new customer, a repository that moved, a new recipient that a user
 asked for by name in a prompt that telemetry does not carry.

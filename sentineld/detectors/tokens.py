@@ -1,8 +1,8 @@
 """Tokens: more in one session than this agent itself ever used.
 
-Formula: the height is twice the binary logarithm of the session's tokens in thousands (in and out); bits by how
-rarely the agent's own sessions reach it, after five sessions that used any. Telemetry rarely tells what a token
-costs, so that a limit on spend is one on tokens (see ``rules.spend``).
+Formula: the height is twice the binary logarithm of the session's tokens in thousands (in and out); bits by
+how rarely the agent's own sessions reach it, after five sessions that used any. Telemetry rarely tells what a
+token costs, so that a limit on spend is one on tokens (see ``rules.spend``).
 Source: spend against own history. Range: 0 to about 9 bits. Memory: one sum a session.
 Known false alarms: the longest task so far.
 """

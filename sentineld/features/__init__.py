@@ -1,15 +1,15 @@
 """Features: what one tool call does, as pairs of a name and a value that habits can count.
 
 Names stand for consequences: ``out.*`` (something leaves), ``net.*`` and ``fetch.*`` (something is fetched),
-``delete.*``, ``write.*``, ``take.*``, ``later.*`` (it runs later), ``agent.*`` (agents obey it), ``guard.*`` (a
-guard is taken away), ``secret.*``, ``power.*``, ``run.*``. Values are hosts, recipients, verbs, options, places
-and short arguments; nothing of a tool's output is read, and no free text.
+``delete.*``, ``write.*``, ``take.*``, ``later.*`` (it runs later), ``agent.*`` (agents obey it), ``guard.*``
+(a guard is taken away), ``secret.*``, ``power.*``, ``run.*``. Values are hosts, recipients, verbs, options,
+places and short arguments; nothing of a tool's output is read, and no free text.
 
 Some are raw, because only the session says what they mean; detectors turn them into features of their own:
 ``path.sink``, ``path.source``, ``path.delete`` (normal paths), ``secret`` (the path), ``deletes``
 (``all``: see ``MASS``), ``to.host``
-and ``to.name`` (whom a tool sends to, as an entity and as an argument), ``call`` (a hash of tool and arguments)
-and ``act`` (the action, for the order).
+and ``to.name`` (whom a tool sends to, as an entity and as an argument), ``call`` (a hash of tool and
+arguments) and ``act`` (the action, for the order).
 
 Bounded: 16 entities and 16 verbs of a call, 64 members an object, 6 levels, 64 characters a value.
 """
@@ -28,6 +28,7 @@ from sentineld.features.terms import MAX_BLOB, blob_bits, leaves, term
 from sentineld.shell import MAX_KEPT, Command, parse_kept
 from sentineld.taxonomy import Call, Taxonomy
 from sentineld.verbs.line import MAX_STEPS
+from sentineld.verbs.options import names
 
 _LOCAL = re.compile(
     r"git-remote:origin\Z|localhost|127\.\d+\.\d+\.\d+|::1|0\.0\.0\.0|\[::1?\]|host\.docker\.internal"
@@ -39,14 +40,14 @@ _TENANT = re.compile(
     r"[:/]([\w.-]+)|repos/([\w.-]+)/|(?:^|\s)(?:-R|--repo)[ =]([\w.-]+)/"
 )
 #: Hosts on which anybody has a place.
-_SHARED = frozenset(
-    "github.com gitlab.com bitbucket.org api.github.com gist.github.com raw.githubusercontent.com codeberg.org"
-    " huggingface.co".split()
+_SHARED = names(
+    "github.com gitlab.com bitbucket.org api.github.com gist.github.com raw.githubusercontent.com"
+    " codeberg.org huggingface.co"
 )
 #: Mail providers whose domain says nothing about whose address it is.
-_MAILBOXES = frozenset(
+_MAILBOXES = names(
     "gmail.com googlemail.com outlook.com hotmail.com live.com yahoo.com icloud.com me.com aol.com gmx.de"
-    " gmx.net web.de mail.com proton.me protonmail.com yandex.ru mail.ru qq.com 163.com zoho.com".split()
+    " gmx.net web.de mail.com proton.me protonmail.com yandex.ru mail.ru qq.com 163.com zoho.com"
 )
 #: Tools that change something outside; those that take something away.
 _CHANGES = re.compile(
@@ -64,21 +65,23 @@ _TARGET = re.compile(
 )
 _IDENTIFIES = re.compile(r"(?:^|[_.])(?:ids?|name|user|file|path|key|uid)$|_id$")
 #: Runs as somebody else, or outside of what the session's own processes may do.
-_POWER = frozenset(
-    "sudo doas su pkexec runas docker podman nerdctl nsenter chroot unshare launchctl systemctl service crontab"
-    " at batch dscl useradd adduser usermod passwd visudo spctl csrutil tccutil defaults sysctl iptables pfctl"
-    " ufw mount umount insmod kextload setcap security kubectl helm terraform schtasks reg sc setfacl osascript"
-    " screen tmux systemd-run loginctl".split()
+_POWER = names(
+    "sudo doas su pkexec runas docker podman nerdctl nsenter chroot unshare launchctl systemctl service"
+    " crontab at batch dscl useradd adduser usermod passwd visudo spctl csrutil tccutil defaults sysctl"
+    " iptables pfctl ufw mount umount insmod kextload setcap security kubectl helm terraform schtasks reg sc"
+    " setfacl osascript screen tmux systemd-run loginctl"
 )
 _INTERPRETER = re.compile(
-    r"(?:python|pypy|node|ruby|php|perl|lua|deno|bun|osascript|Rscript|julia|pwsh|powershell|bash|sh|zsh)[\d.]*\Z"
+    r"(?:python|pypy|node|ruby|php|perl|lua|deno|bun|osascript|Rscript|julia|pwsh|powershell|bash|sh"
+    r"|zsh)[\d.]*\Z"
 )
 _OUTWARD = re.compile(
-    r" (?:publish|push|upload|deploy|release|create|send|share|sync|put|import|comment|secret|gist|key|ssh-key)\b"
+    r" (?:publish|push|upload|deploy|release|create|send|share|sync|put|import|comment|secret|gist"
+    r"|key|ssh-key)\b"
 )
 #: An interpreter's code that reaches the network.
 _REACHES = re.compile(
-    r"urllib|urlopen|requests?\.|http\.client|HTTPS?Connection|httpx|aiohttp|socket\.|ftplib|smtplib|paramiko"
+    r"urllib|urlopen|\brequests\b|http\.client|HTTPS?Connection|httpx|aiohttp|socket\.|ftplib|smtplib|paramiko"
     r"|fetch\(|net\.connect|axios|Net::HTTP|LWP::|fsockopen|curl_|TCPSocket|WebClient|Invoke-WebRequest"
 )
 #: Sockets of container engines: whoever may write there is root.
@@ -87,7 +90,9 @@ _ENGINE = re.compile(r"(?:docker|containerd|podman|crio)\.sock")
 _MAY_DELETE = frozenset({"find", "fd", "rsync", "git clean", "xargs"})
 #: What a call that deletes whole directories, or all that a pattern or a search finds, has.
 MASS: Feature = ("deletes", "all")
-_MASS = re.compile(r"\s--?(?:\w*[rR]\w*|recursive|delete\S*|exec\w*)(?=\s|\Z)|rmtree|\*|\bxargs\b|recurse", re.IGNORECASE)
+_MASS = re.compile(
+    r"\s--?(?:\w*r\w*|recursive|delete\S*|exec\w*)(?=\s|\Z)|rmtree|\*|\bxargs\b|recurse", re.IGNORECASE
+)
 #: An interpreter's code that deletes directories.
 _REMOVING_CODE = re.compile(r"\b(?:rmtree|rm_rf|rimraf|rmSync)\b")
 #: Absolute paths somewhere in code; a redirect into what a substitution finds.
@@ -127,7 +132,9 @@ class Features:
         call = self._taxonomy.classify(tool, arguments)
         return call._replace(features=self.of(tool, arguments, call))
 
-    def of(self, tool: str, arguments: object, call: Call, *, has_failed: bool = False) -> tuple[Feature, ...]:
+    def of(
+        self, tool: str, arguments: object, call: Call, *, has_failed: bool = False
+    ) -> tuple[Feature, ...]:
         """Return the features of a call, each once.
 
         ``has_failed``: its own record says that it did nothing. A command line may have done a part of it.
@@ -181,14 +188,12 @@ class Features:
 
     def _of_verbs(self, call: Call) -> Iterator[Feature]:
         verbs = call.commands
-        if call.event_class == "network_request":
-            if not any(self._class_of(verb) == "network_request" for verb in verbs):
-                yield "net.code" if is_interpreter(verbs[-1]) else "net.by", verbs[-1]
-        elif call.event_class == "file_delete":
-            if not any(self._class_of(verb) == "file_delete" for verb in verbs):
-                for verb in verbs:
-                    if verb in _MAY_DELETE or is_interpreter(verb):
-                        yield "delete.verb", verb
+        if call.event_class == "network_request" and "network_request" not in map(self._class_of, verbs):
+            yield "net.code" if is_interpreter(verbs[-1]) else "net.by", verbs[-1]
+        if call.event_class == "file_delete" and "file_delete" not in map(self._class_of, verbs):
+            for verb in verbs:
+                if verb in _MAY_DELETE or is_interpreter(verb):
+                    yield "delete.verb", verb
         for verb in verbs:
             feature = self._of_verb(verb)
             if feature is not None:

@@ -8,11 +8,12 @@ from sentineld.event import Feature
 from sentineld.features.paths import normal
 from sentineld.shell import Command
 from sentineld.verbs.line import SAYING_NOTHING
+from sentineld.verbs.options import names
 
 #: Programs whose first argument says what they do.
-_WITH_SUBCOMMANDS = frozenset(
+_WITH_SUBCOMMANDS = names(
     "git gh docker podman kubectl npm yarn pnpm pip uv cargo brew aws gcloud az go make helm terraform poetry"
-    " systemctl launchctl glab".split()
+    " systemctl launchctl glab"
 )
 #: Options that take a guard away, or widen what is touched.
 _UNGUARDED = re.compile(
@@ -38,8 +39,8 @@ _SHORT: dict[str, tuple[str, ...] | None] = {
     "gh gist": ("p",),
 }
 #: Programs with settings of their own, and what is no setting in them.
-_SETTERS = frozenset("git npm yarn pnpm pip gh go defaults sysctl".split())
-_NO_SETTINGS = frozenset("config set add get list delete unset".split())
+_SETTERS = names("git npm yarn pnpm pip gh go defaults sysctl")
+_NO_SETTINGS = names("config set add get list delete unset")
 #: Settings that name a program, or whom to believe.
 _RUNS = re.compile(
     r"hook|command|helper|insteadof|proxy|editor|pager|alias|registry|fsmonitor|ssl|verify|filter|textconv"
@@ -63,8 +64,9 @@ _INSTALLS = re.compile(
 _FROM = re.compile(r"https?://([^/\s:@]+)|(?:git\+|ssh://|git@|github:)(?:\w+@)?([\w.:/-]+)")
 #: What cannot be undone, whatever it is aimed at.
 _HARD = re.compile(
-    r"(?:shred|srm|mkfs\S*|dd|wipefs|fdisk|diskutil|git (?:clean|filter-branch|filter-repo|reflog|update-ref|gc"
-    r"|prune)|dropdb|terraform destroy|docker (?:system|volume)|kubectl delete)\Z"
+    r"(?:shred|srm|mkfs\S*|dd|wipefs|fdisk|diskutil"
+    r"|git (?:clean|filter-branch|filter-repo|reflog|update-ref|gc|prune)"
+    r"|dropdb|terraform destroy|docker (?:system|volume)|kubectl delete)\Z"
 )
 _STASH_LOST = frozenset({"drop", "clear"})
 _RIGHTS = frozenset({"chmod", "chown", "chgrp"})
@@ -72,7 +74,8 @@ _RECURSIVE = frozenset({"-R", "--recursive", "-Rf", "-fR"})
 _DELETING = frozenset({"rm", "shred", "unlink", "rmdir"})
 #: Arguments by which a program gives its secrets away.
 _SHOWS_SECRETS = re.compile(
-    r"(?:--export-secret\S*|--export-options\S*|get-secret-value|dump-keychain|find-(?:generic|internet)-password"
+    r"(?:--export-secret\S*|--export-options\S*|get-secret-value|dump-keychain"
+    r"|find-(?:generic|internet)-password"
     r"|print-access-token|print-identity-token|export-credentials|get-session-token)\Z"
 )
 #: Programs that keep secrets for others, and what they are asked where none is shown.
@@ -83,16 +86,19 @@ _ENDING = frozenset({"pkill", "killall", "skill"})
 #: Rights that give a file's power to whoever runs it, or the file to everybody.
 _OPEN_RIGHTS = re.compile(r"[ugoa]*[+=]\w*s\w*\Z|[oa]+[+=]\w*w\w*\Z|[0-7]?[0-7]{2}[2367]\Z|[2467][0-7]{3}\Z")
 #: What destroys in a language of databases.
-_DROPS = re.compile(r"\b(drop\s+(?:table|schema|database|collection)|truncate\s+table|delete\s+from|dropdatabase|flushall)\b", re.IGNORECASE)
+_DROPS = re.compile(
+    r"\b(drop\s+(?:table|schema|database|collection)|truncate\s+table|delete\s+from|dropdatabase|flushall)\b",
+    re.IGNORECASE,
+)
 _MAY_HOLD_QUERIES = frozenset({"shell_exec", "network_request"})
 #: Everybody's address: who listens there is open to all.
 _EVERYBODY = ("0.0.0.0", "[::]")  # noqa: S104 (a text that is looked for)
 #: Programs that copy, move or pack.
-_COPYING = frozenset({"cp", "mv", "ditto", "install", "ln", "tar", "zip", "7z", "rsync", "gzip", "openssl", "gpg"})
-_SHELLS = frozenset("sh bash zsh dash ksh python python3 perl ruby node php".split())
+_COPYING = names("cp mv ditto install ln tar zip 7z rsync gzip openssl gpg")
+_SHELLS = names("sh bash zsh dash ksh python python3 perl ruby node php")
 #: Programs that look a host's name up, which can tell its owner what stands in the name.
-_RESOLVERS = frozenset(
-    "dig host nslookup drill kdig ping ping6 getent curl wget nc ncat telnet traceroute whois ssh".split()
+_RESOLVERS = names(
+    "dig host nslookup drill kdig ping ping6 getent curl wget nc ncat telnet traceroute whois ssh"
 )
 _COMPUTED = re.compile(r"[^/]*[$`][^/]*\.[A-Za-z0-9.-]+\.?\Z")
 _WRAPPERS = frozenset({"sudo", "doas", "time", "nohup", "env", "command", "exec"})
@@ -187,8 +193,10 @@ class Lines:
             if word[:1] in _ROOTS:
                 if "://" not in word and len(word) > 1:
                     yield "path.copied" if is_copying else "path.touched", normal(word[:256])
-            elif is_unknown and "@" in word and (found := _ADDRESS.match(word[:256])) and not self._is_local(found[1]):
-                yield "net.host", found[1].lower()
+            elif is_unknown and "@" in word:
+                found = _ADDRESS.match(word[:256])
+                if found is not None and not self._is_local(found[1]):
+                    yield "net.host", found[1].lower()
 
     def _outward(self, name: str, verb: str, rest: list[str]) -> Iterator[Feature]:
         for word in rest:

@@ -103,7 +103,7 @@ def traits(path: str) -> Traits:
     place, root = _place(path), _root(path)
     is_scratch = path.startswith(_SCRATCH)
     if not _TELLING.search(path.lower()):
-        return Traits(path, place, root, is_scratch, "", "", "", False, False, False)  # noqa: FBT003
+        return Traits(path, place, root, is_scratch, "", "", "", False, False, False)
     found = _AGENTS.search(path)
     agents = "/".join(path[found.start() :].strip("/").split("/")[:2])[:48] if found else ""
     steering = _STEERING.search(path) if agents else None

@@ -56,7 +56,7 @@ def term(value: object) -> str | None:
         return str(value)
     if isinstance(value, int | float):
         size = abs(value)
-        if not size or size != size or size > 1e300:  # noqa: PLR0124 (NaN)
+        if not size or size != size or size > 1e300:
             return "#0"
         return f"#{'-' if value < 0 else ''}{math.floor(math.log10(size) * 2)}"
     return None

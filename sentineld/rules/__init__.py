@@ -1,7 +1,7 @@
-"""Rules: patterns that are wrong whoever does them, one file each; they need no calibration and call for tier 3.
+"""Rules: patterns that are wrong whoever does them, one file each; they need no calibration: tier 3 at once.
 
-A rule fires at most once a session, whatever is known of the agent. What a role's habits know is not new to it:
-so a rule can be taught by a pardon, and never fires on what the role has always done.
+A rule fires at most once a session, whatever is known of the agent. What a role's habits know is not new to
+it: so a rule can be taught by a pardon, and never fires on what the role has always done.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ RULES: Mapping[str, Rule] = {
 
 
 def rules_of(names: tuple[str, ...], max_session_tokens: int = 0) -> Mapping[str, Rule]:
-    """Return the rules of these names, by name; ``max_session_tokens``: what ``spend`` allows (0: no limit)."""
+    """Return the rules of these names; ``max_session_tokens`` is what ``spend`` allows (0: no limit)."""
     rules = {name: RULES[name] for name in names}
     if spend.NAME in rules:
         if max_session_tokens:

@@ -6,7 +6,7 @@ from sentineld.event import Facts, Observation
 from sentineld.masking import mask
 from sentineld.session import Finding, Session
 
-#: Says what breaks a rule: the session with its event in hand, which has been taken in; None where nothing does.
+#: Says what breaks a rule: the session, with its event in hand taken in; None where nothing does.
 Rule = Callable[[Session, Facts, Observation], Finding | None]
 
 _MAX_VALUE = 120

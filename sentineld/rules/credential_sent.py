@@ -1,12 +1,12 @@
-"""Credentials, then a sink: a session reads what gives access and then reaches where none of its role ever did.
+"""Credentials, then a sink: a session reads what gives access, then reaches where none of its role did.
 
-What: some call of the session opened, printed or copied credentials, and this one (or the same) sends something
-to a host, account, store or address that neither the session nor its role knows, publishes something, runs code
-that reaches the network, or reaches an unknown host. After secrets of the session's own tree (``.env``) only
-sending counts: projects read those to run at all.
+What: some call of the session opened, printed or copied credentials, and this one (or the same) sends
+something to a host, account, store or address that neither the session nor its role knows, publishes
+something, runs code that reaches the network, or reaches an unknown host. After secrets of the session's own
+tree (``.env``) only sending counts: projects read those to run at all.
 Why: this is how secrets are stolen, and no work of a role needs a new place right after its credentials.
-Known false alarms: the first deployment to a new host by an agent that handles credentials. Let the role do it
-once under ``observe``, or pardon it: what it reached is known from then on.
+Known false alarms: the first deployment to a new host by an agent that handles credentials. Let the role do
+it once under ``observe``, or pardon it: what it reached is known from then on.
 """
 
 from sentineld.event import Facts, Observation

@@ -1,9 +1,9 @@
 """Spend: a session uses more tokens than it may.
 
-What: a session's tokens, in and out, pass a limit that the operator sets (``detection.max_session_tokens``); off
-without one.
-Why: a loop or a hijack can cost without doing anything else that is odd. Telemetry rarely tells prices, so that
-the limit is one on tokens.
+What: a session's tokens, in and out, pass a limit that the operator sets (``detection.max_session_tokens``);
+off without one.
+Why: a loop or a hijack can cost without doing anything else that is odd. Telemetry rarely tells prices, so
+that the limit is one on tokens.
 Known false alarms: none but a limit that is too low.
 """
 
@@ -21,7 +21,10 @@ def limit(tokens: int) -> Rule:
         if not 0 < tokens < session.tokens:
             return None
         return found(
-            NAME, f"{session.tokens:,} tokens", f"the session used more than the {tokens:,} tokens it may", item
+            NAME,
+            f"{session.tokens:,} tokens",
+            f"the session used more than {tokens:,} tokens, its limit",
+            item,
         )
 
     return rule

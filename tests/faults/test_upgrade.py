@@ -12,9 +12,10 @@ import pytest
 from harness import PACKAGE, Place, assert_invariants, assert_sound, environment
 from live import Agents, daemon, events_counted, has_moved, wait_until
 
-from sentineld.store import SCHEMA_VERSION
+from sentineld.database import SCHEMA_VERSION
 
-STORE = "sentineld/store.py"
+#: Where the schema stands, and where it stood once.
+SCHEMAS = ("sentineld/database.py", "sentineld/store.py")
 LINE = re.compile(r"^SCHEMA_VERSION = (\d+)$", re.MULTILINE)
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(300)]
@@ -31,17 +32,19 @@ def commits():
     if shutil.which("git") is None:
         return
     try:
-        found = git("log", "--format=%H", "--", STORE).split()
+        found = git("log", "--format=%H", "--", *SCHEMAS).split()
     except subprocess.CalledProcessError:
         return
     for commit in found:
-        try:
-            version = LINE.search(git("show", f"{commit}:{STORE}"))
-        except subprocess.CalledProcessError:
-            # A shallow clone ends somewhere.
-            return
-        if version is not None:
-            yield commit, int(version[1])
+        for schema in SCHEMAS:
+            try:
+                version = LINE.search(git("show", f"{commit}:{schema}"))
+            except subprocess.CalledProcessError:
+                # It was elsewhere then, or a shallow clone ends here.
+                continue
+            if version is not None:
+                yield commit, int(version[1])
+                break
 
 
 @pytest.fixture

@@ -49,12 +49,19 @@ def observation(call, at_us=0, session="s", *, outcome="", tokens=None, entropy=
 def ordinary(number):
     """One session of ordinary work; sessions differ a little."""
     file = f"{TREE}/cart{number % 7}.py"
-    calls = [read(file), bash("git status"), ("Edit", {"file_path": file, "old_string": "a", "new_string": "b"})]
+    calls = [
+        read(file),
+        bash("git status"),
+        ("Edit", {"file_path": file, "old_string": "a", "new_string": "b"}),
+    ]
     calls += [bash("pytest -q"), bash("git diff"), bash(f"git commit -am 'step {number}'")]
     if number % 3 == 0:
         calls += [bash("curl -s https://pypi.org/simple/requests/"), bash("rm build/out.txt")]
     if number % 4 == 0:
-        calls += [bash("git push origin main"), ("send_mail", {"to": "bob@shop.example.org", "subject": "done"})]
+        calls += [
+            bash("git push origin main"),
+            ("send_mail", {"to": "bob@shop.example.org", "subject": "done"}),
+        ]
     return calls
 
 
