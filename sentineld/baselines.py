@@ -16,7 +16,7 @@ from sentineld.version import __version__
 
 
 def list_document(store: Store, settings: DetectionSettings | None) -> dict[str, Any]:
-    """Return the document of ``baseline list --json``; without ``settings`` nothing is learned (activity mode)."""
+    """Return the document of ``baseline list --json``; without ``settings`` nothing is learned."""
     roles, damaged = load_roles(store.roles())
     agents = [(row.name, agent) for row in store.agents() if (agent := _learned(row)) is not None]
     told = settings or DetectionSettings()

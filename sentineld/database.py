@@ -132,6 +132,7 @@ CREATE INDEX writer_agent ON writer(agent_id);
 
 
 def configure(db: sqlite3.Connection, *, is_durable: bool) -> None:
+    """Set what SQLite leaves open; with ``is_durable`` a commit that returned survives a power cut."""
     db.execute("PRAGMA trusted_schema=OFF")
     db.execute("PRAGMA cell_size_check=ON")
     db.execute("PRAGMA foreign_keys=ON")
@@ -142,6 +143,7 @@ def configure(db: sqlite3.Connection, *, is_durable: bool) -> None:
 
 
 def connect_readonly(path: str) -> sqlite3.Connection:
+    """Open a database to look at it. Raises ``sqlite3.Error``; see ``cannot_read``."""
     uri = f"file:{_quote(path)}?mode=ro"
     if not os.access(os.path.dirname(os.path.abspath(path)), os.W_OK) and not os.path.lexists(f"{path}-wal"):
         # Nobody has it open, and the files by which readers and a writer agree cannot be made here.
@@ -153,6 +155,7 @@ def connect_readonly(path: str) -> sqlite3.Connection:
 
 
 def cannot_read(path: str, error: sqlite3.Error) -> SentineldError:
+    """Say why a database cannot be looked at."""
     if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
         reason = "" if os.access(path, os.R_OK) else ": the file is the daemon's own"
         if not reason and os.path.lexists(f"{path}-wal"):
@@ -165,10 +168,15 @@ def cannot_read(path: str, error: sqlite3.Error) -> SentineldError:
 
 
 def is_empty(db: sqlite3.Connection) -> bool:
+    """Say whether nothing has been made in the file yet."""
     return bool(db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0] == 0)
 
 
 def check_ours(db: sqlite3.Connection, path: str, oldest: int = 1) -> None:
+    """Check that a database is ours, of schema ``oldest`` at least and none that is newer than this program.
+
+    Raises ``StoreError`` and ``DamagedError``.
+    """
     if db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
         if db.execute("SELECT count(*) FROM sqlite_schema WHERE name = 'bracket'").fetchone()[0]:
             raise DamagedError(f"{path} is damaged: its header is not what we wrote", hint=RESTORE_HINT)

@@ -125,8 +125,7 @@ def _found(finding: Finding, path: str) -> Evidence:
         offset=finding.offset,
         event_id=f"{finding.source_id}-{finding.offset}",
         summary=(
-            f"{finding.usual}{value} ({_weight(finding)}),"
-            f" {finding.event_type} at {iso(finding.at_us)}"
+            f"{finding.usual}{value} ({_weight(finding)}), {finding.event_type} at {iso(finding.at_us)}"
         ),
     )
 

@@ -54,8 +54,8 @@ class Source:
     or where the file could not be read any more. ``away_us`` is since when the file has been out of reach
     (0: it is not). ``elements`` holds 16 bytes a known element of a document. ``format`` is what the file was
     recognised as (empty: not yet), ``kept`` the memory of its records (see ``memory``).
-    lines = accepted + ignored + rejected + duplicates, always; of the ignored ones ``blank`` held nothing, and
-    ``unknown`` are records of kinds that the format does not know.
+    lines = accepted + ignored + rejected + duplicates, always; of the ignored ones ``blank`` held nothing,
+    and ``unknown`` are records of kinds that the format does not know.
     """
 
     id: int

@@ -50,8 +50,8 @@ class Formats:
     ) -> None:
         """Raise ``KeyError`` where the forced format is unknown.
 
-        ``taxonomy`` is for native records; ``extra`` is what was added to it. ``features`` are those of native
-        records, where learned detection decides.
+        ``taxonomy`` is for native records; ``extra`` is what was added to it. ``features`` are those of
+        native records, where learned detection decides.
         """
         self._taxonomy = taxonomy or Taxonomy()
         self._extra = dict(extra or {})

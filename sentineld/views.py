@@ -343,7 +343,7 @@ def prior_in_force(store: Store, config: Config) -> Prior:
 def status_document(
     store: Store, config: Config, report: StateReport, paths: Paths, *, with_retired: bool = False
 ) -> dict[str, Any]:
-    """Return the document of ``status --json``; agents that were retired, and have not acted since, on demand."""
+    """Return the document of ``status --json``; retired agents only with ``with_retired``."""
     now, prior = clock.now_us(), prior_in_force(store, config)
     is_restricted = bool(store.meta().lost_at)
     coverage, totals = store.coverage(), totals_document(store)

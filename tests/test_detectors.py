@@ -176,6 +176,7 @@ def test_payloads_have_a_mean_entropy_per_class_from_the_eighth_on():
         int(value) for name, value in names if name == "entropy.file_create" or name == "entropy.file_write"
     ]
 
+    assert len(found) == 41
     assert found[0] == 30
     assert found == sorted(found)
     assert found[-1] == 49

@@ -23,7 +23,9 @@ def decisions(*inputs, prior=PRIOR):
 
 
 def flood(count, kinds=(FILE, NETWORK), source=7, entropy=900_000_000):
-    return [(T0 + n * S // 10, kinds[n % len(kinds)], entropy, "x", source, n * 100, None) for n in range(count)]
+    return [
+        (T0 + n * S // 10, kinds[n % len(kinds)], entropy, "x", source, n * 100, None) for n in range(count)
+    ]
 
 
 def test_a_demotion_names_what_was_seen_and_what_would_have_been_right():

@@ -33,7 +33,9 @@ TIME_US = 1_767_323_045_000_000
 
 
 def classify(tool: str, arguments: object) -> SimpleNamespace:
-    return SimpleNamespace(event_class="file_read" if tool == "Read" else "tool_call", entities=(), features=())
+    return SimpleNamespace(
+        event_class="file_read" if tool == "Read" else "tool_call", entities=(), features=()
+    )
 
 
 def mapping(text: str, head: str = "") -> Mapping:
@@ -340,6 +342,9 @@ SPELLED_VALUES = [
     {"value": "a", "when": {"b": [1, "x", True], "c": {"has": "x"}}},
     {"value": "a | b.c | item.b", "when": {"a | b.c | item.b": {"not": ""}, "path.host": "h"}},
     " | ".join(["a.b", "b"] * 20),
+    "b.0.a",
+    ["a.0", "b.0.c"],
+    "c | b.c | a | a.b | item.a.b | item.c",
     "other.a",
 ]
 
@@ -396,6 +401,8 @@ def test_a_condition_spelled_out_holds_where_it_does(record: object, text: str) 
         {"a": text, "b": [text, "y"], "c": True},
         {"a": {"present": True}, "b": {"not": {"present": False}}},
         [{"a.b": 1}, {"a": {"pattern": "^[a-z]|^$"}}, {"b": {"not": text}, "c": {"has": [text]}}],
+        {"a": ["", 1, True]},
+        {"a | =0": {"not": [0, "0", text]}},
         {"a": [1, "x", True], "b": {"not": {"not": {"not": {"not": {"not": {"not": {"not": {"not": 1}}}}}}}}},
         {"a": {"pattern": "x*"}},
         {"a": {"has": text}},
@@ -717,6 +724,34 @@ def test_what_is_ignored_says_why() -> None:
     assert trace.ignored == ["words"]
     assert [event.label for event in trace.events] == ['type = "say", part.type = "call"']
     assert rows.offsets == [3]
+
+
+def test_records_that_say_nothing_are_passed_over_and_named_all_the_same() -> None:
+    form = mapping(
+        """
+[[source.event]]
+when = {type = "call"}
+tool = "=Read"
+[[source.event]]
+when = {type = "said", kind = "text"}
+emit = false
+note = "what was said"
+[[source.event]]
+when = {type = "said"}
+emit = false
+note = "something else"
+""",
+        'kind = "type"',
+    )
+    form.check()
+    dispatch = form._dispatch
+    assert dispatch is not None
+    assert dispatch.walk_of(("said",), is_traced=False) is None
+    assert dispatch.walk_of((True,), is_traced=False) is not None
+    rows = read(form, {"type": "said", "kind": "text"}, {"type": "call"}, {"type": "else"})
+    assert (rows.ignored, rows.unknown, rows.offsets) == ([0, 2], [(2, "else")], [1])
+    _, trace = form.trace({"type": "said", "kind": "text"}, 0, FileContext("/logs/a.jsonl", 1000))
+    assert trace.ignored == ["what was said", "something else"]
 
 
 def test_a_record_of_too_many_items_ends_somewhere() -> None:

@@ -51,7 +51,9 @@ START = 1_763_850_000
 @pytest.fixture
 def formats() -> Formats:
     return Formats(
-        parse_mappings(BOT, "bot.toml", lambda tool, _: SimpleNamespace(event_class=tool, entities=(), features=()))
+        parse_mappings(
+            BOT, "bot.toml", lambda tool, _: SimpleNamespace(event_class=tool, entities=(), features=())
+        )
     )
 
 

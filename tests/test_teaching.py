@@ -182,7 +182,9 @@ def test_an_owner_has_so_many_roles_and_further_ones_share_the_nameless_habits(s
     line = Line(store)
     for n in range(MAX_ROLES + 5):
         line.read([event(START + n * MINUTE, f"a{n}", role=f"r{n}")])
-    line.read([event(START + 99 * MINUTE, "last", role="more"), event(START + 100 * MINUTE, "last", role="more")])
+    line.read(
+        [event(START + 99 * MINUTE, "last", role="more"), event(START + 100 * MINUTE, "last", role="more")]
+    )
 
     roles = line.pipeline.prior.detection.roles
     assert len(roles) == MAX_ROLES + 1

@@ -60,13 +60,16 @@ class Product:
         return agent, scores, tiers
 
     def judge(self, session: Session) -> tuple[Sequence[float], Sequence[int]]:
+        """Return the score and the tier after each event."""
         _, scores, tiers = self._run(session)
         return scores, tiers
 
     def score(self, session: Session) -> Sequence[float]:
+        """Return the score after each event."""
         return self.judge(session)[0]
 
     def learn(self, session: Session) -> None:
+        """Let the role and the agent learn from a finished session."""
         # As the daemon does it: the session goes on, ends by silence, and its role learns.
         agent = self._agents.setdefault(session.agent, Learned())
         at_us = 0
@@ -80,6 +83,7 @@ class Product:
         agent.finished = []
 
     def starter(self, sessions: Sequence[Session]) -> None:
+        """Learn a starter baseline from other owners' sessions."""
         by_role: dict[str, list[PastSession]] = {}
         for session in sessions:
             events = [observation(event, n, session.role) for n, event in enumerate(session.events)]
@@ -89,6 +93,7 @@ class Product:
             self._detection.roles[(OWNER, role)] = learn_starter(role, past)
 
     def state_bytes(self, agent: str) -> int:
+        """Return the size of what is kept of one agent."""
         import msgspec
 
         return len(msgspec.msgpack.encode(self._agents[agent]))

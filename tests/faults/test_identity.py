@@ -184,10 +184,7 @@ def test_a_file_that_changes_hands_is_read_on_as_the_new_owners(line, telemetry)
         file.write(b"".join(json.dumps(item).encode() + b"\n" for item in events(telemetry, "b", 7)))
     one.poll()
 
-    counted = {
-        (row.owner, row.agent_id): load_state(row.state).events
-        for row in one.store.agents()
-    }
+    counted = {(row.owner, row.agent_id): load_state(row.state).events for row in one.store.agents()}
     assert counted == {(A, "a"): 5, (B, "b"): 7}
 
 
