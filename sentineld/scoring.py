@@ -29,7 +29,7 @@ from sentineld.session import Finding, Session
 
 #: Values and actions of one session that are remembered.
 MAX_SEEN = 1024
-MAX_SYMBOLS = 512
+MAX_SYMBOLS = 256
 #: Bits that are no surprise.
 FLOOR = 1.0
 #: What the second surprise of one group counts in one event, and the second group.

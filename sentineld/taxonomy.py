@@ -43,7 +43,7 @@ _CODE_OR_SHELL = frozenset({"exec"})
 #: Longest name of a tool that is looked up; what is longer would only fill the cache.
 _MAX_NAME = 128
 _KEPT_NAMES = 1024
-#: Longest command line, in characters, whose result is kept, and how many are: about 2 MiB at worst.
+#: Longest command line, in characters, whose result is kept, and how many are: about 4 MiB at worst.
 _MAX_KEPT = 512
 _KEPT = 512
 _MAX_TEXT = 131_072

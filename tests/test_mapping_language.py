@@ -1133,6 +1133,27 @@ def test_attributes_are_found_however_they_are_nested(attributes: object) -> Non
     assert len(read(form, {"spans": [{"attributes": {"gen_ai": "x"}}]})) == 0
 
 
+@pytest.mark.parametrize(
+    ("attributes", "tool"),
+    [
+        ({"x": {"y": "first"}, "gen_ai.tool.name": "second"}, "first"),
+        ({"x.y": "first", "gen_ai": {"tool": {"name": "second"}}}, "first"),
+        ({"gen_ai": {"tool": {"name": "second"}}, "tool": "last"}, "second"),
+        ({"gen_ai.tool": {"name": "second"}, "x.y": ""}, "second"),
+        ({"x.y": None, "tool": "last"}, "last"),
+    ],
+)
+def test_the_first_name_that_is_there_counts_however_it_is_nested(attributes: object, tool: str) -> None:
+    form = mapping(
+        """
+[[source.event]]
+decode = {attributes = "otel"}
+tool = "attributes.x.y | attributes.gen_ai.tool.name | attributes.tool"
+"""
+    )
+    assert read(form, {"attributes": attributes}).facts[0].tool == tool
+
+
 def test_of_an_item_that_is_none_of_some_texts_nothing_else_is_known() -> None:
     form = mapping(
         """

@@ -255,7 +255,7 @@ def test_the_state_of_an_agent_is_small_after_ten_thousand_different_events():
     assert session.events == 10_000
     assert session.seen_count == sum(map(len, session.seen.values())) <= MAX_SEEN
     assert len(session.symbols) <= MAX_SYMBOLS
-    assert len(msgspec.msgpack.encode(agent)) < 30 << 10
+    assert len(msgspec.msgpack.encode(agent)) < 20 << 10
 
 
 def test_the_state_of_an_honest_agent_is_small_after_ten_thousand_events():
