@@ -135,3 +135,22 @@ def test_kills_change_nothing_of_what_was_learned(place, history, wait_for):
 
     again = place.json("replay", "--as-observed", history.directory)
     assert again["decisions"] == place.decisions() != []
+
+
+def test_ten_thousand_ordinary_calls_around_it_hide_nothing(place, history):
+    config = place.config(CONFIG)
+    start = time.time() - 5 * DAY
+    cover = [record for number in range(1250) for record in honest(1000 + number, start)]
+    assert len(cover) > 9000
+    tiers = {}
+    for name, around in {"bare": [], "covered": cover}.items():
+        half = len(around) // 2
+        records = [*around[:half], *hijacked(start), *around[half:]]
+        for number, record in enumerate(records):
+            record["timestamp"], record["data"]["session"] = start + 10 * number, name
+        other = place.telemetry.directory.with_name(f"{name}.jsonl")
+        other.write_text("".join(json.dumps(record) + "\n" for record in records))
+        document = place.json("replay", history.directory, other, "--config", config)
+        tiers[name] = document["agents"][AGENT]["sessions"][name]["max_tier"]
+
+    assert tiers["covered"] >= tiers["bare"] > 1
