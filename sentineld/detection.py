@@ -150,17 +150,26 @@ class Detection:
         return role
 
     def observe(
-        self, agent: Learned, owner: int, item: Observation, at_us: int, *, is_frozen: bool
+        self,
+        agent: Learned,
+        owner: int,
+        item: Observation,
+        at_us: int,
+        *,
+        is_frozen: bool,
+        is_judged: bool = True,
     ) -> Verdict:
         """Judge one event of an agent; ``at_us`` is the latest instant, not before the event.
 
-        ``is_frozen``: the agent is demoted, so that its evidence stays as it is.
+        ``is_frozen``: the agent is demoted, so that its evidence stays as it is. Without ``is_judged`` the
+        event is only learned from: sessions of nothing else are no evidence.
         """
         facts = item[6] or _NO_FACTS
         session = self._session(agent, owner, facts, at_us, is_frozen=is_frozen)
         role = self.role((owner, session.role))
         session.latest_us = max(session.latest_us, at_us)
         session.events += 1
+        session.is_judged |= is_judged
         has_risen = judge(session, role, agent.own, item, facts)
         if has_risen or session.version != role.version:
             self._rank(session, role)
@@ -177,7 +186,7 @@ class Detection:
                 session.tier = level = 3
                 cause = "rule"
         session.fresh = {}
-        if level < 3 and not is_frozen and not session.is_forgiven:
+        if level < 3 and not is_frozen and session.is_evidence:
             # The p-value of an open session can only fall. An estimate has no bound, so these go by ranks
             # alone.
             if add(agent.evidence, session.rank) >= self._evidence_limit:
@@ -257,7 +266,7 @@ class Detection:
         agent.sessions.remove(session)
         role = self.role((owner, session.role))
         self._rank(session, role)
-        if not is_frozen and not session.is_forgiven:
+        if not is_frozen and session.is_evidence:
             agent.evidence = add(agent.evidence, session.rank)
             agent.drift = drift(agent.drift, session.rank)
         done = finish(session, at_us)

@@ -39,9 +39,10 @@ def decide(
         reasons = [] if draft.verdict is None else _reasons(draft.verdict)
     else:
         reasons = prior.monitor.explain(draft.crossing, _threshold(prior.monitor, draft))
-    evidence = [_evidence(item, paths.get(item[4]) or path_of(item[4])) for item in draft.recent]
     verdict = draft.verdict
-    if verdict is not None:
+    if verdict is None:
+        evidence = [_evidence(item, paths.get(item[4]) or path_of(item[4])) for item in draft.recent]
+    else:
         evidence = [
             _found(item, paths.get(item.source_id) or path_of(item.source_id)) for item in _worst(verdict)
         ]

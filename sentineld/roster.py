@@ -68,7 +68,7 @@ class Roster:
         """Judge by other thresholds and rules from here on; what happened before stays as it was judged."""
         self.prior = prior
         for state in self._states.values():
-            self._fit_window(state)
+            self._fit(state)
 
     def bind(self, bindings: Mapping[str, int]) -> list[AgentRow]:
         """Let ids belong to uids; return the agents whose published ids change, to be committed in order."""
@@ -260,7 +260,7 @@ class Roster:
             state.standing.tier = 3
             self._damaged[key] = row.tier
         self._states[key] = state
-        self._fit_window(state)
+        self._fit(state)
         self._catch_up(state)
         self._names[key] = row.name
         return state
@@ -271,7 +271,10 @@ class Roster:
         # decided here: what that tick decided was committed with it.
         elapse(state, self.prior, self.clock_us, [])
 
-    def _fit_window(self, state: AgentState) -> None:
+    def _fit(self, state: AgentState) -> None:
+        if self.prior.detection is None and state.learned is not None:
+            # Nothing would ever end them, and the agent would never leave memory.
+            state.learned.sessions, state.learned.finished = [], []
         if state.profile.window.bucket_us != self.prior.monitor.bucket_us:
             # Another window width was configured: old buckets cannot be carried over.
             state.profile.window = self.prior.monitor.new_window()

@@ -51,7 +51,8 @@ class Session:
     now and at most, in bits; ``score`` and, by the role's habits of ``version``, ``p`` (estimated), ``rank``
     (exact) and ``shown`` (the score between 0 and 1) belong to the peaks. ``tier`` is the one that the
     session's own events call for, ``fresh`` what its latest event brought that neither it nor its role knew
-    (a value by feature), ``broken`` the rules that it broke. ``is_forgiven``: an operator pardoned the agent
+    (a value by feature), ``broken`` the rules that it broke. ``is_judged``: some of it was more than learned
+    from. ``is_forgiven``: an operator pardoned the agent
     while it went on.
     """
 
@@ -90,11 +91,17 @@ class Session:
     broken: dict[str, int] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
     is_forgiven: bool = False
+    is_judged: bool = False
     is_attack: bool = False
 
     def wants(self, bits: float) -> bool:
         """Say whether a finding of so many bits is among the most surprising ones."""
         return len(self.findings) < MAX_FINDINGS or any(0 < one.bits < bits for one in self.findings)
+
+    @property
+    def is_evidence(self) -> bool:
+        """Whether it adds up with others: nobody forgave it, and it was not learned from only."""
+        return self.is_judged and not self.is_forgiven
 
     def note(self, finding: Finding) -> None:
         """Keep a finding, if it is among the most surprising ones."""

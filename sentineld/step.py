@@ -269,8 +269,9 @@ def _observe_learned(
             _elapse(state, prior, item[0], seen, drafts)
         monitor.observe(window, state.clock_us, 1, (item,))
         at_us = state.clock_us = max(state.clock_us, item[0])
-        is_frozen = is_learning or standing.tier > 1
-        verdict = detection.observe(agent, state.owner, item, at_us, is_frozen=is_frozen)
+        verdict = detection.observe(
+            agent, state.owner, item, at_us, is_frozen=standing.tier > 1, is_judged=not is_learning
+        )
         state.peak = max(state.peak, verdict.score)
         state.trail.add(at_us, verdict.score, LEARNED)
         if verdicts is not None:

@@ -98,11 +98,10 @@ class Teaching:
         for key in sorted(found):
             items = sorted(found[key], key=itemgetter(0))
             role = detection.role(key)
-            ranks = len(role.calibration)
             for (_, agent_id, _), done, agent in items:
-                lessons.append(_lesson(key, agent_id, done, role.learns_from(done, agent.own), ranks))
-                ranks += done.is_rank and not done.is_attack
-            role.merge([done for _, done, _ in items], [agent.own for _, _, agent in items])
+                is_learned, ranks = role.learns_from(done, agent.own), len(role.calibration)
+                lessons.append(_lesson(key, agent_id, done, is_learned, ranks))
+                role.merge([done], [agent.own])
             rows.append(RoleRow(key[0], key[1], role.dump()))
         return Learnt(changed, rows, [item for item in lessons if len(item.session) <= MAX_SESSION_BYTES])
 

@@ -190,3 +190,30 @@ def test_an_owner_has_so_many_roles_and_further_ones_share_the_nameless_habits(s
     assert len(roles) == MAX_ROLES + 1
     (session,) = line.agent("last").sessions
     assert (session.role, session.events) == ("", 2)
+
+
+def test_history_that_is_only_learned_from_is_no_evidence_and_lapses_like_any_other(store):
+    line = Line(store)
+    line.pipeline._judges_history = None
+    for n in range(120):
+        line.read(work(3, START + n * 60 * MINUTE, session=f"s{n}"))
+    before = line.agent().evidence
+    for n in range(6):
+        line.read([event(START + (200 + n) * 60 * MINUTE, session=f"odd{n}", value=f"never seen {n}")])
+    line.tick(START + 300 * 60 * MINUTE)
+    assert before == line.agent().evidence == line.agent().drift == 0.0
+
+    line.read(work(3, START + 400 * 60 * MINUTE, session="live"), is_history=False)
+    line.tick(START + 402 * 60 * MINUTE)
+    assert line.agent().evidence > 0
+
+
+def test_an_agent_leaves_memory_when_habits_no_longer_decide(store):
+    line = Line(store)
+    line.read(work(3))
+    assert line.agent().sessions
+    line.pipeline.set_prior(Config().prior())
+    line.tick(START + 10 * MINUTE)
+
+    assert line.pipeline.roster.warm() == []
+    assert line.agent().is_settled
