@@ -43,7 +43,10 @@ def demo() -> int:
     place = Path("sentineld-demo")
     shutil.rmtree(place, ignore_errors=True)
     telemetry, state = place / "telemetry", place / "state"
-    show(PYTHON, ROOT / "examples" / "write_sample.py", telemetry)
+    sample = (PYTHON, ROOT / "examples" / "write_sample.py", telemetry)
+    show(*sample)
+    show(SENTINELD, "run", "--once", "--telemetry", telemetry, "--state-dir", state, quiet=True)
+    show(*sample, "--today")
     show(SENTINELD, "run", "--once", "--telemetry", telemetry, "--state-dir", state, quiet=True)
     show(SENTINELD, "status", "--state-dir", state)
     show(SENTINELD, "why", "mailer", "--state-dir", state)

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 RESULTS = Path(__file__).parent / "results"
+#: Which detection decides; the first one is the default.
+MODES = ("learned", "activity")
 TYPES = ("file_read", "file_write", "api_call", "model_call", "network_request", "diagnostic_pulse")
 
 
@@ -42,8 +44,13 @@ def write_events(path: Path, events: int, agents: int, span_s: int, seed: int = 
             file.write(record(start + number * span_s / events, agent, rng) + "\n")
 
 
+def by(mode: str) -> dict[str, str]:
+    """Return the environment in which this detection decides: one of ``MODES``."""
+    return os.environ | {"SENTINELD_DETECTION_MODE": mode}
+
+
 @contextmanager
-def daemon(telemetry: Path, state: Path, *more: str):
+def daemon(telemetry: Path, state: Path, mode: str):
     """Run ``sentineld run`` until the block ends."""
     command = [
         sys.executable,
@@ -56,7 +63,7 @@ def daemon(telemetry: Path, state: Path, *more: str):
         str(state),
     ]
     with (state.parent / "daemon.log").open("w") as log:
-        process = subprocess.Popen([*command, *more], stderr=log)
+        process = subprocess.Popen(command, stderr=log, env=by(mode))
     try:
         yield process
     finally:

@@ -110,9 +110,10 @@ def totals(modes: dict, runs: int) -> dict:
 
 @contextmanager
 def selecting_only():
-    """Compile what is compiled meanwhile without digests and payloads."""
+    """Compile what is compiled meanwhile without digests, payloads and the words of prompts."""
     nothing = {name: lambda *_: b"" for name in ("digest", "encode_canonical")}
     nothing |= {"Keys": lambda _: lambda _: b"", "Encoded": lambda: Nothing(), "Contents": lambda: Nothing()}
+    nothing["asked_in"] = lambda _: ()
     with patch.multiple(emission, **nothing):
         yield
 

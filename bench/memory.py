@@ -1,6 +1,6 @@
 """Memory of the daemon: idle, and after catching up with many events; and the CPU it uses when idle.
 
-python bench/memory.py [--events 300000] [--agents 500] [--idle 20]
+python bench/memory.py [--events 300000] [--agents 500] [--idle 20] [--mode learned]
 """
 
 import argparse
@@ -10,7 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from common import daemon, memory_mib, report, state_of, wait_for, write_events
+from common import MODES, daemon, memory_mib, report, state_of, wait_for, write_events
 
 
 def main() -> None:
@@ -18,12 +18,13 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=300_000)
     parser.add_argument("--agents", type=int, default=500)
     parser.add_argument("--idle", type=int, default=20, help="seconds of idling that are measured")
+    parser.add_argument("--mode", choices=MODES, default=MODES[0])
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
         root = Path(directory)
         telemetry, state = root / "telemetry", root / "state"
         telemetry.mkdir()
-        with daemon(telemetry, state) as process:
+        with daemon(telemetry, state, options.mode) as process:
             wait_for(lambda: state_of(state / "state.json").get("status") == "ok", "the daemon")
             before = _cpu_s(process.pid)
             time.sleep(options.idle)
@@ -37,6 +38,7 @@ def main() -> None:
             seconds = time.monotonic() - start
             after, peak = memory_mib(process.pid)
     data = {
+        "mode": options.mode,
         "events": options.events,
         "agents": options.agents,
         "idle_mib": idle,

@@ -34,6 +34,7 @@ _COMMANDS = (
     "bash_command",
 )
 _DIRECTORIES = ("workdir", "cwd", "working_directory", "dir_path", "directory")
+_DIRECTORY_NAMES = frozenset(_DIRECTORIES)
 _MAX_DIRECTORY = 1024
 _CODES = ("code", "source_code", "python_code")
 
@@ -67,6 +68,8 @@ _KIND = (
     | _spellings(_RECIPIENTS, "recipient")
     | _spellings(_ACCOUNTS, "account")
 )
+#: The same with those that can hold a command line, whatever the tool.
+_TELLING: dict[object, str] = {**_KIND, "command": "command", "cmd": "command"}
 _BODIES = names("body data payload json form content upload")
 _IBAN = re.compile(r"[A-Z]{2}\d{2}[A-Z0-9]{10,30}\Z")
 _WORD = re.compile(r"[^/\\.~]*\Z")
@@ -79,6 +82,10 @@ _REMOTE = names("network_request api_call tool_call other model_call")
 
 def command_of(arguments: object) -> str | tuple[str, ...] | None:
     """Return the command line in a shell's arguments: text, or the words of one program; None: none is."""
+    if type(arguments) is dict and "action" not in arguments:
+        command = arguments.get("command")
+        if command and type(command) is str:
+            return command
     if isinstance(arguments, str):
         return arguments or None
     if isinstance(arguments, list):
@@ -102,6 +109,8 @@ def command_of(arguments: object) -> str | tuple[str, ...] | None:
 def directory_of(arguments: object) -> str:
     """Return the directory that a command line runs in; empty where it cannot matter for credentials."""
     if type(arguments) is dict or isinstance(arguments, Mapping):
+        if _DIRECTORY_NAMES.isdisjoint(arguments):
+            return ""
         for key in _DIRECTORIES:
             value = arguments.get(key)
             if isinstance(value, str):
@@ -121,13 +130,30 @@ def code_of(arguments: object) -> str | None:
     return None
 
 
+def path_alone(arguments: dict[Any, Any]) -> str | None:
+    """Return the one path that arguments name, empty where they name nothing at all; None: look closer."""
+    if len(arguments) > _MAX_ITEMS:
+        return None
+    path = ""
+    for key, value in arguments.items():
+        kind = _TELLING.get(key)
+        if kind is None:
+            if type(value) is dict:
+                return None
+        elif kind == "path" and type(value) is str and not path and value:
+            path = value
+        else:
+            return None
+    return path
+
+
 def look(event_class: str, arguments: Mapping[Any, Any], found: Findings, *, is_sending: bool) -> None:
     """Note what the arguments of a tool of a class name; ``is_sending``: by its name, data leaves by it."""
     members = arguments.items() if len(arguments) <= _MAX_ITEMS else islice(arguments.items(), _MAX_ITEMS)
     for key, value in members:
         kind = _KIND.get(key)
         if kind == "path" and type(value) is str:
-            _touch(event_class, value, found)
+            touch(event_class, value, found)
         elif type(value) is dict:
             # One level down: clients wrap what they pass on.
             for inner_key, inner_value in islice(value.items(), _MAX_ITEMS):
@@ -151,9 +177,9 @@ def _note(
     is_remote = event_class in _REMOTE
     for text in (value,) if type(value) is str else _texts(value):
         if kind == "path":
-            _touch(event_class, text, found)
+            touch(event_class, text, found)
         elif kind == "target":
-            _touch("file_write" if event_class != "file_read" else event_class, text, found)
+            touch("file_write" if event_class != "file_read" else event_class, text, found)
         elif kind == "url":
             if text.startswith("file://"):
                 found.reads(text[7:])
@@ -171,7 +197,8 @@ def _note(
                 found.sends_to(text[:_MAX_ARGV])
 
 
-def _touch(event_class: str, path: str, found: Findings) -> None:
+def touch(event_class: str, path: str, found: Findings) -> None:
+    """Note what a tool of a class does with a path."""
     if event_class == "file_read":
         found.reads(path)
     elif event_class in ("file_write", "file_create"):

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from sentineld.calibration import MAX_SCORES
-from sentineld.habits import MAX_FEATURES, MAX_FOLLOWERS, MAX_ORDERS, MAX_VALUES, VERSION, Role
+from sentineld.habits import MAX_FEATURES, MAX_FOLLOWERS, MAX_ORDERS, MAX_VALUES, VERSION, Origin, Role
 from sentineld.instant import iso
 from sentineld.learned import Own
 
@@ -45,7 +45,7 @@ _Grades = Annotated[
 _New = Annotated[dict[_Name, _Weight], Meta(max_length=4 * MAX_FEATURES)]
 
 
-class RoleHabits(Struct, forbid_unknown_fields=True, frozen=True):
+class RoleHabits(Struct, forbid_unknown_fields=True, frozen=True, omit_defaults=True):
     """What ``habits.Role`` knows; see there."""
 
     known: Annotated[dict[_Hash, _Positive], Meta(max_length=MAX_VALUES)]
@@ -61,6 +61,12 @@ class RoleHabits(Struct, forbid_unknown_fields=True, frozen=True):
     scores: _Scores
     tails: Annotated[dict[_Name, _Scores], Meta(max_length=256)]
     together: _Count
+    #: Of each score, see ``calibration.Scored``; empty: nobody knows.
+    strata: Annotated[
+        list[tuple[_Score, _Score, Annotated[int, Meta(ge=0, le=2)]]], Meta(max_length=MAX_SCORES)
+    ] = []
+    #: The starter that they began with, if they did.
+    starter: Origin | None = None
 
 
 class OwnHabits(Struct, forbid_unknown_fields=True, frozen=True):

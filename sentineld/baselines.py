@@ -67,7 +67,7 @@ def _role_document(
     agents: Sequence[tuple[str, AgentState]],
     settings: DetectionSettings,
 ) -> dict[str, Any]:
-    ranks = len(role.calibration)
+    ranks = role.calibration.own
     judged = [item for item in lessons if item.is_rank and item.ranks >= settings.sessions_for_tier2]
     attacks = sum(item.is_attack for item in lessons)
     alarms = max(0, sum(item.is_suspicious for item in judged) - attacks)
@@ -78,7 +78,8 @@ def _role_document(
         "agents": sorted(
             name for name, state in agents if (state.owner, (state.learned or Learned()).role) == key
         ),
-        "sessions": role.sessions,
+        "sessions": role.own_sessions,
+        "starter": starter_document(role),
         "ranks": ranks,
         "kept_sessions": len(lessons),
         "values": len(role.known),
@@ -91,6 +92,24 @@ def _role_document(
             "alarms": alarms,
             "sessions": honest,
         },
+    }
+
+
+def starter_document(role: Role) -> dict[str, Any] | None:
+    """Return which starter a role began with, and how many of its sessions still rank; None: without one."""
+    origin = role.starter
+    if origin is None:
+        return None
+    return {
+        "name": origin.name,
+        "sessions": origin.sessions,
+        "agents": origin.agents,
+        "owners": origin.owners,
+        "first": origin.first,
+        "last": origin.last,
+        "source": origin.source,
+        "licence": origin.licence,
+        "ranks": role.calibration.together,
     }
 
 

@@ -6,6 +6,10 @@ scores)``. Where a new session is exchangeable with those, it is at most ``a`` w
 of a session too. It cannot be below ``1 / (1 + number of scores)``: a bound that asks for less is not
 attainable yet, which ``sessions_needed`` says.
 
+A starter's sessions are other people's, and nothing says that an agent's own are exchangeable with them:
+``p`` is among its own alone (and 1 before there are any); the starter's count in estimates only, which
+promise nothing.
+
 ``estimate`` is what tier 2 goes by before that: over the upper fifth of the scores it goes on exponentially
 (peaks over threshold: Pickands, 1975, with shape 0), with a prior of a few sessions and the past fading. That
 is an estimate, not a bound: for independent sessions it realises 0.3 to 1.4 times its nominal rate where the
@@ -14,8 +18,10 @@ into ``p``.
 """
 
 import math
-from bisect import bisect_left, insort
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable
+from itertools import accumulate
+from typing import NamedTuple
 
 #: Scores that are kept; the oldest go first. 1 % needs 99, five in a hundred weeks of twenty sessions 399.
 MAX_SCORES = 2000
@@ -24,10 +30,17 @@ MAX_HEIGHTS = 400
 PRIOR_WEIGHT = 5.0
 #: What a height weighs after one more session: half of it after 34 sessions.
 FADE = 0.98
+_FADED = [FADE**age for age in range(MAX_HEIGHTS + 1)]
 #: The share of the highest from which on a tail is exponential, and what its prior weighs there, in sessions.
 UPPER, UPPER_WEIGHT = 0.2, 3.0
 #: Sessions from which on exact ranks weigh in, and up to which the estimate does.
 RANKED_FROM, RANKED_FULLY = 100, 400
+#: Sessions that it takes to estimate by those that are alike.
+FEW = 10
+#: Sessions that an agent must have finished before it is compared with agents that are not new.
+NEW_AGENT = 3
+#: Strata that take in all agents, or all states.
+_ALL = -1
 #: Prior of the scores, which are minus the logarithm of a p-value: ``exp(-score)``.
 _PRIOR = (1.0, 1.0, 1.0)
 
@@ -42,8 +55,8 @@ class Tail:
     """
 
     __slots__ = (
-        "_below", "_from", "_over", "_scale", "_sorted", "_weights", "decay", "heights", "scale", "together",
-        "width",
+        "_base", "_below", "_births", "_factors", "_from", "_over", "_scale", "_sorted", "_weights", "decay",
+        "heights", "scale", "together", "width",
     )  # fmt: skip
 
     def __init__(
@@ -55,107 +68,173 @@ class Tail:
         """
         self.scale, self.decay, self.width = scale, decay, width
         self.heights = list(heights)
-        self.together = together
-        self._trim()
+        beyond = max(0, len(self.heights) - MAX_HEIGHTS)
+        del self.heights[:beyond]
+        self.together = max(0, min(together - beyond, len(self.heights)))
+        # What is worked out only when somebody asks, and from one session to the next only as far as it has
+        # changed: the heights in order, when each came (counted from anywhere; ``_base`` is the oldest), and
+        # what each lends to the next higher one.
+        self._sorted: list[float] | None = None
+        self._births: list[int] = []
+        self._factors: list[float] = []
+        self._base = 0
+        self._forget()
 
     def add(self, height: float) -> None:
         """Take in one more session."""
+        if self._sorted is not None:
+            self._insert(height)
         self.heights.append(height)
-        self._trim()
+        if len(self.heights) > MAX_HEIGHTS:
+            if self._sorted is not None:
+                self._remove_oldest()
+            del self.heights[0]
+            self.together = max(0, self.together - 1)
+        self._forget()
 
     def p(self, x: float) -> float:
         """Return the probability (0 < p <= 1) that a session reaches ``x``."""
         if x <= 0.0:
             return 1.0
-        if self._sorted is None:
-            self._prepare()
-        heights = self._sorted or []
-        place = bisect_left(heights, x - 1e-9)
-        count = self._weights[place]
+        below = self._below or self._lend()
+        heights, weights = self._sorted, self._weights
+        place = bisect_left(heights, x - 1e-9)  # type: ignore[arg-type]
+        count = weights[place]
         if place:
-            count += self._below[place] * math.exp((heights[place - 1] - x) / self.width)
-        prior = PRIOR_WEIGHT * min(1.0, self.scale * math.exp(-x / self.decay))
-        return max(1e-300, min(1.0, (count + prior) / (self._weights[0] + PRIOR_WEIGHT)))
+            count += below[place] * math.exp((heights[place - 1] - x) / self.width)  # type: ignore[index]
+        prior = self.scale * math.exp(-x / self.decay)
+        p = (count + PRIOR_WEIGHT * min(1.0, prior)) / (weights[0] + PRIOR_WEIGHT)
+        return 1.0 if p >= 1.0 else max(1e-300, p)
 
     def excess(self, x: float) -> float:
         """Return the same, with an exponential tail."""
-        if self._sorted is None:
-            self._prepare()
-        if not self._sorted or x <= self._from:
+        if self._from is None:
+            self._fit()
+        if not self.heights or x <= self._from:  # type: ignore[operator]
             return self.p(x)
-        return max(1e-300, self._over * math.exp(-(x - self._from) / self._scale))
+        return max(1e-300, self._over * math.exp(-(x - self._from) / self._scale))  # type: ignore[operator]
 
     def quantile(self, share: float) -> float:
         """Return the height that this share of sessions reaches; 0 where none is known."""
-        if self._sorted is None:
-            self._prepare()
-        return self._reached_by(share)
-
-    def _trim(self) -> None:
-        beyond = len(self.heights) - MAX_HEIGHTS
-        if beyond > 0:
-            del self.heights[:beyond]
-            self.together -= beyond
-        self.together = max(0, min(self.together, len(self.heights)))
-        self._sorted: list[float] | None = None
-
-    def _prepare(self) -> None:
-        count, first = len(self.heights), max(self.together, 1)
-        pairs = sorted(
-            (height, FADE ** (count - 1 - max(place, first - 1))) for place, height in enumerate(self.heights)
-        )
-        self._sorted = [height for height, _ in pairs]
-        # What weighs from each place on, and what all lower ones lend to the height of each, summed up once.
-        self._weights = [0.0] * (count + 1)
-        for place in range(count - 1, -1, -1):
-            self._weights[place] = self._weights[place + 1] + pairs[place][1]
-        self._below = [0.0]
-        lent, last = 0.0, pairs[0][0] if pairs else 0.0
-        for height, weight in pairs:
-            lent = lent * math.exp((last - height) / self.width) + weight
-            last = height
-            self._below.append(lent)
-        # The maximum-likelihood rate of an exponential tail is the mean excess.
-        self._from = self._reached_by(UPPER)
-        place = bisect_left(self._sorted, math.nextafter(self._from, math.inf))
-        over = self._weights[place]
-        excesses = sum(weight * (height - self._from) for height, weight in pairs[place:])
-        self._scale = (excesses + UPPER_WEIGHT * self.decay) / (over + UPPER_WEIGHT)
-        reached = (over + UPPER_WEIGHT * UPPER) / (self._weights[0] + UPPER_WEIGHT)
-        self._over = min(self.p(self._from), reached)
-
-    def _reached_by(self, share: float) -> float:
-        left = share * self._weights[0]
-        for place in range(len(self._weights) - 2, -1, -1):
-            left -= self._weights[place] - self._weights[place + 1]
+        weights = self._weights or self._weigh()
+        left = share * weights[0]
+        for place in range(len(weights) - 2, -1, -1):
+            left -= weights[place] - weights[place + 1]
             if left <= 0:
                 return (self._sorted or [])[place]
         return 0.0
 
+    def _forget(self) -> None:
+        self._weights: list[float] = []
+        self._below: list[float] = []
+        self._from: float | None = None
 
-class Calibration:
-    """The scores of a role's sessions, each given before that session was learned from.
+    def _sort(self) -> list[float]:
+        order = sorted(range(len(self.heights)), key=self.heights.__getitem__)
+        self._base, self._births = 0, order
+        heights = self._sorted = [self.heights[place] for place in order]
+        self._factors = [
+            math.exp((lower - height) / self.width)
+            for lower, height in zip([*heights[:1], *heights], heights, strict=False)
+        ]
+        return heights
+
+    def _insert(self, height: float) -> None:
+        heights = self._sorted or []
+        place = bisect_right(heights, height)
+        heights.insert(place, height)
+        self._births.insert(place, self._base + len(self.heights))
+        self._factors.insert(place, 1.0)
+        self._sorted = heights
+        self._factor(place)
+        self._factor(place + 1)
+
+    def _remove_oldest(self) -> None:
+        heights = self._sorted or []
+        # Equal ones are in the order in which they came.
+        place = bisect_left(heights, self.heights[0])
+        del heights[place], self._births[place], self._factors[place]
+        self._base += 1
+        self._factor(place)
+
+    def _factor(self, place: int) -> None:
+        heights = self._sorted or []
+        if 0 < place < len(heights):
+            self._factors[place] = math.exp((heights[place - 1] - heights[place]) / self.width)
+
+    def _weigh(self) -> list[float]:
+        """Sum up what weighs from each place in order on."""
+        if self._sorted is None:
+            self._sort()
+        weights = self._each()
+        weights.reverse()
+        self._weights = list(accumulate(weights, initial=0.0))
+        self._weights.reverse()
+        return self._weights
+
+    def _each(self) -> list[float]:
+        """Return what each session weighs, by its height's place in order."""
+        count, first = len(self.heights), max(self.together, 1)
+        by_age = [*[_FADED[count - first]] * first, *_FADED[: count - first][::-1]] if count else []
+        base = self._base
+        return [by_age[birth - base] for birth in self._births]
+
+    def _lend(self) -> list[float]:
+        """Sum up what all lower heights lend to each one."""
+        if not self._weights:
+            self._weigh()
+        lent, below = 0.0, [0.0]
+        for factor, weight in zip(self._factors, self._each(), strict=True):
+            lent = lent * factor + weight
+            below.append(lent)
+        self._below = below
+        return below
+
+    def _fit(self) -> None:
+        # The maximum-likelihood rate of an exponential tail is the mean excess.
+        start = self.quantile(UPPER)
+        heights = self._sorted or []
+        place = bisect_left(heights, math.nextafter(start, math.inf))
+        over = self._weights[place]
+        excesses = sum(
+            weight * (height - start)
+            for height, weight in zip(heights[place:], self._each()[place:], strict=True)
+        )
+        self._scale = (excesses + UPPER_WEIGHT * self.decay) / (over + UPPER_WEIGHT)
+        reached = (over + UPPER_WEIGHT * UPPER) / (self._weights[0] + UPPER_WEIGHT)
+        self._over = min(self.p(start), reached)
+        self._from = start
+
+
+class Ranks:
+    """Scores of sessions that are compared with each other, each given before that session was learned from.
 
     Memory: 16 bytes a score, at most ``MAX_SCORES``. Adding and asking is O(log n) to find, O(n) to keep
     order.
     """
 
-    __slots__ = ("_scores", "_sorted", "_tail", "together")
+    __slots__ = ("_highest", "_own", "_scores", "_tail", "together")
 
     def __init__(self, scores: Iterable[float] = (), together: int = 0) -> None:
         """``scores`` are in the order of their sessions' ends; the latest ``MAX_SCORES`` are kept.
 
-        The first ``together`` of them are of the same age.
+        The first ``together`` of them are a starter's: of one age, and other people's.
         """
         self._scores = list(scores)
         beyond = max(0, len(self._scores) - MAX_SCORES)
         del self._scores[:beyond]
         self.together = max(0, min(together - beyond, len(self._scores)))
-        self._sorted = sorted(self._scores)
+        self._own = sorted(self._scores[self.together :])
+        self._highest = max(self._scores, default=0.0)
         self._tail: Tail | None = None
 
     def __len__(self) -> int:
         return len(self._scores)
+
+    @property
+    def own(self) -> int:
+        """How many scores are of the role's own sessions, and no starter's."""
+        return len(self._own)
 
     @property
     def scores(self) -> list[float]:
@@ -165,27 +244,29 @@ class Calibration:
     def add(self, score: float) -> None:
         """Take in the score of one more session."""
         self._scores.append(score)
-        insort(self._sorted, score)
+        insort(self._own, score)
+        self._highest = max(self._highest, score)
+        if self._tail is not None:
+            self._tail.add(score)
         if len(self._scores) > MAX_SCORES:
             self._drop(0)
-        self._tail = None
 
     def discard(self, score: float) -> bool:
         """Forget a session that turned out to be an attack; False where its score is not there (any more)."""
-        for place in range(len(self._scores) - 1, -1, -1):
+        for place in range(len(self._scores) - 1, self.together - 1, -1):
             if self._scores[place] == score:
                 self._drop(place)
                 return True
         return False
 
     def p(self, score: float) -> float:
-        """Return the conformal p-value of a score, in 0..1 (never 0)."""
-        as_high = len(self._sorted) - bisect_left(self._sorted, score)
-        return (1 + as_high) / (1 + len(self._sorted))
+        """Return the conformal p-value of a score among the role's own sessions, in 0..1 (never 0)."""
+        as_high = len(self._own) - bisect_left(self._own, score)
+        return (1 + as_high) / (1 + len(self._own))
 
     def estimate(self, score: float) -> float:
         """Return the estimated p-value of a score, in 0..1 (never 0); no bound holds for it."""
-        count = len(self._scores)
+        count = len(self._own)
         if count >= RANKED_FULLY:
             return self.p(score)
         p = self._smooth().excess(score)
@@ -196,11 +277,16 @@ class Calibration:
 
     def graded(self, score: float) -> float:
         """Return the estimate, going on beyond the highest score: it tells apart what all ranks highest."""
-        highest = self._sorted[-1] if self._sorted else 0.0
+        highest = self._highest
         if score <= highest:
             return self.estimate(score)
         smooth = self._smooth()
         return self.estimate(highest) * smooth.excess(score) / smooth.excess(highest)
+
+    def drop_oldest(self) -> None:
+        """Forget the oldest score, if there is any."""
+        if self._scores:
+            self._drop(0)
 
     def _smooth(self) -> Tail:
         if self._tail is None:
@@ -208,10 +294,176 @@ class Calibration:
         return self._tail
 
     def _drop(self, place: int) -> None:
+        if len(self._scores) - place <= MAX_HEIGHTS:
+            # It is in the tail too.
+            self._tail = None
         score = self._scores.pop(place)
-        del self._sorted[bisect_left(self._sorted, score)]
-        self.together -= place < self.together
-        self._tail = None
+        if place < self.together:
+            self.together -= 1
+        else:
+            del self._own[bisect_left(self._own, score)]
+        if score >= self._highest:
+            self._highest = max(self._scores, default=0.0)
+
+
+class Where(NamedTuple):
+    """Which sessions a session is compared with: those like it in what is no reason to suspect anybody.
+
+    ``is_new``: its agent had finished fewer than ``NEW_AGENT`` sessions. ``is_unfamiliar``: some call
+    of the session before this one had an argument's value that is new to its role.
+    """
+
+    is_new: bool
+    is_unfamiliar: bool
+
+
+class Scored(NamedTuple):
+    """The score of a session, its highest while it was familiar and after that (negative: it never was).
+
+    ``agent`` is 1 for a new agent's, 0 for another's; 2 with both heights negative: nobody knows.
+    """
+
+    score: float
+    familiar: float = -1.0
+    unfamiliar: float = -1.0
+    agent: int = 2
+
+    @property
+    def strata(self) -> list[tuple[int, int, float]]:
+        """Where it ranks, and with what score: in all strata that it may belong to."""
+        is_known = max(self.familiar, self.unfamiliar) >= 0.0
+        heights = (self.familiar, self.unfamiliar) if is_known else (self.score, self.score)
+        found = []
+        for agent in (_ALL, 0, 1):
+            if self.agent in (agent, 2) or agent == _ALL:
+                found.append((agent, _ALL, self.score))
+                found += [(agent, state, height) for state, height in enumerate(heights) if height >= 0.0]
+        return found
+
+
+#: What is known of a session of which nobody knows more than the score.
+UNTOLD = Scored(0.0)[1:]
+
+
+class Calibration:
+    """The scores of a role's sessions, in strata (Mondrian conformal prediction: Vovk and others, 2005).
+
+    What is odd for a session that was all routine so far is usual in one whose work is new; and agents that
+    are new are odder than others. So sessions of agents that are not new rank among their like, once there
+    are ``FEW`` of them; those of new ones among all, until there are ``RANKED_FROM`` of their like. What
+    happens while a session is familiar (or not) also ranks among what happened in sessions that were. The
+    p-value is the larger one of both: so a bound for all sessions together goes on to hold. Where fewer than
+    ``FEW`` sessions were as unfamiliar nothing is estimated, and so nothing alarms.
+
+    Memory: 40 bytes a session for each of up to six strata, at most ``MAX_SCORES`` sessions.
+    """
+
+    __slots__ = ("_scored", "_strata", "together")
+
+    def __init__(self, scores: Iterable[float | Scored] = (), together: int = 0) -> None:
+        """``scores`` are in the order of their sessions' ends; the latest ``MAX_SCORES`` are kept.
+
+        The first ``together`` of them are a starter's: of one age, and other people's.
+        """
+        scored = [one if isinstance(one, Scored) else Scored(one) for one in scores]
+        beyond = max(0, len(scored) - MAX_SCORES)
+        self._scored = scored[beyond:]
+        self.together = max(0, min(together - beyond, len(self._scored)))
+        self._strata: dict[tuple[int, int], Ranks] = {}
+        self._sort()
+
+    def __len__(self) -> int:
+        return len(self._scored)
+
+    @property
+    def own(self) -> int:
+        """How many scores are of the role's own sessions, and no starter's."""
+        return len(self._scored) - self.together
+
+    @property
+    def scored(self) -> list[Scored]:
+        """What is known of each session, oldest first."""
+        return self._scored
+
+    @property
+    def scores(self) -> list[float]:
+        """The scores, oldest first."""
+        return [one.score for one in self._scored]
+
+    def add(self, score: float | Scored) -> None:
+        """Take in the score of one more session."""
+        if len(self._scored) >= MAX_SCORES:
+            self._drop(0)
+        scored = score if isinstance(score, Scored) else Scored(score)
+        self._scored.append(scored)
+        for agent, state, height in scored.strata:
+            self._stratum(agent, state).add(height)
+
+    def discard(self, score: float) -> bool:
+        """Forget a session that turned out to be an attack; False where its score is not there (any more)."""
+        for place in range(len(self._scored) - 1, self.together - 1, -1):
+            if self._scored[place].score == score:
+                self._drop(place)
+                return True
+        return False
+
+    def p(self, score: float, where: Where | None = None) -> float:
+        """Return the conformal p-value of a score among the role's own sessions, in 0..1 (never 0)."""
+        ranks, like = self._among(where)
+        p = ranks.p(score)
+        return p if like is None else max(p, like.p(score))
+
+    def estimate(self, score: float, where: Where | None = None) -> float:
+        """Return the estimated p-value of a score, in 0..1 (never 0); no bound holds for it."""
+        ranks, like = self._among(where)
+        p = ranks.estimate(score)
+        if like is None:
+            return p
+        return max(p, like.estimate(score) if len(like) >= FEW else like.p(score))
+
+    def graded(self, score: float, where: Where | None = None) -> float:
+        """Return the estimate, going on beyond the highest score: it tells apart what all ranks highest."""
+        ranks, like = self._among(where)
+        p = ranks.graded(score)
+        return p if like is None or not len(like) else max(p, like.graded(score))
+
+    def known(self, where: Where | None = None) -> int:
+        """Return among how many of the role's own sessions a session ranks."""
+        return self._among(where)[0].own
+
+    def _among(self, where: Where | None) -> tuple[Ranks, Ranks | None]:
+        if where is None:
+            return self._stratum(_ALL, _ALL), None
+        agent = int(where.is_new)
+        if len(self._stratum(agent, _ALL)) < (RANKED_FROM if agent else FEW):
+            agent = _ALL
+        return self._stratum(agent, _ALL), self._stratum(agent, int(where.is_unfamiliar))
+
+    def _stratum(self, agent: int, state: int) -> Ranks:
+        ranks = self._strata.get((agent, state))
+        if ranks is None:
+            ranks = self._strata[agent, state] = Ranks()
+        return ranks
+
+    def _drop(self, place: int) -> None:
+        scored = self._scored.pop(place)
+        is_borrowed = place < self.together
+        self.together -= is_borrowed
+        for agent, state, height in scored.strata:
+            ranks = self._stratum(agent, state)
+            if place == 0:
+                ranks.drop_oldest()
+            else:
+                ranks.discard(height)
+
+    def _sort(self) -> None:
+        found: dict[tuple[int, int], list[float]] = {}
+        borrowed: dict[tuple[int, int], int] = {}
+        for place, scored in enumerate(self._scored):
+            for agent, state, height in scored.strata:
+                found.setdefault((agent, state), []).append(height)
+                borrowed[agent, state] = borrowed.get((agent, state), 0) + (place < self.together)
+        self._strata = {key: Ranks(heights, borrowed[key]) for key, heights in found.items()}
 
 
 def sessions_needed(rate: float) -> int:

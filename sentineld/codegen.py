@@ -160,6 +160,22 @@ class Writer:
         self._frames[-1].known[key] = name
         return name
 
+    def early(self, what: str, depth: int, expression: str) -> str:
+        """Return a new local with a value that outer items tell, read before the loops inside of them."""
+        return self._put((what, self.kept_name(what)), what, depth, lambda name: [f"{name} = {expression}"])
+
+    def give(self, alias: str, value: str, table: str) -> None:
+        """Take notice of a scope that the function is given: the value, and the same as an object."""
+        self._scopes[alias] = (value, table, 0)
+
+    def give_object(self, place: Place, name: str) -> None:
+        """Take notice of an object that the function is given."""
+        self._frames[0].known["object", place] = name
+
+    def scope(self, alias: str) -> tuple[str, str, int]:
+        """Return the locals of a scope (value, object), and how many items are in hand for it."""
+        return self._scopes[alias]
+
     def note(self, what: object) -> None:
         """Note that something has been done wherever the block in hand goes on."""
         self._frames[-1].known["done", what] = ""

@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 import msgspec
 from msgspec import Meta, Struct
 
-from sentineld.detection import Detection, DetectionSettings
+from sentineld.detection import Detection, DetectionSettings, no_starter
 from sentineld.errors import AccessError, ConfigError
 from sentineld.features import Features
 from sentineld.instant import SECOND_US
@@ -31,6 +31,7 @@ from sentineld.policy import Policy
 from sentineld.recognition import Formats
 from sentineld.rows import is_agent_id
 from sentineld.rules import RULES
+from sentineld.starters import SHIPPED
 from sentineld.step import Prior
 from sentineld.taxonomy import Taxonomy
 from sentineld.trust import Rule, RuleError, Trust
@@ -247,9 +248,9 @@ class DetectionOptions(Struct, forbid_unknown_fields=True, frozen=True):
         Literal["activity", "learned"],
         Meta(
             description="Which detection decides: the activity score, or habits that are learned.",
-            examples=["learned"],
+            examples=["activity"],
         ),
-    ] = "activity"
+    ] = "learned"
     false_alarms_per_session: Annotated[
         float,
         Meta(
@@ -285,6 +286,21 @@ class DetectionOptions(Struct, forbid_unknown_fields=True, frozen=True):
     rules: Annotated[
         list[str], Meta(description="Learned: the rules in force, by name.", examples=[list(RULES)])
     ] = msgspec.field(default_factory=lambda: list(RULES))
+    starter: Annotated[
+        bool,
+        Meta(
+            description="Learned: let roles that have one begin with a starter: other people's habits, until "
+            "their own (docs/baselines.md).",
+            examples=[False],
+        ),
+    ] = True
+    believe_prompts: Annotated[
+        bool,
+        Meta(
+            description="Learned: take what telemetry tells of a user's prompt for what a user asked for.",
+            examples=[False],
+        ),
+    ] = True
     max_session_tokens: Annotated[
         int,
         Meta(
@@ -535,9 +551,11 @@ class Config(Struct, forbid_unknown_fields=True, frozen=True):
             tuple(detection.rules),
             detection.judge_history,
             detection.max_session_tokens,
+            detection.believe_prompts,
         )
         policy = Policy(self.recovery.quiet_time.us, needs_pardon or self.recovery.tier3 == "auto")
-        return Prior(monitor, policy, charges, Detection(settings))
+        starter = SHIPPED if detection.starter else no_starter
+        return Prior(monitor, policy, charges, Detection(settings, starter=starter))
 
     def trust(self, directories: Sequence[str] | None = None) -> Trust:
         """Build the trust rules over these (absolute) telemetry directories, else over the configured ones.

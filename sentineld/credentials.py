@@ -34,12 +34,24 @@ _SECRET_NAMES = re.compile(
     r"|logins\.json|key[34]\.db|cookies\.sqlite|signons\.sqlite|ntds\.dit",
     re.IGNORECASE,
 )
+#: What every one of these names has behind its last dot, or is where it has none.
+_SECRET_ENDINGS = frozenset(
+    {"id_rsa", "id_dsa", "id_ed25519", "id_ecdsa", "id_rsa_sk", "id_dsa_sk", "id_ed25519_sk", "id_ecdsa_sk",
+     "pem", "p12", "pfx", "jks", "keystore", "kdb", "kdbx", "ppk", "keychain", "keychain-db", "key", "netrc",
+     "_netrc", "pgpass", "cnf", "git-credentials", "dockercfg", "vault-token", "terraformrc", "npmrc", "yml",
+     "pypirc", "htpasswd", "s3cfg", "boto", "conf", "json", "db", "sqlite", "dit"}
+)  # fmt: skip
 #: What is in every path of ``_SECRET_FILE``, looked for first: most paths have none of it.
 _SECRET_PLACE = re.compile(
     r"/\.|\A\.|shadow|secrets/|/environ\Z|ssh_host|gcloud|keychains/|keyrings/|kwallet|passw|keytab|copilot/"
     r"|windows/|microsoft/",
     re.IGNORECASE,
 )
+#: What one of is in every path that ``_SECRET_PLACE`` finds, and in every browser's file, in lower case.
+_SECRET_PARTS = (
+    "/.", "shadow", "secrets/", "/environ", "ssh_host", "gcloud", "keychains/", "keyrings/", "kwallet",
+    "passw", "keytab", "copilot/", "windows/", "microsoft/", "login data", "cookies", "web data",
+)  # fmt: skip
 _SECRET_FILE = re.compile(
     r"(?:^|/)(?:"
     # Keys of users and machines.
@@ -187,9 +199,15 @@ def is_secret(normal: str) -> bool:
 
 
 def _is_secret(normal: str) -> bool:
+    name = normal.rpartition("/")[2]
+    if normal.isascii():
+        # A quick look: most paths have neither the ending nor the place of any secret.
+        lower = normal.lower()
+        is_named = name.lower().rpartition(".")[2] in _SECRET_ENDINGS
+        if not is_named and lower[:1] != "." and not any(part in lower for part in _SECRET_PARTS):
+            return False
     if len(normal) > _MAX_PATH or _PROSE.match(normal):
         return False
-    name = normal.rpartition("/")[2]
     if " " not in name and _SECRET_NAMES.fullmatch(name) is not None:
         return True
     if _SECRET_PLACE.search(normal) is not None and (

@@ -44,6 +44,7 @@ FIELDS = (
     "duration_ms",
     "tokens",
     "entities",
+    "prompt",
     "seq",
 )
 #: Outcomes, in the order in which their conditions are asked.

@@ -206,14 +206,16 @@ def decode_document(data: bytes) -> list[Record | Reject] | Reject:
 
 def decode_value(text: str) -> Any:  # noqa: ANN401 (JSON)
     """Decode a value that stands as text in a record; None where it is no JSON, or beyond the limits."""
-    line = text.encode("utf-8", "surrogatepass")
-    if _has_many_nodes(line):
+    # A character is up to four bytes.
+    if len(text) > MAX_NODES // 4 and _has_many_nodes(text.encode("utf-8", "surrogatepass")):
         return None
     try:
-        value = _decoder.decode(line)
+        value = _decoder.decode(text)
     except (msgspec.DecodeError, RecursionError, ValueError):
         return None
-    if line.count(b"{") + line.count(b"[") > MAX_DEPTH and _depth(value) > MAX_DEPTH:
+    # What is opened is closed, too.
+    is_long = len(text) > 2 * MAX_DEPTH
+    if is_long and text.count("{") + text.count("[") > MAX_DEPTH and _depth(value) > MAX_DEPTH:
         return None
     return value
 

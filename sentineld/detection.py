@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from sentineld.calibration import RANKED_FULLY, sessions_needed
+from sentineld.calibration import NEW_AGENT, RANKED_FULLY, Where, sessions_needed
 from sentineld.detectors import GRAVE_FEATURES
 from sentineld.e_detector import add, drift, drift_limit, threshold
 from sentineld.event import Facts, Observation
@@ -51,8 +51,9 @@ class DetectionSettings:
 
     Rates are shares: of sessions for tier 2, of agent-weeks for tier 3; ``sessions_per_week`` is the least
     that an agent is taken to have. ``gap_us`` of silence ends a session. ``rules`` are those in force;
-    ``max_session_tokens`` is what one of them allows a session (0: no limit). Without
-    ``judges_history`` what was there at the first start is learned from, and nobody is demoted for it.
+    ``max_session_tokens`` is what one of them allows a session (0: no limit). Without ``judges_history`` what
+    was there at the first start is learned from, and nobody is demoted for it; without ``believes_prompts``
+    nothing counts as asked for.
     """
 
     false_alarms_per_session: float = 0.01
@@ -62,6 +63,7 @@ class DetectionSettings:
     rules: tuple[str, ...] = tuple(RULES)
     judges_history: bool = False
     max_session_tokens: int = 0
+    believes_prompts: bool = True
 
     @property
     def sessions_for_tier2(self) -> int:
@@ -95,8 +97,8 @@ class Verdict(NamedTuple):
     ``score`` (0..1) is that of its session so far, ``p`` its p-value; ``level`` the tier that what happens
     now calls for, ``tier`` the one that its session so far does; ``cause`` is ``detected`` or ``rule``,
     ``findings`` what it rests on, ``bound`` the promise that holds, in words. ``session`` began at
-    ``began_us`` (one name may have several, one after another); ``known`` is how many sessions it was ranked
-    among.
+    ``began_us`` (one name may have several, one after another); ``known`` is how many sessions of its
+    role's own it was ranked among.
     """
 
     score: float
@@ -114,13 +116,18 @@ class Verdict(NamedTuple):
 CALM = Verdict(0.0, 1.0, 1)
 
 
+def no_starter(_role: str) -> Role | None:
+    """Give no role a starter."""
+    return None
+
+
 @dataclass(slots=True)
 class Detection:
     """Learned detection over the habits of ``roles``; ``starter`` gives those that a new role begins with."""
 
     settings: DetectionSettings = field(default_factory=DetectionSettings)
     roles: MutableMapping[RoleKey, Role] = field(default_factory=dict)
-    starter: Callable[[str], Role | None] = lambda _: None
+    starter: Callable[[str], Role | None] = no_starter
     _rules: Mapping[str, Rule] = field(init=False, repr=False, compare=False)
     _least_odd: float = field(init=False, repr=False, compare=False)
     _evidence_limit: float = field(init=False, repr=False, compare=False)
@@ -140,6 +147,8 @@ class Detection:
         return (
             f"learned-{settings.false_alarms_per_session:g}-{settings.false_alarms_per_week:g}"
             f"-{settings.sessions_per_week:g}-g{settings.gap_us // SECOND_US}-r{'.'.join(self._rules)}"
+            f"{'' if self.starter is no_starter else '-starter'}"
+            f"{'' if settings.believes_prompts else '-unasked'}"
         )
 
     def role(self, key: RoleKey) -> Role:
@@ -165,6 +174,8 @@ class Detection:
         event is only learned from: sessions of nothing else are no evidence.
         """
         facts = item[6] or _NO_FACTS
+        if facts.asked and not self.settings.believes_prompts:
+            facts = facts._replace(asked=())
         session = self._session(agent, owner, facts, at_us, is_frozen=is_frozen)
         role = self.role((owner, session.role))
         session.latest_us = max(session.latest_us, at_us)
@@ -176,10 +187,16 @@ class Detection:
         level = 1
         if session.p <= self._least_odd:
             # What made the session odder than ever is what happens now.
-            level = self._level(session.score if has_risen else score(role, session.levels), role)
+            where = Where(session.is_new_agent, session.is_unfamiliar)
+            if has_risen:
+                now = session.bests[int(session.is_unfamiliar)]
+            else:
+                now = score(role, session.levels, is_new=session.is_new_agent)
+            level = self._level(now, where, role)
         session.tier = max(session.tier, level)
         cause = "detected"
-        for name, rule in self._rules.items():
+        # Rules are about what is new, or how many tokens were used.
+        for name, rule in self._rules.items() if session.fresh or session.tokens else ():
             broken = None if name in session.broken else rule(session, facts, item)
             if broken is not None:
                 session.breaks(name, broken)
@@ -199,15 +216,20 @@ class Detection:
     def _rank(self, session: Session, role: Role) -> None:
         ranks = role.calibration
         session.version = role.version
-        session.p, session.rank = ranks.estimate(session.score), ranks.p(session.score)
-        session.shown = score_of(ranks.graded(session.score))
+        session.p = session.rank = shown = 1.0
+        for state, best in session.bests.items():
+            where = Where(session.is_new_agent, bool(state))
+            session.p = min(session.p, ranks.estimate(best, where))
+            session.rank = min(session.rank, ranks.p(best, where))
+            shown = min(shown, ranks.graded(best, where))
+        session.shown = score_of(shown)
 
-    def _level(self, now: float, role: Role) -> int:
+    def _level(self, now: float, where: Where, role: Role) -> int:
         """Return the tier that a score calls for."""
-        if role.calibration.p(now) <= self.settings.rate_at_once:
-            # Never below one part in so many sessions, so this needs as many to be known.
+        if role.calibration.p(now, where) <= self.settings.rate_at_once:
+            # Never below one part in so many of its own sessions, so this needs as many to be known.
             return 3
-        return 2 if role.calibration.estimate(now) <= self.settings.false_alarms_per_session else 1
+        return 2 if role.calibration.estimate(now, where) <= self.settings.false_alarms_per_session else 1
 
     def look(self, agent: Learned, owner: int) -> Verdict:
         """Return what is thought of an agent's open sessions: the worst of them."""
@@ -253,7 +275,8 @@ class Detection:
             self._end(agent, owner, longest, at_us, is_frozen=is_frozen)
         role = role or (agent.sessions[-1].role if agent.sessions else agent.role)
         agent.role = role
-        session = Session(name, role, at_us, at_us)
+        session = Session(name, role, at_us, at_us, is_new_agent=agent.own.sessions < NEW_AGENT)
+        session.asked = agent.asked.pop(name, session.asked)
         agent.sessions.append(session)
         return session
 
@@ -264,6 +287,7 @@ class Detection:
 
     def _end(self, agent: Learned, owner: int, session: Session, at_us: int, *, is_frozen: bool) -> None:
         agent.sessions.remove(session)
+        agent.keep_asked(session)
         role = self.role((owner, session.role))
         self._rank(session, role)
         if not is_frozen and session.is_evidence:
@@ -290,16 +314,17 @@ class Detection:
             session.name or iso(session.began_us),
             session.tier,
             session.began_us,
-            len(role.calibration),
+            role.calibration.own,
         )
 
     def bound(self, role: Role) -> str:
         """Return in words what is promised of false alarms with a role's calibration as it is."""
-        settings, known = self.settings, len(role.calibration)
+        settings, known, borrowed = self.settings, role.calibration.own, role.calibration.together
         if known < settings.sessions_for_tier2:
+            how = f"estimated, mostly from {borrowed} sessions of other people's agents (its starter)"
             return (
                 f"no bound is attainable yet: {known} of {settings.sessions_for_tier2} sessions are known to"
-                " rank by; how rare this is was extrapolated from them"
+                f" rank by; how rare this is was {how if borrowed else 'extrapolated from them'}"
             )
         rate = f"{settings.false_alarms_per_session:.2%} of honest sessions reach tier 2"
         drift = f"{settings.false_alarms_per_session / _DRIFT_SHARE:.2%} more because of those before"
@@ -334,7 +359,7 @@ def _lapse(agent: Learned, at_us: int) -> list[Finished]:
 
 def score_of(p: float) -> float:
     """Turn a p-value into a score: ``s / (1 + s)`` with ``s = -log10 p``; 1 % is 0.667, 0.1 % is 0.75."""
-    nines = -math.log10(max(p, 1e-300))
+    nines = max(0.0, -math.log10(max(p, 1e-300)))
     return nines / (1.0 + nines)
 
 

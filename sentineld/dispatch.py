@@ -17,6 +17,7 @@ from sentineld.expression import Code
 from sentineld.knowledge import Known, NoneOf, patterns_of, reduced
 from sentineld.reading import Reading
 from sentineld.selector import RECORD, paths_of, scope_of
+from sentineld.shapes import Quota
 from sentineld.walk import Walk, WalkWriter
 
 #: Selectors by whose values functions are found, and combinations of their values that are looked up.
@@ -39,6 +40,7 @@ class Dispatch:
         self._emission = emission
         self._pivots = self._choose_pivots()
         self._flat = self._flat_places()
+        self._quota = Quota()
         self._made: dict[object, Walk | None] = {}
         self._read = _Found(self, is_traced=False)
         self._traced = _Found(self, is_traced=True)
@@ -71,9 +73,9 @@ class Dispatch:
         if alike not in self._made:
             if len(self._made) > 2 * _MAX_WALKS:
                 self._made.clear()
-            self._made[alike] = WalkWriter(self._declaration, self._emission, self._flat, is_traced).write(
-                tables
-            )
+            self._made[alike] = WalkWriter(
+                self._declaration, self._emission, self._flat, self._quota, is_traced=is_traced
+            ).write(tables)
         return self._made[alike]
 
     def _left_of(self, table: EventTable, known: dict[str, Known]) -> EventTable | None:

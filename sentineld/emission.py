@@ -10,12 +10,13 @@ from typing import Any, Protocol, TypeAlias
 from sentineld.declaration import OUTCOMES, EventTable
 from sentineld.entropy import encode_canonical
 from sentineld.event import Entity, Feature
-from sentineld.expression import Code
+from sentineld.expression import NEVER, NOTHING, Code
+from sentineld.features.intent import asked_in
 from sentineld.instant import parse_iso
 from sentineld.memory import MAX_TEXT, remember
 from sentineld.names import MAX_NAME, Agents, Contents, Encoded, Keys, Names, clean, digest
 from sentineld.reading import TracedEvent
-from sentineld.rows import Facts, Remembered
+from sentineld.rows import Facts
 from sentineld.selector import to_text
 from sentineld.values import to_count, to_instant, to_number
 
@@ -69,10 +70,8 @@ class Emission:
             "clean": clean,
             "count_of": to_count,
             "entities_of": _entities,
+            "asked_in": asked_in,
             "remember": remember,
-            "new": tuple.__new__,
-            "Facts": Facts,
-            "Remembered": Remembered,
             "TracedEvent": TracedEvent,
         }
 
@@ -97,7 +96,7 @@ class Emission:
         is_call = "type" not in values
         tool, has_tool = _tool(code, values, is_call=is_call)
         arguments = ""
-        if "arguments" in values:
+        if "arguments" in values and not code.is_nothing(values["arguments"]):
             arguments = code.name("arguments")
             code.line(f"{arguments} = {code.value(values['arguments'])}")
         has_payload = is_traced or bool(values.get("meta"))
@@ -106,13 +105,14 @@ class Emission:
         event_type, entities, features = _classify(code, values, tool, has_tool, subject, is_call=is_call)
         if "entities" in values:
             specs = values["entities"] if isinstance(values["entities"], list) else [values["entities"]]
+            specs = [item for item in specs if not code.is_nothing(item.get("value"))]
             bound = code.bind(tuple((item["kind"], item["role"]) for item in specs), "specs")
             found = ", ".join([*(code.value(item.get("value")) for item in specs), ""])
             own = f"(*{entities}, *entities_of({bound}, ({found})))[:{_MAX_ENTITIES}]"
             entities = code.name("entities")
             code.line(f"{entities} = {own}")
         identity = ""
-        if "id" in values:
+        if "id" in values and not code.is_nothing(values["id"]):
             identity = code.name("id")
             code.line(f"{identity} = {code.text(values['id'])}")
         what = tool if has_tool else event_type if has_tool is False else f"({tool} or {event_type})"
@@ -141,11 +141,12 @@ class Emission:
             "output_tokens": _count(code, tokens.get("output")),
             "session": session,
             "features": features,
+            "asked": _asked(code, values.get("prompt")),
         }
         facts = ", ".join(told[name] for name in Facts._fields)
         code.line(
             f"{code.use('add')}((offset, {at}, {agent}, {event_type}, {payload}, {session}, {pair},"
-            f" new(Facts, ({facts})), {_count(code, values.get('seq'))}, {is_call}))"
+            f" ({facts}), {_count(code, values.get('seq'))}, {is_call}))"
         )
         if is_traced:
             event = f"TracedEvent({table.label!r}, {identity or repr('')}, {metadata})"
@@ -155,7 +156,7 @@ class Emission:
     def _time(code: Code, values: Mapping[str, Any]) -> tuple[str, str]:
         """Return locals that hold an event's time, and what it was read from (empty: it is not at hand)."""
         value = values.get("time")
-        if value is None:
+        if value is None or code.is_nothing(value):
             return "None", ""
         if code.depth_of(value) < code.depth:
             return code.once(value, "at", lambda: f"time_of({code.raw(value)})"), ""
@@ -168,7 +169,7 @@ class Emission:
 def _tool(code: Code, values: Mapping[str, Any], *, is_call: bool) -> tuple[str, bool | None]:
     """Return what holds the tool, and whether there is one; None: that shows when a record is read."""
     value = values.get("tool")
-    if value is None:
+    if value is None or code.is_nothing(value):
         return ("''", False) if not is_call else (repr(_UNNAMED), True)
     if isinstance(value, str) and value.startswith("=") and len(value) > 1:
         return repr(value[1:]), True
@@ -181,6 +182,8 @@ def _metadata(code: Code, meta: Mapping[str, object]) -> str:
     metadata = code.name("metadata")
     code.line(f"{metadata} = {{}}")
     for name, value in meta.items():
+        if code.is_nothing(value):
+            continue
         found = code.name("found")
         spelled = code.value(value)
         with code.block(f"if ({found} := {spelled}) is not None:"):
@@ -199,7 +202,7 @@ def _classify(
     fixed = clean(given[1:]) if isinstance(given, str) and given.startswith("=") else ""
     call, entities = code.name("call"), code.name("entities")
     features = f"{call}.features" if is_call else "()"
-    others = [] if given is None else [f"names[{code.text(given)}]"]
+    others = [] if given is None or code.is_nothing(given) else [f"names[{code.text(given)}]"]
     if has_tool:
         code.line(f"{call} = classify({tool}, {subject})")
         entities = f"{call}.entities"
@@ -261,17 +264,19 @@ def _assembled(code: Code, tool: str, has_tool: bool | None, arguments: str, wha
 def _named(code: Code, values: Mapping[str, Any], field: str, table: str, default: str) -> str:
     """Return an agent, a role or a session by the table that keeps its names."""
     value = values.get(field)
-    if value is None:
+    if value is None or code.is_nothing(value):
         return default
-    if isinstance(value, str) and value.startswith("=") and table == "names":
-        return repr(clean(value[1:]))
+    constant = code.constant(value)
+    if constant is not None and table == "names":
+        return repr(clean(constant))
     if code.depth_of(value) < code.depth:
         return code.once(value, field, lambda: f"{table}[{code.text(value)}]")
     return f"{table}[{code.text(value)}]"
 
 
 def _call_id(code: Code, values: Mapping[str, Any], identity: str, tool: str, has_tool: bool | None) -> str:
-    parts = [code.text(values["call_id"])] if "call_id" in values else []
+    value = values.get("call_id")
+    parts = [] if value is None or code.is_nothing(value) else [code.text(value)]
     if identity and has_tool is not False:
         parts.append(identity if has_tool else f"({identity} if {tool} else '')")
     if not parts:
@@ -287,7 +292,8 @@ def _outcome(code: Code, value: object) -> str:
     if value is None:
         return "''"
     if isinstance(value, dict):
-        tests = [f"{name!r} if {code.condition(value[name])} else " for name in OUTCOMES if name in value]
+        asked = [(name, code.condition(value[name])) for name in OUTCOMES if name in value]
+        tests = [f"{name!r} if {test} else " for name, test in asked if test != NEVER]
         return f"({''.join(tests)}'')"
     if isinstance(value, str) and value.startswith("="):
         return repr(value[1:] if value[1:] in OUTCOMES else "")
@@ -298,9 +304,11 @@ def _outcome(code: Code, value: object) -> str:
 def _duration(code: Code, value: object, at: str, raw: str) -> str:
     """Return a duration in milliseconds; ``raw`` is what the time ``at`` was read from."""
     if value is None:
-        return "None"
+        return NOTHING
     if not (isinstance(value, dict) and "from" in value):
         return code.number(value)
+    if code.is_nothing(value["from"]) or code.is_nothing(value.get("to")):
+        return NOTHING
     told, start, end = code.name("told"), code.name("start"), code.name("end")
     code.line(f"{told} = {code.raw(value['from'])}")
     # It often begins when the event happens.
@@ -312,17 +320,24 @@ def _duration(code: Code, value: object, at: str, raw: str) -> str:
 
 
 def _count(code: Code, value: object) -> str:
-    if value is None:
-        return "None"
+    number = NOTHING if value is None else code.number(value)
+    if number == NOTHING:
+        return NOTHING
     found = code.name("count")
-    is_plain = f"type({found} := {code.number(value)}) is int and 0 <= {found} < {_MAX_COUNT}"
+    is_plain = f"type({found} := {number}) is int and 0 <= {found} < {_MAX_COUNT}"
     return f"({found} if {is_plain} else count_of({found}))"
+
+
+def _asked(code: Code, value: object) -> str:
+    return "()" if value is None or code.is_nothing(value) else f"asked_in({code.raw(value)})"
 
 
 def _remember(code: Code, table: EventTable) -> None:
     # All of it is read before anything is remembered.
     found: list[tuple[str, str, str]] = []
     for name, key, value in table.remember:
+        if code.is_nothing(value) or (key is not None and code.is_nothing(key)):
+            continue
         text, under = code.name("text"), ""
         if key is not None:
             under = code.name("key")
@@ -335,7 +350,7 @@ def _remember(code: Code, table: EventTable) -> None:
         is_new = under or f"{kept}.get({name!r}, EMPTY).get('') != {text}[:{MAX_TEXT}]"
         with code.block(f"if {text} and {is_new}:"):
             code.line(f"remember({kept}, {name!r}, {under or repr('')}, {text})")
-            told = f"new(Remembered, (offset, {name!r}, {under or repr('')}, {text}))"
+            told = f"(offset, {name!r}, {under or repr('')}, {text})"
             code.line(f"{code.use('remembered')}.append({told})")
 
 

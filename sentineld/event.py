@@ -42,6 +42,9 @@ OPERATION_KIND: dict[str, int] = {
 OK, ERROR, REFUSED = "ok", "error", "refused"
 OUTCOMES = (OK, ERROR, REFUSED)
 
+#: Types of events that are what a user said to an agent: nothing that the agent did. Of class ``other``.
+PROMPTS = frozenset({"prompt", "user_prompt"})
+
 _CLASSES = frozenset(EVENT_CLASSES)
 
 
@@ -68,7 +71,7 @@ class Facts(NamedTuple):
 
     ``call_id`` joins a tool's call and its result; ``outcome`` is one of ``OUTCOMES`` or empty;
     ``duration_ms`` is in milliseconds, tokens are counts (None: not told). ``features`` are there where
-    learned detection decides.
+    learned detection decides. ``asked`` are hashes of what a user's prompt names (``features.intent``).
     """
 
     tool: str = ""
@@ -81,6 +84,7 @@ class Facts(NamedTuple):
     output_tokens: int | None = None
     session: str = ""
     features: tuple[Feature, ...] = ()
+    asked: tuple[int, ...] = ()
 
 
 #: ``(at_us, kind, entropy_units, event_type, source_id, offset, facts)``. ``at_us`` is effective time;

@@ -104,8 +104,8 @@ def _excess(reason: Reason) -> float:
 
 
 def _worst(verdict: Verdict) -> list[Finding]:
-    """Return what a verdict rests on, most surprising first."""
-    return sorted(verdict.findings, key=lambda finding: -finding.bits)
+    """Return what a verdict rests on: what broke a rule, which has no bits, then the most surprising first."""
+    return sorted(verdict.findings, key=lambda finding: (finding.bits > 0, -finding.bits))
 
 
 def _reasons(verdict: Verdict) -> list[Reason]:

@@ -6,12 +6,13 @@ call costs more than what most of these do; everything else calls what those com
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeGuard
 
 from sentineld.codegen import Place, Writer, paths_in
 from sentineld.condition import compile_condition, compile_value, search_of
+from sentineld.knowledge import reduced, selectors_of
 from sentineld.selector import (
     FILE,
     KEPT,
@@ -39,13 +40,17 @@ _MIN_USES = 2
 _MAX_SPELLED = 8
 #: Values inside of one object of the record that make it worth reading that first.
 _MIN_INSIDE = 3
+#: What is written for a value where there is none, and for conditions whose answer is known.
+NOTHING, ALWAYS, NEVER = "None", "True", "False"
 
 
 class Code(Writer):
     """A function under construction, and the values that its lines read.
 
     ``aliases`` are all names that ``each`` gives anywhere in the mapping. ``flat`` are places of objects
-    whose names have dots (attributes of telemetry): those are looked for first.
+    whose names have dots (attributes of telemetry): those are looked for first. ``shapes`` are the names
+    that the objects at some places have, as far as a mapping speaks of them: whatever is not there is
+    ``NOTHING``, and what depends on that is not written.
     """
 
     def __init__(
@@ -53,10 +58,14 @@ class Code(Writer):
         aliases: tuple[str, ...] = (),
         remembered: frozenset[str] = frozenset(),
         flat: Iterable[Place] = (),
+        shapes: Mapping[Place, frozenset[str]] | None = None,
     ) -> None:
         super().__init__(aliases)
         self._remembered = remembered
         self._flat = frozenset(flat)
+        self._shapes = shapes or {}
+        #: Whether selectors are nothing, by their text.
+        self._nothing: dict[str, bool] = {}
         self._uses: Counter[str] = Counter()
         self._is_sharing = True
         #: Names with dots that would be in the way, by place.
@@ -74,7 +83,7 @@ class Code(Writer):
         counts = Counter(names[0] for base, names in places if base == RECORD and len(names) > 1)
         for name, count in counts.items():
             if count > _MIN_INSIDE and not is_index(name):
-                self._object(RECORD, (name,))
+                self.object_at(RECORD, (name,))
 
     @contextmanager
     def expecting(self, values: Iterable[object]) -> Iterator[None]:
@@ -84,32 +93,107 @@ class Code(Writer):
         yield
         self._uses = uses
 
+    def _bare(self, value: object) -> object:
+        """Return what a value means less the alternatives that are nothing, if one is left."""
+        value = _bare(value)
+        if self._shapes:
+            several = value if isinstance(value, list) else split(value) if _is_selector(value) else ()
+            if len(several) > 1:
+                left = [item for item in several if not self.is_nothing(item)]
+                if len(left) == 1:
+                    return self._bare(left[0])
+        return value
+
+    def is_nothing(self, value: object) -> bool:
+        """Say whether there is nothing that a value could be, by the names that objects have."""
+        value = _bare(value)
+        if isinstance(value, list):
+            return all(map(self.is_nothing, value))
+        if isinstance(value, dict):
+            return self.is_nothing(value["value"]) or self.left_of(value.get("when", {})) is None
+        if not isinstance(value, str) or value.startswith("="):
+            return False
+        found = self._nothing.get(value)
+        if found is None:
+            found = self._nothing[value] = bool(self._shapes) and self._is_nothing(value)
+        return found
+
+    def _is_nothing(self, value: str) -> bool:
+        several = split(value)
+        if len(several) > 1:
+            return all(map(self.is_nothing, several))
+        kept = kept_of(value)
+        if kept is not None:
+            return kept[1] is not None and self.is_nothing(kept[1])
+        if "{" in value:
+            return any(map(self.is_nothing, template_of(value)[1]))
+        return self._is_absent(*self.place(value))
+
+    def left_of(self, when: object) -> object:
+        """Return a condition less what names of objects answer; None where they make it impossible."""
+        if not self._shapes:
+            return when
+        return reduced(when, {name: None for name in selectors_of(when) if self.is_nothing(name)})
+
+    def constant(self, value: object) -> str | None:
+        """Return the text that a value always is; None where there is no such text."""
+        value = _bare(value)
+        if isinstance(value, str):
+            return value[1:] if value.startswith("=") else None
+        if isinstance(value, list):
+            first = next((item for item in value if not self.is_nothing(item)), None)
+            return self.constant(first)
+        if (
+            isinstance(value, dict)
+            and value.keys() == {"value", "when"}
+            and self.left_of(value["when"]) == {}
+        ):
+            return self.constant(value["value"])
+        return None
+
     def text(self, value: object) -> str:
         """Return a value as text, empty where there is none."""
-        value = _bare(value)
+        value = self._bare(value)
+        if self._shapes:
+            constant = "" if self.is_nothing(value) else self.constant(value)
+            if constant is not None:
+                return repr(constant)
         if isinstance(value, str) and value.startswith("="):
             return repr(value[1:])
         if isinstance(value, str) and "{" in value and len(split(value)) == 1 and kept_of(value) is None:
             return f"({self.raw(value)} or '')"
+        return self._as_text(value, 0)
+
+    def _as_text(self, value: object, depth: int) -> str:
+        found = self.raw(value, depth)
+        if isinstance(value, str) and found == self._known(("value", value)):
+            # What several ask for is made text once, too.
+            known = self._known(("text", value))
+            spelled = f"{found} if type({found}) is str else text_of({found})"
+            return known or self._put(
+                ("text", value), "text", self.depth_of(value), lambda name: [f"{name} = {spelled}"]
+            )
         name = self.name("text")
-        return f"({name} if type({name} := {self.raw(value)}) is str else text_of({name}))"
+        return f"({name} if type({name} := {found}) is str else text_of({name}))"
 
     def number(self, value: object) -> str:
         """Return a value, or ``{sum = [...]}`` of several, as a number."""
         if isinstance(value, dict) and "sum" in value:
-            parts = [self.number(part) for part in value["sum"]]
+            parts = [found for part in value["sum"] if (found := self.number(part)) != NOTHING]
             return f"{self.bind_as('total', total)}(({', '.join([*parts, ''])}))" if parts else "None"
+        if self._shapes and self.is_nothing(value):
+            return NOTHING
         name = self.name("number")
         return f"({name} if type({name} := {self.raw(value)}) is int else number_of({name}))"
 
     def value(self, value: object, depth: int = 0) -> str:
         """Return a value: a selector, a table with ``value``, or the first of several that is not null."""
-        value = _bare(value)
+        value = self._bare(value)
         # Asked first, for a local that is known behind this line holds nothing for a part of it.
         may_be_empty = self._may_be_empty(value)
         found = self.raw(value, depth)
         is_local = isinstance(value, str) and found == self._known(("value", value))
-        if not may_be_empty or is_local:
+        if not may_be_empty or is_local or found == NOTHING:
             return found
         name = self.name("found")
         return f"({name} if ({name} := {found}) != '' else None)"
@@ -129,7 +213,9 @@ class Code(Writer):
 
     def raw(self, value: object, depth: int = 0) -> str:
         """Return a value that may be empty text where there is none."""
-        value = _bare(value)
+        value = self._bare(value)
+        if self._shapes and self.is_nothing(value):
+            return NOTHING
         if depth > _MAX_DEEP or (isinstance(value, list) and len(value) > _MAX_ALTERNATIVES):
             return self._called(compile_value(value, self._aliases, self._remembered))
         if isinstance(value, list):
@@ -153,7 +239,7 @@ class Code(Writer):
         if len(several) > _MAX_ALTERNATIVES:
             return self._called(compile_value(value, self._aliases, self._remembered))
         if len(several) > 1:
-            return self._first_of(several, depth)
+            return self._first_of([*several], depth)
         kept = kept_of(value)
         if kept is not None:
             return self._kept(*kept, depth)
@@ -180,18 +266,21 @@ class Code(Writer):
         if "decode" in value:
             inner = f"{self.bind(DECODERS[value['decode']], 'decode')}({inner})"
         self._is_sharing = is_sharing
-        if "when" not in value:
-            return inner
-        return f"({inner} if {self.condition(value['when'], depth + 1)} else None)"
+        test = self.condition(value.get("when", {}), depth + 1)
+        return inner if test == ALWAYS else f"({inner} if {test} else None)"
 
     def condition(self, when: object, depth: int = 0) -> str:
-        """Return whether a condition holds."""
+        """Return whether a condition holds; ``ALWAYS`` or ``NEVER`` where that is known."""
+        if isinstance(when, dict | list):
+            when = self.left_of(when)
+            if when is None:
+                return NEVER
         if depth > _MAX_DEEP or not isinstance(when, dict | list):
             return self._called(compile_condition(when, self._aliases, self._remembered).test)
         if isinstance(when, list):
             return f"({' or '.join(self.condition(item, depth + 1) for item in when)})"
         tests = [self._test(name, expected, depth) for name, expected in when.items()]
-        return f"({' and '.join(tests)})" if tests else "True"
+        return f"({' and '.join(tests)})" if tests else ALWAYS
 
     def _test(self, name: str, expected: object, depth: int) -> str:
         if depth > _MAX_DEEP:
@@ -240,7 +329,11 @@ class Code(Writer):
         return list(self._scopes.items())
 
     def _first_of(self, values: list[Any], depth: int) -> str:
+        if self._shapes:
+            values = [value for value in values if not self.is_nothing(value)]
         *first, last = values
+        if not first:
+            return self.raw(last, depth + 1)
         result = ""
         for number, value in enumerate(first):
             name = self.name("first")
@@ -265,49 +358,50 @@ class Code(Writer):
         if base not in self._scopes or not names or any(map(is_index, names)):
             return ""
         table = self._scopes[base][1]
+        if (base, ()) in self._shapes:
+            return ""
         for end in range(1, len(names)):
             is_flat = self._known(("flat", (base, names[:end])))
             if is_flat is not None:
-                text, holder = ".".join(names[end:]), self._object(base, names[:end])
+                text, holder = ".".join(names[end:]), self.object_at(base, names[:end])
                 return f"({text!r} in {holder} or not {is_flat}) and "
         if is_first or len(names) > 2:
             return ""
         if len(names) == 1:
             return f"{names[0]!r} in {table} and "
-        holder = self._object(base, names[:1])
+        holder = self.object_at(base, names[:1])
         return f"({names[1]!r} in {holder} or {'.'.join(names)!r} in {table}) and "
 
     def _kept(self, name: str, key: str | None, depth: int) -> str:
-        values = f"{self.use(KEPT)}.get({name!r}, EMPTY)"
+        kept = self.use(KEPT)
         if key is None:
-            return f"{values}.get('')"
-        found = self.name("key")
-        # An empty key is that of a value without keys: it is not asked for.
-        return f"({values}.get({found}) if ({found} := {self._part(key, depth)}) else None)"
+            return f"{kept}.get({name!r}, EMPTY).get('')"
+        found, values = self.name("key"), self.name("values")
+        # An empty key is that of a value without keys: it is not asked for. Nor is any where there are none.
+        is_there = f"({values} := {kept}.get({name!r})) and ({found} := {self._part(key, depth)})"
+        return f"({values}.get({found}) if {is_there} else None)"
 
     def _template(self, value: str, depth: int) -> str:
         fixed, parts = template_of(value)
         names = [self.name("part") for _ in parts]
         tests = [f"({name} := {self._part(part, depth)})" for name, part in zip(names, parts, strict=True)]
-        pieces = [repr(fixed[0])] if fixed[0] else []
+        # One text of many is sooner made than a sum of them.
+        pieces = [_in_text(fixed[0])]
         for name, text in zip(names, fixed[1:], strict=True):
-            pieces.append(f"{name}[:{MAX_TEXT}]")
-            if text:
-                pieces.append(repr(text))
-        return f"({' + '.join(pieces)} if {' and '.join(tests)} else None)"
+            pieces += [f"{{{name}[:{MAX_TEXT}]}}", _in_text(text)]
+        return f"(f'{''.join(pieces)}' if {' and '.join(tests)} else None)"
 
     def _part(self, value: str, depth: int) -> str:
-        name = self.name("text")
-        return f"({name} if type({name} := {self.raw(value, depth + 1)}) is str else text_of({name}))"
+        return self._as_text(self._bare(value), depth + 1)
 
     # Paths.
 
     def holder(self, base: str, names: tuple[str, ...]) -> str:
         """Return a local that holds the object at a place, found in any way; an empty one where none is."""
         if len(names) <= 1:
-            return self._object(base, names)
+            return self.object_at(base, names)
         name = self.name("holder")
-        self.line(f"{name} = {self._object(base, names)}")
+        self.line(f"{name} = {self.object_at(base, names)}")
         with self.block(f"if {name} is EMPTY:"):
             found = f"({name} := {self.bind(getter(list(names)), 'get')}({self._scopes[base][0]}))"
             with self.block(f"if type{found} is not dict:"):
@@ -327,21 +421,55 @@ class Code(Writer):
             return whole
         if any(map(is_index, names)):
             return self._element(base, names)
+        direct = self._direct(base, names)
+        if direct is not None:
+            return direct
         if len(names) == 1:
             return f"{table}.get({names[0]!r})"
         *_, last = names
         for end in range(1, len(names)):
             if (base, names[:end]) in self._flat:
                 return self._attribute(base, names, end)
-        holder, found = self._object(base, names[:-1]), self.name("inner")
+        holder, found = self.object_at(base, names[:-1]), self.name("inner")
         # Names with dots are rare: they are looked for where the plain way leads to nothing.
         if len(names) == 2:
             other = f"{table}.get({'.'.join(names)!r})"
+            if (base, ()) in self._shapes and ".".join(names) not in self._shapes[base, ()]:
+                other = NOTHING
         else:
             self._note_dotted(base, names, len(names) - 1)
-            is_plain = self._is_plain(base, names[:-2])
+            is_plain = self._is_plain(base, names[:-2], names)
             other = f"(None if {is_plain} else {self.bind(getter(list(names)), 'get')}({whole}))"
+            if is_plain == ALWAYS:
+                other = NOTHING
+        if other == NOTHING:
+            return f"{holder}.get({last!r})"
         return f"({found} if ({found} := {holder}.get({last!r})) is not None else {other})"
+
+    def _is_absent(self, base: str, names: tuple[str, ...], start: int = 0) -> bool:
+        """Say whether names lead nowhere from an object on that lies behind the first of them."""
+        shape = self._shapes.get((base, names[:start]))
+        # What is no object has no names, but an array has places.
+        if shape is None or start == len(names) or is_index(names[start]):
+            return False
+        if any(".".join(names[start:end]) in shape for end in range(start + 2, len(names) + 1)):
+            return False
+        return names[start] not in shape or (
+            start + 1 < len(names) and self._is_absent(base, names, start + 1)
+        )
+
+    def _direct(self, base: str, names: tuple[str, ...]) -> str | None:
+        """Return what reads a value that one way alone can lead to; None where that is not known."""
+        for start in range(len(names)):
+            shape = self._shapes.get((base, names[:start]))
+            if shape is None:
+                return None
+            ways = [end for end in range(start + 1, len(names) + 1) if ".".join(names[start:end]) in shape]
+            if ways == [len(names)]:
+                return f"{self.object_at(base, names[:start])}[{'.'.join(names[start:])!r}]"
+            if ways != [start + 1]:
+                return None
+        return None
 
     def _element(self, base: str, names: tuple[str, ...]) -> str:
         """Return what lies behind a place in an array; there is nothing where text stands instead of it."""
@@ -353,28 +481,28 @@ class Code(Writer):
         self._note_dotted(base, names, end)
         # An object instead of the array may have the place's number as a name.
         inner = self.name("inner")
-        is_text = f"type({inner} := {self._object(base, names[: end - 1])}.get({names[end - 1]!r})) is str"
+        is_text = f"type({inner} := {self.object_at(base, names[: end - 1])}.get({names[end - 1]!r})) is str"
         numbered = [".".join(names[end:stop]) for stop in range(end + 1, len(names) + 1)]
         lacks = " and ".join(f"{name!r} not in {inner}" for name in numbered)
         is_other = f"({is_text} or {inner} is None or type({inner}) is dict and {lacks})"
-        return f"(None if {self._is_plain(base, names[: end - 1])} and {is_other} else {found})"
+        return f"(None if {self._is_plain(base, names[: end - 1], names)} and {is_other} else {found})"
 
     def _attribute(self, base: str, names: tuple[str, ...], end: int) -> str:
         """Return a value of an object whose names have dots, unless something is in the way of them."""
         whole, _, depth = self._scopes[base]
-        holder, rest = self._object(base, names[:end]), names[end:]
+        holder, rest = self.object_at(base, names[:end]), names[end:]
         self._note_dotted(base, names, end)
         blocking = self._dotted.setdefault(("flat", (base, names[:end])), set())
         blocking.update(".".join(rest[:count]) for count in range(1, len(rest)))
         key = ("flat", (base, names[:end]))
         is_flat = self._known(key)
         if is_flat is None:
-            above, lacks = self._is_plain(base, names[: end - 1]), self._lacks(holder, blocking)
+            above, lacks = self._is_plain(base, names[: end - 1], names), self._lacks(holder, blocking)
             is_flat = self._put(key, "flat", depth, lambda name: [lambda: f"{name} = {above} and {lacks()}"])
         direct = f"{holder}.get({'.'.join(rest)!r})"
         return f"({direct} if {is_flat} else {self.bind(getter(list(names)), 'get')}({whole}))"
 
-    def _object(self, base: str, names: tuple[str, ...]) -> str:
+    def object_at(self, base: str, names: tuple[str, ...]) -> str:
         """Return a local that holds the object at a place; an empty one where there is none."""
         if not names:
             return self._scopes[base][1]
@@ -382,7 +510,9 @@ class Code(Writer):
         known = self._known(key)
         if known is not None:
             return known
-        outer = self._object(base, names[:-1])
+        if (base, names[:-1]) in self._shapes and names[-1] not in self._shapes[base, names[:-1]]:
+            return "EMPTY"
+        outer = self.object_at(base, names[:-1])
         return self._put(
             key,
             "object",
@@ -398,14 +528,20 @@ class Code(Writer):
             found = self._dotted.setdefault(("plain", (base, names[:start])), set())
             found.update(".".join(names[start:stop]) for stop in range(start + 2, len(names) + 1))
 
-    def _is_plain(self, base: str, names: tuple[str, ...]) -> str:
-        """Return a local that says whether no name with dots is in the way down to a place."""
+    def _is_plain(self, base: str, names: tuple[str, ...], path: tuple[str, ...]) -> str:
+        """Return what says whether no name with dots is in the way of a path, down to one of its objects."""
+        for start in range(len(names) + 1):
+            shape = self._shapes.get((base, names[:start]), ())
+            if any(".".join(path[start:end]) in shape for end in range(start + 2, len(path) + 1)):
+                return NEVER
+        if (base, names) in self._shapes:
+            return self._is_plain(base, names[:-1], path) if names else ALWAYS
         key = ("plain", (base, names))
         known = self._known(key)
         if known is not None:
             return known
-        lacks = self._lacks(self._object(base, names), self._dotted.setdefault(key, set()))
-        above = f"{self._is_plain(base, names[:-1])} and " if names else ""
+        lacks = self._lacks(self.object_at(base, names), self._dotted.setdefault(key, set()))
+        above = f"{self._is_plain(base, names[:-1], path)} and " if names else ""
         return self._put(
             key, "plain", self._scopes[base][2], lambda name: [lambda: f"{name} = {above}{lacks()}"]
         )
@@ -420,6 +556,16 @@ class Code(Writer):
             return f"not ({' or '.join(f'{text!r} in {holder}' for text in sorted(texts)) or 'False'})"
 
         return spell
+
+
+def _in_text(text: str) -> str:
+    """Return a text as it is spelled between single quotes, and between what is put into it."""
+    spelled = "".join(f"\\x{ord(char):02x}" if char in "'\"\\" else char for char in text)
+    return repr(spelled)[1:-1].replace("\\\\x", "\\x").replace("{", "{{").replace("}", "}}")
+
+
+def _is_selector(value: object) -> TypeGuard[str]:
+    return isinstance(value, str) and not value.startswith("=")
 
 
 def _bare(value: object) -> object:
@@ -439,10 +585,10 @@ def _texts_in(value: object) -> Iterator[str]:
         if not value.startswith("="):
             yield value
             several = split(value)
-            parts = several if len(several) > 1 else [*template_of(value)[1]]
+            parts = several if len(several) > 1 else template_of(value)[1]
             kept = kept_of(value)
             if kept is not None:
-                parts = [] if kept[1] is None else [kept[1]]
+                parts = () if kept[1] is None else (kept[1],)
             for part in parts:
                 yield from _texts_in(part)
     elif isinstance(value, list | tuple):

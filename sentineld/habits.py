@@ -12,12 +12,14 @@ costs O(what it holds).
 
 import math
 from collections.abc import Iterable
+from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any, TypedDict, cast
+from typing import Annotated, Any, NotRequired, TypedDict, cast
 
 import msgspec
+from msgspec import Meta
 
-from sentineld.calibration import FADE, Calibration, Tail
+from sentineld.calibration import FADE, FEW, UNTOLD, Calibration, Scored, Tail
 from sentineld.detectors.base import CHANNELS
 from sentineld.learned import Finished, Own
 
@@ -38,6 +40,8 @@ PRIOR_SESSIONS = 10.0
 FIRST_SESSIONS = 30.0
 #: Sessions that a role must have learned from before sessions rank, and before its surprises count in full.
 LEARNING = 20
+#: What the name of a channel ends in where only agents count that are not new.
+KNOWN = ".known"
 #: An order without anything before it.
 START = "^"
 _BETWEEN = "\x1f"
@@ -47,6 +51,37 @@ def key_of(feature: str, value: str) -> int:
     """Return the hash (64 bits) under which a value of a feature is remembered."""
     data = f"{feature}\0{value}".encode("utf-8", "surrogatepass")
     return int.from_bytes(blake2b(data, digest_size=8).digest(), "little")
+
+
+_Text = Annotated[str, Meta(max_length=200)]
+_Count = Annotated[int, Meta(ge=0, le=1 << 53)]
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Whose sessions a starter was learned from: how many, when (dates), from where and under which licence.
+
+    ``features`` is the version of the features that it counts, ``sample`` a hash of what they were of a
+    sample of calls.
+    """
+
+    name: _Text
+    sessions: _Count
+    agents: _Count
+    owners: _Count
+    first: _Text
+    last: _Text
+    source: _Text
+    licence: _Text
+    features: _Count
+    sample: _Text = ""
+
+    def __str__(self) -> str:
+        """Say it in words."""
+        return (
+            f"{self.sessions} sessions of {self.agents} agents of {self.owners} owners, {self.first} to "
+            f"{self.last}"
+        )
 
 
 class _Plain(TypedDict):
@@ -63,6 +98,8 @@ class _Plain(TypedDict):
     scores: list[float]
     tails: dict[str, list[float]]
     together: int
+    strata: NotRequired[list[tuple[float, float, int]]]
+    starter: NotRequired[Origin | None]
 
 
 class Role:
@@ -85,11 +122,18 @@ class Role:
         self.symbols: dict[str, int] = {}
         self.calibration = Calibration()
         self.tails: dict[str, Tail] = {}
+        #: The starter that it began with, if it did.
+        self.starter: Origin | None = None
         self._totals: dict[str, int] = {}
         #: What each channel counts (see ``scoring.shares``); None: to be found anew.
         self.shares: dict[str, float] | None = None
 
     # Asking.
+
+    @property
+    def own_sessions(self) -> int:
+        """How many sessions habits have learned from, without those of a starter."""
+        return max(0, self.sessions - (0 if self.starter is None else self.starter.sessions))
 
     def bits_of_new(self, feature: str, own: Own, first: float) -> float:
         """Return -log2 of the chance that a session of this agent has a new value of a feature.
@@ -108,15 +152,17 @@ class Role:
         uses = self.uses.get(feature)
         return 0.0 if uses is None else math.log2((uses[0] + uses[2]) / uses[2])
 
-    def bits_of_grade(self, feature: str, grade: int, own: Own | None, fewest: int = 0) -> float:
+    def bits_of_grade(
+        self, feature: str, grade: int, own: Own | None, fewest: int = 0, *, is_of_such: bool = False
+    ) -> float:
         """Return -log2 of the share of sessions that reach a grade: the role's, or the agent's own.
 
-        An agent with fewer than ``fewest`` sessions that had any grade cannot be unlike itself: 0 bits.
+        An agent's own are those that had any grade; with ``is_of_such`` the role's as well. Where these are
+        fewer than ``fewest`` there is nothing to be unlike: 0 bits.
         """
-        if own is None:
-            counts, sessions = self.grades.get(feature, {}), self.sessions
-        else:
-            counts = own.grades.get(feature, {})
+        counts = (self if own is None else own).grades.get(feature, {})
+        sessions = self.sessions
+        if own is not None or is_of_such:
             sessions = sum(counts.values())
             if sessions < fewest:
                 return 0.0
@@ -125,22 +171,34 @@ class Role:
 
     def bits_of_order(self, before: list[str], symbol: str) -> float:
         """Return -log2 of the chance that an action follows those before it, after Witten and Bell."""
+        order, totals = self.order, self._totals
         p = 1.0 / (len(self.symbols) + 1)
-        for length in range(min(ORDER, len(before)) + 1):
-            context = _BETWEEN.join(before[len(before) - length :]) if length else ""
-            found = self.order.get(context)
-            if found is None:
+        context, length, at = "", 0, len(before)
+        while (followers := order.get(context)) is not None:
+            kinds = len(followers)
+            p = (followers.get(symbol, 0) + kinds * p) / (totals[context] + kinds)
+            if length == ORDER or not at:
                 break
-            total, kinds = self._totals[context], len(found)
-            p = (found.get(symbol, 0) + kinds * p) / (total + kinds)
+            at -= 1
+            context = f"{before[at]}{_BETWEEN}{context}" if length else before[at]
+            length += 1
         return -math.log2(p)
 
-    def tail(self, name: str) -> Tail:
-        """Return how high the levels of a channel are in the role's sessions."""
-        tail = self.tails.get(name)
+    def tail(self, name: str, *, is_new: bool = True) -> Tail:
+        """Return how high the levels of a channel are in the role's sessions.
+
+        Without ``is_new``: in those of agents that were not new, once there are ``FEW``.
+        """
+        if not is_new:
+            known = self.tails.get(name + KNOWN)
+            if known is not None and len(known.heights) >= FEW:
+                return known
+        return self._tail(name, name)
+
+    def _tail(self, key: str, name: str) -> Tail:
+        tail = self.tails.get(key)
         if tail is None:
-            channel = CHANNELS[name]
-            tail = self.tails[name] = Tail(*channel[2:])
+            tail = self.tails[key] = Tail(*CHANNELS[name][2:])
         return tail
 
     # Learning.
@@ -174,9 +232,12 @@ class Role:
         return not (session.is_attack or session.is_suspicious or self.is_frozen or own.is_frozen)
 
     def _rank(self, session: Finished) -> None:
-        self.calibration.add(session.score)
+        self.calibration.add(scored(session))
         for name in CHANNELS:
-            self.tail(name).add(session.peaks.get(name, 0.0))
+            height = session.peaks.get(name, 0.0)
+            self.tail(name).add(height)
+            if not session.is_new_agent:
+                self._tail(name + KNOWN, name).add(height)
         self.shares = None
 
     def learn_habits(self, session: Finished) -> None:
@@ -191,7 +252,8 @@ class Role:
                 counts[0] += 1
                 counts[1] += (times == 0) - (times == 1)
                 counts[2] += times == 0
-            uses[feature] = counts
+            # A feature that was forgotten, unlike its values, comes back without those.
+            uses[feature] = [counts[0], max(0, counts[1]), max(1, counts[2])]
         while len(known) > MAX_VALUES:
             del known[next(iter(known))]
         while len(uses) > MAX_FEATURES:
@@ -226,7 +288,7 @@ class Role:
 
     def dump(self) -> bytes:
         """Return the habits as bytes: the version number, a colon, MessagePack."""
-        plain = {
+        plain: dict[str, Any] = {
             "version": self.version,
             "is_frozen": self.is_frozen,
             "sessions": self.sessions,
@@ -241,6 +303,11 @@ class Role:
             "tails": {name: tail.heights for name, tail in self.tails.items() if tail.heights},
             "together": self.calibration.together,
         }
+        if self.starter is not None:
+            plain["starter"] = self.starter
+        strata = [one[1:] for one in self.calibration.scored]
+        if any(one != UNTOLD for one in strata):
+            plain["strata"] = strata
         return b"%d:" % VERSION + msgspec.msgpack.encode(plain)
 
     @classmethod
@@ -255,16 +322,32 @@ class Role:
             for name in ("version", "is_frozen", "sessions", "known", "uses", "new", "weight", "grades"):
                 setattr(role, name, plain[name])
             role.order, role.symbols = plain["order"], plain["symbols"]
+            role.starter = plain.get("starter")
             role._totals = {context: sum(followers.values()) for context, followers in role.order.items()}
-            role.calibration = Calibration(plain["scores"], plain["together"])
-            for name, heights in plain["tails"].items():
+            # Those of earlier versions have none: they rank in all.
+            strata = plain.get("strata") or [()] * len(plain["scores"])
+            scores = [Scored(score, *rest) for score, rest in zip(plain["scores"], strata, strict=True)]
+            role.calibration = Calibration(scores, plain["together"])
+            agents = [one.agent for one in scores]
+            for key, heights in plain["tails"].items():
+                name = key.removesuffix(KNOWN)
                 if name in CHANNELS:
                     # All ranks are taken in together, those of tails and those of scores.
-                    beyond = len(plain["scores"]) - len(heights)
-                    role.tails[name] = Tail(*CHANNELS[name][2:], heights, max(0, plain["together"] - beyond))
+                    ranked = [one != 1 or key == name for one in agents]
+                    beyond = sum(ranked) - len(heights)
+                    together = sum(ranked[: plain["together"]]) - beyond
+                    role.tails[key] = Tail(*CHANNELS[name][2:], heights, max(0, together))
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"damaged habits: {error}") from error
         return role
+
+
+def scored(session: Finished) -> Scored:
+    """Return how a session ranks."""
+    if not session.bests:
+        return Scored(session.score)
+    bests = session.bests
+    return Scored(session.score, bests.get(0, -1.0), bests.get(1, -1.0), int(session.is_new_agent))
 
 
 def learn_own(own: Own, session: Finished) -> None:

@@ -5,7 +5,7 @@ What is known of a selector: its text, that there is nothing (None), or that it 
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -82,6 +82,15 @@ def options(when: object, items: tuple[str, ...]) -> dict[str, frozenset[str | N
         elif expected == {"present": False}:
             narrowed[name] = frozenset({None})
     return narrowed
+
+
+def selectors_of(when: object) -> Iterator[str]:
+    """Yield the selectors that a condition asks."""
+    if isinstance(when, list):
+        for item in when:
+            yield from selectors_of(item)
+    elif isinstance(when, dict):
+        yield from when
 
 
 def patterns_of(when: object) -> Iterable[str]:

@@ -6,6 +6,8 @@ from sentineld.session import Finding, Session
 
 #: Suspicious sessions that wait for an operator's word.
 MAX_HELD = 4
+#: Sessions that ended whose prompts are remembered, and names that are kept of each: the latest.
+MAX_PROMPTED, MAX_KEPT = 4, 64
 
 
 @dataclass(slots=True)
@@ -30,7 +32,8 @@ class Finished:
 
     ``score`` is what ranks take in; ``is_suspicious``: habits do not learn from it (unless an operator
     pardons it). ``is_rank`` is false where its score has been taken in before. ``tier`` is the one that it
-    called for; ``calm`` how many sessions without suspicion its agent has ended since.
+    called for; ``calm`` how many sessions without suspicion its agent has ended since. ``bests`` and
+    ``is_new_agent`` are as in ``Session``.
     """
 
     ended_us: int
@@ -48,6 +51,8 @@ class Finished:
     is_attack: bool = False
     tier: int = 1
     calm: int = 0
+    bests: dict[int, float] = field(default_factory=dict)
+    is_new_agent: bool = False
 
 
 @dataclass(slots=True)
@@ -55,8 +60,9 @@ class Learned:
     """One agent's open sessions, those that its role has still to learn from, and its own habits.
 
     ``role`` is that of its latest session. ``held`` are suspicious sessions: learned from if the agent is
-    pardoned, struck out if an operator says that it was an attack. ``evidence`` is the
-    Shiryaev-Roberts statistic over its sessions since it was last at tier 1, ``drift`` the CUSUM.
+    pardoned, struck out if an operator says that it was an attack. ``evidence`` is the Shiryaev-Roberts
+    statistic over its sessions since it was last at tier 1, ``drift`` the CUSUM. ``asked`` is what users
+    asked for in sessions that ended, by their names: one that goes on is about the same.
     """
 
     role: str = ""
@@ -66,11 +72,21 @@ class Learned:
     held: list[Finished] = field(default_factory=list)
     evidence: float = 0.0
     drift: float = 0.0
+    asked: dict[str, dict[int, int]] = field(default_factory=dict)
 
     @property
     def is_settled(self) -> bool:
         """Whether nothing is open: no session, and none that the role has to learn from."""
         return not self.sessions and not self.finished
+
+    def keep_asked(self, session: Session) -> None:
+        """Remember of a session that ends what its prompts named, should it go on under its name."""
+        if not session.asked or not session.name:
+            return
+        self.asked.pop(session.name, None)
+        self.asked[session.name] = dict([*session.asked.items()][-MAX_KEPT:])
+        while len(self.asked) > MAX_PROMPTED:
+            del self.asked[next(iter(self.asked))]
 
     def shift(self, delta_us: int) -> None:
         """Move all sessions in time."""
@@ -107,6 +123,7 @@ class Learned:
         self.held = [*other.held, *self.held][-MAX_HELD:]
         self.evidence = max(self.evidence, other.evidence)
         self.drift = max(self.drift, other.drift)
+        self.asked = dict([*other.asked.items(), *self.asked.items()][-MAX_PROMPTED:])
         own, more = self.own, other.own
         own.sessions += more.sessions
         own.weight += more.weight

@@ -37,9 +37,9 @@ def remember(memory: Memory, name: str, key: str, value: str) -> None:
     values = memory.get(name)
     if values is None:
         values = memory[name] = {}
-    elif key in values:
+    else:
         # The latest stand last.
-        del values[key]
+        values.pop(key, None)
     values[key] = value[:MAX_TEXT]
     if len(values) > MAX_KEYS:
         del values[next(iter(values))]

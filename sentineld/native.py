@@ -7,6 +7,8 @@ taken (as often as it takes); a ``data`` that is no object stands under ``data``
 a whole number) names the session; a record of type ``tool_call`` takes its event type from the taxonomy
 (``data.tool``, ``data.args``). An ``event_id`` or ``id`` beside ``type`` (text or a whole number) is an
 explicit record id; a whole number ``seq`` beside it is the agent's own number of the record (``numbering``).
+What a user said stands in a record of type ``prompt`` or ``user_prompt`` (``data.prompt`` or ``data.text``),
+or in a ``data.prompt`` beside ``data.tool``.
 
 A record without ``timestamp`` happened at the file's time (its ``at_us`` is None). Wrong types, and ids
 that could pass for something else on a terminal, are rejected: ``missing_type``, ``bad_type``,
@@ -19,8 +21,9 @@ from typing import Any
 from sentineld import numbering
 from sentineld.decode import Decoded, Record, Reject, encode_element, reject
 from sentineld.entropy import batch_entropy_units, encode_canonical
-from sentineld.event import ERROR, OK, OPERATION_KIND, OTHER, Facts
+from sentineld.event import ERROR, OK, OPERATION_KIND, OTHER, PROMPTS, Facts
 from sentineld.features import Features
+from sentineld.features.intent import asked_in
 from sentineld.instant import SECOND_US, from_unix, parse_iso
 from sentineld.rows import Rows, is_agent_id
 from sentineld.taxonomy import Call, Taxonomy
@@ -162,17 +165,25 @@ class NativeMapping:
         outcome = "" if failed is None else ERROR if failed else OK
         used = to_count(to_number(payload.get("input_tokens")))
         made = to_count(to_number(payload.get("output_tokens")))
+        if event_type in PROMPTS and type(tool) is not str:
+            said = payload.get("prompt")
+            prompt = payload.get("text") if said is None else said
+            return Facts("", role, "", outcome, (), None, used, made, session, (), asked_in(prompt))
         if event_type in _NO_CALLS:
             return Facts("", role, "", outcome, (), None, used, made, session)
+        asked: tuple[int, ...] = ()
         if type(tool) is str:
             arguments = payload.get("args")
+            if "prompt" in payload:
+                asked = asked_in(payload["prompt"])
         else:
             tool = event_type
             arguments = {name: value for name, value in payload.items() if name not in _ENVELOPE}
         if call is None:
             call = self._taxonomy.classify(tool, arguments)._replace(event_class=event_type)
         features = self._features.of(tool, arguments, call, has_failed=bool(failed)) if self._features else ()
-        return Facts(tool[:_MAX_NAME], role, "", outcome, call.entities, None, used, made, session, features)
+        name = tool[:_MAX_NAME]
+        return Facts(name, role, "", outcome, call.entities, None, used, made, session, features, asked)
 
     def _admit_type(self, record: Record) -> str:
         event_type = record.get("type")

@@ -70,10 +70,9 @@ class Operators:
             role = self._roles.get((request.owner, request.role))
             if request.kind != "import" and role is None:
                 return f"uid {request.owner} has no role of this name"
-            if request.kind == "import" and role is not None and role.sessions and not request.replaces:
-                return (
-                    f"the role has learned from {role.sessions} sessions, and the wish is not to replace them"
-                )
+            known = 0 if role is None else role.own_sessions
+            if request.kind == "import" and known and not request.replaces:
+                return f"the role has learned from {known} sessions, and the wish is not to replace them"
         return ""
 
     def _rename_refusal(self, state: AgentState, new_id: str) -> str:

@@ -42,7 +42,7 @@ class Trace:
 
 
 class Found(NamedTuple):
-    """One event, as the functions that read records give it (as a plain tuple of these)."""
+    """One event, as the functions that read records give it (as a plain tuple, and its facts as one too)."""
 
     offset: int
     at_us: int | None
@@ -54,6 +54,10 @@ class Found(NamedTuple):
     facts: Facts
     seq: int | None
     is_call: bool
+
+
+#: Makes named tuples of plain ones, which are sooner written where they are found.
+_made: Any = tuple.__new__
 
 
 class Reading:
@@ -72,11 +76,12 @@ class Reading:
         self.events: list[Found] = []
         self.add = self.events.append
         self.unknown: list[tuple[int, str]] = []
-        self.remembered: list[Remembered] = []
+        self.remembered: list[tuple[int, str, str, str]] = []
 
     def rows(self, offsets: list[int]) -> Rows:
         """Return all events as rows; ``offsets`` are those of all records that were read."""
-        rows = Rows(is_one_each=False, unknown=self.unknown, remembered=self.remembered)
+        remembered = list(map(_made, repeat(Remembered), self.remembered))
+        rows = Rows(is_one_each=False, unknown=self.unknown, remembered=remembered)
         if not self.events:
             rows.ignored = list(offsets)
             return rows
@@ -87,7 +92,7 @@ class Reading:
         rows.kinds = list(map(OPERATION_KIND.get, event_types, repeat(OTHER)))
         rows.sessions = dict(compress(enumerate(sessions), sessions))
         rows.identities = dict(compress(enumerate(identities), identities))
-        rows.facts = dict(enumerate(facts))
+        rows.facts = dict(enumerate(map(_made, repeat(Facts), facts)))
         if seqs.count(None) < len(seqs):
             rows.seqs = {number: seq for number, seq in enumerate(seqs) if seq is not None}
         rows.tool_calls = list(compress(count(), calls))

@@ -6,13 +6,17 @@ the detectors find, by severity), ``target`` (whom or what it is about), ``argum
 event the second surprise of a group counts half, and so on. A channel's level leaks from event to event, so
 that what comes together counts together.
 
-The session's score is minus the logarithm of a combined p-value: each channel's highest level so far has a
-p-value among the role's sessions (``calibration.Tail``); they are combined by a weighted generalised mean of
-power -1/2 (Vovk and Wang, 2020), between what one channel alone can make small and what takes them all. A
-role whose sessions differ much in a channel takes less notice of it: its share falls with the level that one
-in twenty of its sessions reaches. While a role has learned from less than twenty sessions, its scores are
+The score of an event is minus the logarithm of a combined p-value, that of a session the highest of its
+events: each channel's level has a p-value among the highest levels of the role's sessions
+(``calibration.Tail``); they are combined by a weighted generalised mean of power -1/2 (Vovk and Wang, 2020),
+between what one channel alone can make small and what takes them all. A role whose sessions differ much in a
+channel takes less notice of it: its share falls with the level that one in twenty of its sessions reaches.
+While a role has learned from less than twenty sessions, its scores are
 smaller in proportion. What a score means is said by its rank (``detection``), so none of these choices
 touches the bound.
+
+What a user's prompt named is hardly a surprise (``detectors.intent``). Where prompts named all that a call is
+for, its place in the order of calls counts half, and who sends it not at all.
 """
 
 import math
@@ -21,11 +25,14 @@ from typing import NamedTuple
 
 from sentineld.detectors import CHANNELS, DETECTORS, READERS, SENTENCES, WATCHES, Kind, argument, order
 from sentineld.detectors.base import ARGUMENT, CONSEQUENCE, ORDER, TARGET
-from sentineld.event import Facts, Feature, Observation
+from sentineld.detectors.intent import PROMPTED, UNASKED
+from sentineld.event import PROMPTS, Facts, Feature, Observation
+from sentineld.features import intent
+from sentineld.features.paths import place_of, traits
 from sentineld.habits import LEARNING, START, Role, key_of
 from sentineld.learned import Finished, Own
 from sentineld.masking import mask
-from sentineld.session import Finding, Session
+from sentineld.session import ASKED, NAMED, SEEN, Finding, Session
 
 #: Values and actions of one session that are remembered.
 MAX_SEEN = 1024
@@ -44,6 +51,14 @@ _USUAL = 0.05
 #: Features that say whom or what a call is about, and those that count there alone.
 _TARGETS = frozenset({"out.target", "out.host", "delete.target"})
 _TARGET_ONLY = frozenset({"out.target"})
+#: What of an unusual order counts where a prompt named all that a call is for.
+_ORDERED = 0.5
+#: Who sends, which says nothing new where a prompt named to whom.
+_SENDER = "out.by"
+#: How often honest sessions are taken to send where no prompt of theirs named, before anything was counted.
+_UNNAMED_FIRST = 0.25
+_STEERING = "agent.steering"
+_UNNAMED = "; no prompt of the session named it"
 #: Findings of fewer bits are not kept.
 _MIN_FINDING = 2.0
 _MAX_VALUE = 120
@@ -63,6 +78,7 @@ class _Plan(NamedTuple):
     fewest: int
     is_target: bool
     is_target_only: bool
+    is_of_such: bool
 
 
 _PLANS = {
@@ -71,31 +87,51 @@ _PLANS = {
         severity.weight,
         severity.first,
         one.group(name),
-        one.kind in (Kind.GRADE, Kind.OWN_GRADE),
+        one.kind in (Kind.GRADE, Kind.SUCH_GRADE, Kind.OWN_GRADE),
         one.kind is Kind.OWN_GRADE,
         one.kind is Kind.ALWAYS,
         one.grace,
         one.fewest,
         name in _TARGETS,
         name in _TARGET_ONLY,
+        one.kind is Kind.SUCH_GRADE,
     )
     for one in DETECTORS
     for name, severity in one.severity.items()
 }
 
 
+#: The channels, and what is left of each after an event.
+_LEAKS = tuple((name, CHANNELS[name].leak) for name in (CONSEQUENCE, ARGUMENT, TARGET, ORDER))
+
+
 class _Event:
     """Surprises of one event: bits by group, and of the other channels."""
 
-    __slots__ = ("argument", "groups", "item", "order", "own", "role", "session", "target")
+    __slots__ = (
+        "argument",
+        "groups",
+        "is_asked_for",
+        "is_news",
+        "item",
+        "order",
+        "own",
+        "role",
+        "session",
+        "target",
+    )
 
     def __init__(self, session: Session, role: Role, own: Own, item: Observation) -> None:
         self.session, self.role, self.own, self.item = session, role, own, item
         self.groups: dict[str, list[float]] = {}
         self.argument = self.target = self.order = 0.0
+        #: Whether an argument has a value that surprises.
+        self.is_news = False
+        #: Whether prompts named all that the call is for.
+        self.is_asked_for = False
 
-    def take(self, feature: Feature) -> None:
-        """Take in a feature that is neither raw nor an argument."""
+    def take(self, feature: Feature, path: str = "") -> None:
+        """Take in a feature that is neither raw nor an argument; ``path`` is what it was read from."""
         name, value = feature
         plan = _PLANS.get(name)
         if plan is None:
@@ -107,33 +143,63 @@ class _Event:
                 return
             session.grades[name] = height
             own = self.own if plan.is_own else None
-            plain = self.role.bits_of_grade(name, height - plan.grace, own, plan.fewest)
+            plain = self.role.bits_of_grade(
+                name, height - plan.grace, own, plan.fewest, is_of_such=plan.is_of_such
+            )
             bits = plan.weight * (plain - FLOOR)
         else:
-            if not _is_new(session, self.role, feature, is_always=plan.is_always):
+            is_named = bool(session.asked) and self._is_named(name, value, path)
+            if not _is_new(session, self.role, feature, is_always=plan.is_always, is_named=is_named):
+                return
+            if is_named:
+                # Rules go by these, whoever asked.
+                if plan.is_always:
+                    session.new[name] = session.new.get(name, 0) + 1
+                session.fresh[f"{ASKED} {name}"] = value
+                self.take((ASKED, f"{name} {value}"))
                 return
             session.fresh[name] = value
             times = session.new[name] = session.new.get(name, 0) + 1
-            plain = self.role.bits_of_new(name, self.own, plan.first)
+            is_unnamed = session.asked and name in intent.AIMS
+            first = plan.first * _UNNAMED_FIRST if is_unnamed else plan.first
+            plain = self.role.bits_of_new(name, self.own, first)
             if plan.is_target and plain > self.target:
                 self.target = plain
             if plan.is_target_only:
-                self.note(plan.detector, name, value, plain)
+                self.note(plan.detector, name, value, plain, path)
                 return
             if times > MAX_NEW:
                 return
             bits = plan.weight * (plain - FLOOR)
             if times > 1:
                 bits *= AGAIN / (times - 1)
+            if name == UNASKED:
+                # What is usual without being asked for shows in sessions that had prompts alone.
+                bits *= min(1.0, self.role.uses.get(PROMPTED[0], (0,))[0] / LEARNING)
         if bits > 0:
             self.groups.setdefault(plan.group, []).append(bits)
-            self.note(plan.detector, name, value, bits)
+            self.note(plan.detector, name, value, bits, path)
+
+    def _is_named(self, name: str, value: str, path: str) -> bool:
+        """Say whether a prompt of the session named a value; it has some."""
+        asked = self.session.asked
+        if path:
+            # Who has its limits changed says so: not by the way, nor with everything around them.
+            is_exact = name == _STEERING
+            is_inside = not is_exact and not place_of(traits(path), self.session.root)
+            return intent.names_path(asked, path, is_inside=is_inside, is_exact=is_exact)
+        if name in intent.TARGETS:
+            return intent.names(asked, name, value)
+        return name == _SENDER and self.is_asked_for
 
     def take_argument(self, feature: Feature) -> None:
         """Take in an argument's value."""
         if _is_new(self.session, self.role, feature):
+            if self.session.asked and intent.names(self.session.asked, *feature):
+                return
             bits = self.role.bits_of_value(feature[0])
             self.argument += bits
+            self.is_news |= bits > FLOOR
             self.note(argument.NAME, *feature, bits)
 
     def take_action(self, symbol: str) -> None:
@@ -141,6 +207,8 @@ class _Event:
         symbols = self.session.symbols
         before = symbols[-2:] if len(symbols) > 1 else [START, START, *symbols][-2:]
         self.order = max(0.0, self.role.bits_of_order(before, symbol) - order.FLOOR)
+        if self.is_asked_for:
+            self.order *= _ORDERED
         if len(symbols) < MAX_SYMBOLS:
             symbols.append(symbol)
         else:
@@ -149,19 +217,21 @@ class _Event:
             # Name by name: these come again, their orders hardly.
             self.note(order.NAME, order.FEATURE, " -> ".join(map(_masked, [*before, symbol])), self.order)
 
-    def note(self, detector: str, feature: str, value: str, bits: float) -> None:
-        """Keep what is surprising as evidence."""
+    def note(self, detector: str, feature: str, value: str, bits: float, path: str = "") -> None:
+        """Keep what is surprising as evidence; ``path`` is what it was read from, if one."""
         if bits < _MIN_FINDING or not self.session.wants(bits):
             return
         at_us, _, _, event_type, source_id, offset, _ = self.item
         sentence = SENTENCES[detector if detector == argument.NAME else feature]
+        if self.session.asked and (path or feature in intent.TARGETS):
+            sentence += _UNNAMED
         masked = _masked(value)[:_MAX_VALUE]
         self.session.note(
             Finding(detector, feature, masked, sentence, round(bits, 3), at_us, event_type, source_id, offset)
         )
 
-    def added(self) -> tuple[tuple[str, float, float], ...]:
-        """Return of each channel: its name, what is left of it after an event, and what this one adds."""
+    def added(self) -> tuple[float, ...]:
+        """Return what this event adds to each channel, in the order of ``_LEAKS``."""
         groups = self.groups
         if not groups:
             consequence = 0.0
@@ -169,59 +239,76 @@ class _Event:
             consequence = _falling(next(iter(groups.values())), SECOND)
         else:
             consequence = _falling([_falling(found, SECOND) for found in groups.values()], SECOND_GROUP)
-        return (
-            (CONSEQUENCE, CHANNELS[CONSEQUENCE].leak, consequence),
-            (ARGUMENT, CHANNELS[ARGUMENT].leak, self.argument),
-            (TARGET, CHANNELS[TARGET].leak, self.target),
-            (ORDER, CHANNELS[ORDER].leak, self.order),
-        )
+        return consequence, self.argument, self.target, self.order
 
 
 def judge(session: Session, role: Role, own: Own, item: Observation, facts: Facts) -> bool:
-    """Take an event into its session; say whether ``session.score``, the highest so far, has changed."""
-    event = _Event(session, role, own, item)
+    """Take an event into its session; say whether one of ``session.bests`` has risen: it is now's score."""
     session.fresh = {}
+    session.is_unfamiliar = session.news > 0
+    if facts.asked:
+        session.ask(facts.asked)
+        _is_new(session, role, PROMPTED)
+    if item[3] in PROMPTS and not facts.features:
+        # Nothing that the agent did: no level falls for it.
+        return False
+    event = _Event(session, role, own, item)
+    event.is_asked_for = bool(session.asked) and intent.is_asked_for(session.asked, facts.features)
     told = []
+    seen = session.seen
     for feature in facts.features:
-        name = feature[0]
+        name, value = feature
+        known = seen.get(name)
+        if known is not None and known.get(_key_of(name, value)) == SEEN:
+            # Most values: nothing is new twice, nor told twice.
+            continue
         if name in _PLANS:
             event.take(feature)
         elif name in READERS:
+            path = value if name in intent.PATHS else ""
             for read in READERS[name]:
-                for derived in read(session, feature[1]):
-                    event.take(derived)
+                for derived in read(session, value):
+                    event.take(derived, path)
         elif name == "act":
-            event.take_action(feature[1])
+            event.take_action(value)
         elif name.startswith(argument.PREFIX):
             event.take_argument(feature)
-            told.append(feature[1])
+            told.append(value)
     for watch in WATCHES:
         for derived in watch(session, facts, item):
             event.take(derived)
     for text in told:
         session.tell(text)
+    session.news += event.is_news
     levels, peaks = session.levels, session.peaks
-    has_risen = False
-    for name, leak, bits in event.added():
+    has_more = False
+    for (name, leak), bits in zip(_LEAKS, event.added(), strict=True):
         level = levels.get(name, 0.0) * leak + bits
         levels[name] = level
-        if level > peaks.get(name, 0.0) + 1e-9:
-            peaks[name] = level
-            has_risen = True
-    if not has_risen or (now := score(role, peaks)) <= session.score:
+        if bits > 0.0:
+            has_more = True
+            if level > peaks.get(name, 0.0):
+                peaks[name] = level
+    state = int(session.is_unfamiliar)
+    best = session.bests.setdefault(state, 0.0)
+    if not has_more or (now := score(role, levels, is_new=session.is_new_agent)) <= best:
         return False
-    session.score = now
+    session.bests[state] = now
+    session.score = max(session.score, now)
     return True
 
 
-def score(role: Role, levels: dict[str, float]) -> float:
-    """Return the score (at least 0, nats) of the levels of a session's channels."""
+def score(role: Role, levels: dict[str, float], *, is_new: bool) -> float:
+    """Return the score (at least 0, nats) of the levels of a session's channels.
+
+    ``is_new``: its agent is new, and compared with all; others are with those that were not.
+    """
     if not role.sessions:
         return 0.0
     mean = 0.0
-    for name, share in shares(role).items():
+    for name, share in (role.shares or shares(role)).items():
         level = levels.get(name, 0.0)
-        mean += share * role.tail(name).p(level) ** -POWER if level > 0 else share
+        mean += share * role.tail(name, is_new=is_new).p(level) ** -POWER if level > 0 else share
     return min(1.0, role.sessions / LEARNING) * max(0.0, math.log(mean) / POWER)
 
 
@@ -253,6 +340,8 @@ def finish(session: Session, ended_us: int) -> Finished:
         is_suspicious=session.tier > 1,
         is_attack=session.is_attack,
         tier=session.tier,
+        bests=session.bests,
+        is_new_agent=session.is_new_agent,
     )
 
 
@@ -260,17 +349,23 @@ _key_of = lru_cache(8192)(key_of)
 _masked = lru_cache(1024)(mask)
 
 
-def _is_new(session: Session, role: Role, feature: Feature, *, is_always: bool = False) -> bool:
-    """Say whether neither the session nor its role knows a value; the session knows it from here on."""
+def _is_new(
+    session: Session, role: Role, feature: Feature, *, is_always: bool = False, is_named: bool = False
+) -> bool:
+    """Say whether neither the session nor its role knows a value; the session knows it from here on.
+
+    ``is_named``: a prompt named it. That says nothing of the same value without that: of a file beside it.
+    """
     name, value = feature
     key = _key_of(name, value)
     seen = session.seen.get(name)
     if seen is None:
         seen = session.seen[name] = {}
-    if key in seen:
+    before = seen.get(key)
+    if before is not None and (is_named or before != NAMED):
         return False
-    seen[key] = 1
-    session.seen_count += 1
+    seen[key] = NAMED if is_named else SEEN
+    session.seen_count += before is None
     if session.seen_count > MAX_SEEN:
         largest = max(session.seen.values(), key=len)
         del largest[next(iter(largest))]

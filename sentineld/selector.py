@@ -94,34 +94,38 @@ def scope_of(path: str, items: tuple[str, ...]) -> str:
     return first if first in SCOPES or first in items else RECORD
 
 
-def paths_of(value: str) -> list[str]:
+@lru_cache(8192)
+def paths_of(value: str) -> tuple[str, ...]:
     """Return all paths that a selector's text looks into, also those inside of templates and keys."""
     if value.startswith("="):
-        return []
+        return ()
     several = _OR.split(value)
     match = _KEPT.fullmatch(value)
     if len(several) == 1 and match is not None:
-        return [value] if match["key"] is None else [KEPT, *paths_of(match["key"])]
+        return (value,) if match["key"] is None else (KEPT, *paths_of(match["key"]))
     if len(several) == 1:
         several = _PART.findall(value)
-    return [path for part in several for path in paths_of(part)] if several else [value]
+    return tuple(path for part in several for path in paths_of(part)) if several else (value,)
 
 
-def split(value: str) -> list[str]:
+@lru_cache(8192)
+def split(value: str) -> tuple[str, ...]:
     """Return the selectors of which the first counts that is not null."""
-    return _OR.split(value)
+    return tuple(_OR.split(value))
 
 
+@lru_cache(8192)
 def kept_of(value: str) -> tuple[str, str | None] | None:
     """Return the name and the key of what was remembered; None for other selectors."""
     match = _KEPT.fullmatch(value)
     return None if match is None else (match["name"], match["key"])
 
 
-def template_of(value: str) -> tuple[list[str], list[str]]:
+@lru_cache(8192)
+def template_of(value: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the fixed texts of a template, and the selectors between them."""
     pieces = _PART.split(value)
-    return pieces[::2], pieces[1::2]
+    return tuple(pieces[::2]), tuple(pieces[1::2])
 
 
 def _constant(value: object) -> Selector:

@@ -40,6 +40,7 @@ from sentineld.roots import Roots
 from sentineld.sd_notify import Notifier
 from sentineld.settings import recorded_prior, recorded_trust
 from sentineld.signals import Signals
+from sentineld.starters import SHIPPED
 from sentineld.statedir import Paths, resolve_paths
 from sentineld.store import Store
 from sentineld.tables import Commit
@@ -551,10 +552,19 @@ class Service:
             )
         self._after(self._pipeline.mend(list(damaged), clock.now_us()))
 
+    def _tell_starters(self) -> None:
+        """Say once that a starter was passed over; they are read when a role first needs them."""
+        for path, reason in SHIPPED.troubles.items():
+            trouble = ("damaged_starter", path)
+            if trouble not in self._outlet.troubles:
+                self._outlet.troubles.add(trouble)
+                self._reporter.warn("starter_damaged", path, error=reason, hint="install sentineld again")
+
     def _tick(self) -> None:
         self._after(self._pipeline.tick(clock.now_us()))
 
     def _publish(self, *, status: str = "", is_numbered: bool = False) -> None:
+        self._tell_starters()
         word = status or self._status()
         roster = self._pipeline.roster
         self._outlet.publish(word, roster.demoted(), roster.known, is_numbered=is_numbered)

@@ -14,6 +14,12 @@ MAX_OPEN = 8
 MAX_FINDINGS = 12
 #: What arguments named, as sums of 32 bits: enough to tell, and who collides names what it could name anyway.
 MAX_TOLD = 256
+#: What a value of a session is: seen, or seen so far only where a prompt had named it; and the name of the
+#: feature that such a value is in place of its own.
+SEEN, NAMED = 1, 2
+ASKED = "asked"
+#: What prompts named, as hashes of 64 bits; the oldest leave first.
+MAX_ASKED = 256
 
 
 @dataclass(slots=True)
@@ -40,20 +46,25 @@ class Session:
     """One open session.
 
     What detectors remember of it: ``root`` (the tree that it works in), ``taken`` (places outside that it
-    read), ``recent`` (how often its latest calls came), ``times`` (of its latest calls), when the latest came
+    read), ``recent`` (how often its latest calls came) and ``repeats`` (how many came since
+    one that was not among these), ``times`` (of its latest calls), when the latest came
     and how long the pauses were (``gaps``, and the sum of their binary logarithms), ``told`` (what arguments
-    named), how often something was deleted, how many calls failed in a row and how many came since
-    (``unanswered``), the mean entropy of payloads by class with their number, and how many tokens it used.
+    named), ``asked`` (hashes of what users' prompts named; empty: it had none), how often something was
+    deleted, how many calls failed in a row and how many came since (``unanswered``), the mean entropy of
+    payloads by class with their number, and how many tokens it used.
 
     ``seen`` holds the hashes of the values that occurred, by the name of their feature, in the order of their
-    last use; ``symbols`` the actions in their order, ``new`` how many values were new, ``grades`` the heights
-    that were reached, by feature. ``levels`` and ``peaks`` are what each channel has
-    now and at most, in bits; ``score`` and, by the role's habits of ``version``, ``p`` (estimated), ``rank``
-    (exact) and ``shown`` (the score between 0 and 1) belong to the peaks. ``tier`` is the one that the
-    session's own events call for, ``fresh`` what its latest event brought that neither it nor its role knew
-    (a value by feature), ``broken`` the rules that it broke. ``is_judged``: some of it was more than learned
-    from. ``is_forgiven``: an operator pardoned the agent
-    while it went on.
+    last use (2: so far only where a prompt had named it); ``symbols`` the actions in their order, ``new`` how
+    many values were new, ``grades`` the heights that were reached, by feature. ``levels`` and ``peaks`` are
+    what each channel has now and at most, in bits; ``score`` is the highest that the levels of an event made,
+    ``bests`` the same while the session was familiar (0) and after that (1). It is until some call has an
+    argument's value that surprises (``news`` counts them; ``is_unfamiliar``: before its latest event, one
+    had).
+    ``is_new_agent``: its agent had finished only a few when it began. ``p`` (estimated), ``rank`` (exact) and
+    ``shown`` (the score between 0 and 1) are by the role's habits of ``version``. ``tier`` is
+    the one that the session's own events call for, ``fresh`` what its latest event brought that neither it
+    nor its role knew (a value by feature), ``broken`` the rules that it broke. ``is_judged``: some of it was
+    more than learned from. ``is_forgiven``: an operator pardoned the agent while it went on.
     """
 
     name: str
@@ -69,16 +80,22 @@ class Session:
     root: str = ""
     taken: dict[str, int] = field(default_factory=dict)
     recent: dict[str, int] = field(default_factory=dict)
+    repeats: int = 0
     times: list[int] = field(default_factory=list)
     called_us: int = 0
     gaps: int = 0
     log_gaps: float = 0.0
     told: dict[int, int] = field(default_factory=dict)
+    asked: dict[int, int] = field(default_factory=dict)
     deletes: int = 0
     failures: int = 0
     unanswered: int = 0
     entropies: dict[str, tuple[int, float]] = field(default_factory=dict)
     tokens: int = 0
+    news: int = 0
+    is_unfamiliar: bool = False
+    is_new_agent: bool = False
+    bests: dict[int, float] = field(default_factory=dict)
     levels: dict[str, float] = field(default_factory=dict)
     peaks: dict[str, float] = field(default_factory=dict)
     score: float = 0.0
@@ -96,7 +113,12 @@ class Session:
 
     def wants(self, bits: float) -> bool:
         """Say whether a finding of so many bits is among the most surprising ones."""
-        return len(self.findings) < MAX_FINDINGS or any(0 < one.bits < bits for one in self.findings)
+        if len(self.findings) < MAX_FINDINGS:
+            return True
+        for one in self.findings:  # noqa: SIM110 (asked at every other event)
+            if 0 < one.bits < bits:
+                return True
+        return False
 
     @property
     def is_evidence(self) -> bool:
@@ -122,6 +144,14 @@ class Session:
 
     def _least(self) -> int:
         return min(range(len(self.findings)), key=lambda place: self.findings[place].bits or math.inf)
+
+    def ask(self, hashes: tuple[int, ...]) -> None:
+        """Remember what a prompt named (``features.intent``)."""
+        for one in hashes:
+            self.asked.pop(one, None)
+            self.asked[one] = 1
+        while len(self.asked) > MAX_ASKED:
+            del self.asked[next(iter(self.asked))]
 
     def tell(self, text: str) -> None:
         """Remember that an argument named something."""

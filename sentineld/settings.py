@@ -11,7 +11,9 @@ from sentineld.trust import Trust
 
 def recorded_config(document: dict[str, Any], config: Config) -> Config:
     """Return the configuration that recorded settings describe; what they leave open is as in ``config``."""
-    detection = msgspec.convert(document["detection"], DetectionOptions, dec_hook=_duration)
+    # One that an older version wrote knows of no starters, or of one score only.
+    recorded = {"mode": "activity", "starter": False, **document["detection"]}
+    detection = msgspec.convert(recorded, DetectionOptions, dec_hook=_duration)
     recovery = msgspec.convert(document["recovery"], RecoveryOptions, dec_hook=_duration)
     # A database that an older version wrote knows of no integrity.
     integrity = msgspec.convert(document.get("integrity", {}), IntegrityOptions)

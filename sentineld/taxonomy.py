@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from sentineld.arguments import code_of, command_of, directory_of, look
+from sentineld.arguments import code_of, command_of, directory_of, look, path_alone, touch
 from sentineld.commands import Commands
 from sentineld.credentials import holds_credentials, is_secret
 from sentineld.entities import Findings, SecretPath
@@ -46,6 +46,9 @@ _KEPT_NAMES = 1024
 #: Longest command line, in characters, whose result is kept, and how many are: about 4 MiB at worst.
 _MAX_KEPT = 512
 _KEPT = 512
+#: Longest path whose call is kept, and how many are: about 1 MiB at worst.
+_MAX_KEPT_PATH = 256
+_KEPT_PATHS = 512
 _MAX_TEXT = 131_072
 _MAX_PATH = 4096
 
@@ -69,16 +72,23 @@ class Call(NamedTuple):
 
 
 class _Traits(NamedTuple):
-    """What is known of a tool by its name: ``short`` is the name without what stands before its last dot."""
+    """What is known of a tool by its name: ``short`` is the name without what stands before its last dot.
+
+    ``is_plain``: its arguments only name what it touches; ``call`` is one that names nothing.
+    """
 
     event_class: str
     short: str
     is_code: bool
     is_windows: bool
     is_sending: bool
+    is_plain: bool
+    call: Call
 
 
-_NO_TRAITS = _Traits("tool_call", "", is_code=False, is_windows=False, is_sending=False)
+_NO_TRAITS = _Traits(
+    "tool_call", "", is_code=False, is_windows=False, is_sending=False, is_plain=False, call=Call("tool_call")
+)
 
 
 class Taxonomy:
@@ -114,6 +124,7 @@ class Taxonomy:
         self._commands = Commands(verbs)
         self._traits = lru_cache(_KEPT_NAMES)(self._find_traits)
         self._judge_kept = lru_cache(_KEPT)(self._judge_any)
+        self._touch_kept = lru_cache(_KEPT_PATHS)(self._touch)
 
     def tool_class(self, tool: str) -> str:
         """Return the event class of a tool by its name alone; ``tool_call`` where the name says nothing."""
@@ -125,14 +136,21 @@ class Taxonomy:
         ``arguments`` are decoded: an object by name, the text of a command line, the words of one program.
         """
         traits = self._of(tool)
-        if traits.event_class == "shell_exec":
+        event_class = traits.event_class
+        if event_class == "shell_exec":
             if traits.is_code or (traits.short in _CODE_OR_SHELL and isinstance(arguments, str)):
                 return self._judge_code(arguments)
             command = command_of(arguments)
             if command is not None:
-                return self._judge(command, directory_of(arguments), is_windows=traits.is_windows)
+                return self._judge(command, directory_of(arguments), traits.is_windows)
+        if traits.is_plain and type(arguments) is dict:
+            # Most calls name one path or nothing.
+            path = path_alone(arguments)
+            if path == "":
+                return traits.call
+            if path is not None and len(path) <= _MAX_KEPT_PATH:
+                return self._touch_kept(event_class, path)
         found = Findings(self._is_secret)
-        event_class = traits.event_class
         if type(arguments) is dict or isinstance(arguments, Mapping):
             if traits.short in _SPECIAL:
                 event_class = _judge_special(traits, arguments, found)
@@ -154,8 +172,15 @@ class Taxonomy:
 
     def _find_traits(self, tool: str) -> _Traits:
         short = known_name(known_name(tool).rpartition(".")[2])
+        event_class = self._find_class(tool)
         return _Traits(
-            self._find_class(tool), short, short in _CODE_TOOLS, short in _POWERSHELLS, sends(tool)
+            event_class,
+            short,
+            short in _CODE_TOOLS,
+            short in _POWERSHELLS,
+            sends(tool),
+            short not in _SPECIAL,
+            Call(event_class),
         )
 
     def _find_class(self, tool: str) -> str:
@@ -168,7 +193,13 @@ class Taxonomy:
                 return event_class
         return class_of_tool(tool)
 
-    def _judge(self, command: str | tuple[str, ...], directory: str, *, is_windows: bool) -> Call:
+    def _touch(self, event_class: str, path: str) -> Call:
+        """Return a call of a tool of a class that names one path and nothing else."""
+        found = Findings(self._is_secret)
+        touch(event_class, path, found)
+        return Call("credential_access" if found.has_credentials else event_class, found.entities())
+
+    def _judge(self, command: str | tuple[str, ...], directory: str, is_windows: bool) -> Call:
         is_short = len(command) <= _MAX_KEPT if isinstance(command, str) else _is_short(command)
         return (self._judge_kept if is_short else self._judge_any)(command, directory, is_windows)
 
@@ -195,7 +226,7 @@ class Taxonomy:
         command = command_of({"command": arguments.get("command") or arguments.get("cmd")})
         if command is None or traits.event_class == "other":
             return None
-        call = self._judge(command, directory_of(arguments), is_windows=False)
+        call = self._judge(command, directory_of(arguments), False)
         is_told = traits.event_class == "tool_call" or call.event_class == "credential_access"
         return call if is_told else call._replace(event_class=traits.event_class)
 

@@ -316,6 +316,8 @@ def _event(rows: Rows, number: int, name: str, state: str, traced: TracedEvent) 
         "entities": [
             {"kind": item.kind, "role": item.role, "value": mask(item.value)} for item in facts.entities
         ],
+        # Every prompt has one hash that stands for no name.
+        "asked": len(facts.asked) - 1 if facts.asked else None,
         "payload": shortened(traced.payload),
     }
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sentineld import clock
+from sentineld.baselines import learning, starter_document
 from sentineld.config import Config
 from sentineld.decision import Decision
 from sentineld.detection import CALM, Verdict
@@ -237,12 +238,7 @@ def learned_document(state: AgentState, prior: Prior, now_us: int) -> dict[str, 
         return None
     agent = state.learned or Learned()
     role, settings = detection.role((state.owner, agent.role)), detection.settings
-    verdict, known = look(state, prior, now_us), len(role.calibration)
-    learning = ""
-    if known < settings.sessions_for_tier2:
-        learning = f"{settings.sessions_for_tier2 - known} more sessions until tier 2 has a bound"
-    elif known < settings.sessions_for_tier3:
-        learning = f"{settings.sessions_for_tier3 - known} more sessions until one alone can be tier 3"
+    verdict, known = look(state, prior, now_us), role.calibration.own
     return {
         "role": agent.role,
         "p": verdict.p,
@@ -251,7 +247,8 @@ def learned_document(state: AgentState, prior: Prior, now_us: int) -> dict[str, 
         "role_sessions": known,
         "evidence": round(agent.evidence, 6),
         "evidence_limit": settings.evidence_limit,
-        "learning": learning,
+        "learning": learning(known, settings),
+        "starter": starter_document(role),
     }
 
 

@@ -5,19 +5,19 @@ other, as the tables do; items are told apart by a value of theirs where several
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
-from sentineld.codegen import Place
+from sentineld.codegen import Place, paths_in
 from sentineld.declaration import Declaration, Decode, EventTable
 from sentineld.emission import Emission
 from sentineld.expression import Code
 from sentineld.knowledge import Known, NoneOf, options, reduced
-from sentineld.reading import Reading
 from sentineld.selector import RECORD
+from sentineld.shapes import OuterShapes, Parts, Quota, Shape, Shapes, Variants, names_of
 from sentineld.values import DECODERS
 
 #: Items of one record that are gone through, over all tables.
@@ -27,22 +27,33 @@ _MAX_DISPATCH = 3
 #: Tables that ask for one value of an item which make it worth that.
 _MIN_ALIKE = 2
 _UNKNOWN = "(unnamed)"
+_PARAMETERS = "record, offset, batch"
 
-#: Reads one record: the record, its offset, and where its events go.
-Walk: TypeAlias = Callable[[dict[str, Any], int, Reading], None]
+#: Reads one record: the record, its offset, and where its events go; what is for one shape of items is given
+#: these and their objects besides.
+Walk: TypeAlias = Callable[..., None]
 
 
 class WalkWriter:
     """Writes one function, for tables of which one ``[[source]]`` has these and more."""
 
     def __init__(
-        self, declaration: Declaration, emission: Emission, flat: frozenset[Place], is_traced: bool
+        self,
+        declaration: Declaration,
+        emission: Emission,
+        flat: frozenset[Place],
+        quota: Quota,
+        *,
+        is_traced: bool,
+        shape: Shape | None = None,
     ) -> None:
+        """``quota`` bounds the functions for single shapes; ``shape`` is the one that this is for, if any."""
+        self._declaration, self._flat, self._quota, self._shape = declaration, flat, quota, shape
         self._kinds = declaration.kinds
         self._each_keys = dict.fromkeys(table.each_key for table in declaration.tables)
         self._emission = emission
         self._is_traced = is_traced
-        self._code = Code(declaration.aliases, declaration.remembered, flat)
+        self._code = Code(declaration.aliases, declaration.remembered, flat, shape)
         emission.bind(self._code)
         #: Whether a record is known that gets to the end.
         self._is_known = False
@@ -50,6 +61,8 @@ class WalkWriter:
         self._decodes: Counter[Decode] = Counter()
         self._flags: dict[Decode, str] = {}
         self._begun: set[Decode] = set()
+        #: Parameters that a function for one shape has besides.
+        self._given: list[str] = []
 
     def write(self, tables: Sequence[EventTable]) -> Walk | None:
         """Return the function for these tables; None where it would do nothing."""
@@ -79,7 +92,111 @@ class WalkWriter:
         if not self._is_known:
             with code.block("if not is_known:"):
                 self._tell_unknown(RECORD, "")
-        return code.function("record, offset, batch")
+        return code.function(_PARAMETERS)
+
+    # Shapes.
+
+    def _item_places(
+        self, members: list[EventTable], flags: dict[int, str]
+    ) -> tuple[list[Place], list[Place]]:
+        """Return the objects by whose names items are told apart: of those around an item, and of its own.
+
+        None of its own: items of this kind are not told apart by names.
+        """
+        if flags or self._shape is not None or self._is_traced or not any(map(self._does_something, members)):
+            return [], []
+        code, each = self._code, members[0].each
+        decodes = [{code.place(decode.path) for decode in table.decodes} for table in members]
+        changed = {names[-1] for places in decodes for _, names in places if names}
+        found: dict[str, list[Place]] = {alias: [] for alias, _ in each}
+        for base, names in sorted(set.intersection(*decodes) & self._flat):
+            if base in found and changed.isdisjoint(names[:-1]):
+                found[base] += [(base, names[:end]) for end in range(len(names) + 1)]
+        inner = found.pop(each[-1][0])
+        outer = [place for places in found.values() for place in dict.fromkeys(places)]
+        return (outer, [*dict.fromkeys(inner)]) if inner else ([], [])
+
+    def _outer_shapes(self, members: list[EventTable], outer: list[Place], inner: list[Place]) -> str:
+        """Write what finds the table of shapes of items, by the objects around them; return its name."""
+        code = self._code
+        places = [*outer, *inner]
+        scopes = members[0].items
+
+        def make(shape: Shape) -> Walk:
+            return self._special(shape).write_item(members, scopes, places)
+
+        paths = self._paths_of(members)
+        variants = Variants(places, [names_of(place, paths) for place in places], make, self._quota)
+        if not outer:
+            return code.bind(Shapes(variants), "shapes")
+        found = _names_in([code.object_at(*place) for place in outer])
+        depth = max(code.scope(base)[2] for base, _ in outer)
+        return code.early("shapes", depth, f"{code.bind(OuterShapes(variants), 'shapes')}[{found}]")
+
+    def _write_item_shapes(
+        self, members: list[EventTable], shapes: str, outer: list[Place], inner: list[Place]
+    ) -> None:
+        """Write what leaves an item to the function for its shape, if there is one."""
+        code = self._code
+        code.line(f"special = {shapes}[{_names_in([code.object_at(*place) for place in inner])}]")
+        scopes = [name for alias in members[0].items for name in code.scope(alias)[:2]]
+        objects = [code.object_at(*place) for place in (*outer, *inner) if place[1]]
+        with code.block("if special is not None:"):
+            code.line(f"special({', '.join([_PARAMETERS, *scopes, *objects])})")
+            code.line("continue")
+
+    def write_item(
+        self,
+        members: Sequence[EventTable],
+        scopes: Sequence[str],
+        places: Sequence[Place],
+        used: tuple[str, ...] = (),
+    ) -> Walk:
+        """Return the function for one item, which takes the items and the objects at these places too.
+
+        ``used`` are selectors that have told it apart.
+        """
+        for number, alias in enumerate(scopes):
+            names = (f"value_of_{number}", f"table_of_{number}")
+            self._code.give(alias, *names)
+            self._given += names
+        for number, place in enumerate(places):
+            # Those of whole scopes are at hand.
+            if place[1]:
+                self._code.give_object(place, f"given_{number}")
+                self._given.append(f"given_{number}")
+        left = [found for table in members if (found := self._left_of(table))]
+        parameters = ", ".join([_PARAMETERS, *self._given])
+        told = None if used else _told_apart(left, ())
+        if told is None:
+            self._write_tables(left, {}, scopes[-1], used)
+            return self._code.function(parameters)
+
+        # Items of one shape are of one kind: what is for others may never be needed.
+        def make(place: int) -> Walk:
+            return self._special(self._shape).write_item(told.branches[place], scopes, places, (told.name,))
+
+        parts = self._code.bind(Parts(make), "parts")
+        self._code.line(f"{parts}[{self._branch_number(told)}]({parameters})")
+        return self._code.function(parameters)
+
+    def _special(self, shape: Shape | None) -> "WalkWriter":
+        return WalkWriter(
+            self._declaration, self._emission, self._flat, self._quota, is_traced=False, shape=shape
+        )
+
+    def _paths_of(self, tables: Iterable[EventTable]) -> list[Place]:
+        """Return all paths that functions for these tables may follow."""
+        values = [(table.when, table.values, table.remember) for table in tables]
+        paths = paths_in([values, [*self._kinds.values()]])
+        return [*dict.fromkeys(map(self._code.place, paths))]
+
+    def _left_of(self, table: EventTable) -> EventTable | None:
+        """Return a table less the tests of items that the shape answers; None where it can never be met."""
+        left = [self._code.left_of(condition) for condition in table.of_items]
+        if any(condition is None for condition in left):
+            return None
+        return replace(table, of_items=tuple(condition for condition in left if condition != {}))
 
     # The record.
 
@@ -88,8 +205,11 @@ class WalkWriter:
         chains = [list(chain) for _, chain in groupby(members, key=lambda table: table.chain)]
         if len(chains) == 1:
             self._expect(members)
-            self._write_chain(chains[0], self._take_record, self._met)
+            self._write_chain(chains[0], self._take_record, self._met, _is_sure)
             return
+        if self._is_known:
+            # Nobody asks any more which of these was met.
+            chains = [chain for chain in chains if any(map(self._matters, chain))]
         # What a table remembers is no matter of the conditions of those beside it.
         self._expect(members)
         chosen = []
@@ -101,7 +221,7 @@ class WalkWriter:
             def choose(table: EventTable, number: str = number) -> None:
                 code.line(f"{number} = {table.number}")
 
-            self._write_chain(chain, choose, self._met)
+            self._write_chain(chain, choose, self._met, _is_sure)
         for number, chain in zip(chosen, chains, strict=True):
             for table in chain:
                 if self._does_something(table):
@@ -118,6 +238,9 @@ class WalkWriter:
 
     def _does_something(self, table: EventTable) -> bool:
         return table.emits or bool(table.remember) or self._is_traced
+
+    def _matters(self, table: EventTable) -> bool:
+        return self._does_something(table) or any(decode.scope == RECORD for decode in table.decodes)
 
     @contextmanager
     def _met(self, table: EventTable) -> Iterator[None]:
@@ -182,9 +305,13 @@ class WalkWriter:
                 code.line(f"budget -= len({items})")
             with code.block("else:"):
                 code.line(f"{items}, budget = {items}[:budget], -1")
+        outer, inner = self._item_places(members, flags) if is_last else ([], [])
+        shapes = self._outer_shapes(members, outer, inner) if inner else ""
         with code.loop(alias, items):
             self._expect(members)
             self._decode_items(members, flags, alias)
+            if shapes:
+                self._write_item_shapes(members, shapes, outer, inner)
             if is_last:
                 self._write_tables(members, flags, alias)
             else:
@@ -205,7 +332,10 @@ class WalkWriter:
             else:
                 self._decode(decode)
 
-    def _write_tables(self, members: list[EventTable], flags: dict[int, str], alias: str) -> None:
+    def _write_tables(
+        self, members: list[EventTable], flags: dict[int, str], alias: str, used: tuple[str, ...] = ()
+    ) -> None:
+        """Write the tables that an item is tried on; ``used`` are selectors that have told it apart."""
         code = self._code
         is_counted = alias in self._kinds
         if is_counted:
@@ -216,7 +346,7 @@ class WalkWriter:
                 code.line("is_met = True")
             self._emission.take(code, table, is_traced=self._is_traced)
 
-        self._dispatch(members, flags, take, ())
+        self._dispatch(members, flags, take, used)
         if is_counted:
             with code.block("if not is_met:"):
                 self._tell_unknown(alias, f"{alias}:")
@@ -229,39 +359,39 @@ class WalkWriter:
         used: tuple[str, ...],
     ) -> None:
         """Write the tables of an item, told apart by a value of it where several ask for that."""
-        code = self._code
-        asked = [_options(table) for table in members]
-        counts = Counter(name for names in asked for name in names if name not in used)
-        name, count = counts.most_common(1)[0] if counts else ("", 0)
-        texts = {text for names in asked for text in names.get(name, ()) if text is not None}
-        # Values with which the same is left share a branch; the first one is for all other values.
-        branches: dict[object, tuple[list[EventTable], list[Known]]] = {}
-        for value in [NoneOf(frozenset(texts), is_present=True), None, *sorted(texts)]:
-            left = [one for table in members if (one := _left_of_items(table, {name: value}))]
-            alike = tuple((table.number, repr(table.of_items)) for table in left)
-            branches.setdefault(alike, (left, []))[1].append(value)
-        # Tables stand in each branch that they can be met in: there is an end to that.
-        is_large = bool(used) and sum(len(left) for left, _ in branches.values()) > 2 * len(members)
-        if count < _MIN_ALIKE or is_large or len(used) >= _MAX_DISPATCH:
+        told = _told_apart(members, used)
+        if told is None:
             for _, chain in groupby(members, key=lambda table: table.chain):
                 tables = list(chain)
                 self._expect(tables)
-                self._write_chain(tables, take, lambda table: self._met_item(table, flags.get(table.number)))
+                self._write_chain(
+                    tables,
+                    take,
+                    lambda table: self._met_item(table, flags.get(table.number)),
+                    lambda table: not table.of_items and table.number not in flags,
+                )
             return
-        numbers = {value: number for number, (_, values) in enumerate(branches.values()) for value in values}
+        number, head = self._branch_number(told), "if"
+        # All other values come last.
+        for place, left in [*list(enumerate(told.branches))[1:], (0, told.branches[0])]:
+            if left:
+                with self._code.block(f"{head} {number} == {place}:"):
+                    self._dispatch(left, flags, take, (*used, told.name))
+                head = "elif"
+
+    def _branch_number(self, told: "_Told") -> str:
+        """Write what finds the branch of an item; return the name of the local that holds its number."""
+        code = self._code
         found, number = code.name("found"), code.name("branch")
-        code.line(f"{found} = {code.value(name)}")
-        bound = code.bind({text: numbers[text] for text in texts}, "branches")
+        code.line(f"{found} = {code.value(told.name)}")
+        bound = code.bind(
+            {text: place for text, place in told.numbers.items() if text is not None}, "branches"
+        )
         code.line(
             f"{number} = {bound}.get({found}, 0) if type({found}) is str"
-            f" else {numbers[None]} if {found} is None else 0"
+            f" else {told.numbers[None]} if {found} is None else 0"
         )
-        head = "if"
-        for place, (left, _) in [*enumerate(branches.values())][1:] + [*enumerate(branches.values())][:1]:
-            if left:
-                with code.block(f"{head} {number} == {place}:"):
-                    self._dispatch(left, flags, take, (*used, name))
-                head = "elif"
+        return number
 
     @contextmanager
     def _met_item(self, table: EventTable, flag: str | None) -> Iterator[None]:
@@ -279,8 +409,12 @@ class WalkWriter:
         chain: list[EventTable],
         take: Callable[[EventTable], None],
         met: Callable[[EventTable], AbstractContextManager[None]],
+        is_sure: Callable[[EventTable], bool],
     ) -> None:
         """Write tables of which the first counts whose conditions hold."""
+        # Behind one that is always met the rest does not count.
+        sure = next((end for end, table in enumerate(chain, 1) if is_sure(table)), len(chain))
+        chain = chain[:sure]
         if len(chain) == 1:
             with met(chain[0]):
                 take(chain[0])
@@ -290,7 +424,8 @@ class WalkWriter:
                 with met(table):
                     take(table)
                     self._code.line("break")
-            self._code.line("break")
+            if not is_sure(chain[-1]):
+                self._code.line("break")
 
     def _all_of(self, conditions: Sequence[object]) -> str:
         return " and ".join(map(self._code.condition, conditions))
@@ -307,7 +442,7 @@ class WalkWriter:
     def _decode_once(self, decode: Decode) -> None:
         """Decode a value of the record, unless another table has done so."""
         code = self._code
-        if code.is_noted(decode):
+        if code.is_noted(decode) or code.is_nothing(decode.path):
             return
         if decode not in self._begun:
             self._begun.add(decode)
@@ -341,6 +476,15 @@ class WalkWriter:
         code.line(f"{code.use('unknown')}.append((offset, {told}))")
 
 
+def _names_in(objects: Sequence[str]) -> str:
+    """Return what gives the names of some objects, by which shapes are found."""
+    return f"({', None, '.join(f'*{name}' for name in objects)},)"
+
+
+def _is_sure(table: EventTable) -> bool:
+    return not (table.early or table.late)
+
+
 def _is_plain(table: EventTable) -> bool:
     """Say whether nothing of the record is asked, or decoded, for a table any more."""
     return not (table.early or table.late or any(decode.scope == RECORD for decode in table.decodes))
@@ -352,6 +496,42 @@ def _is_always_known(members: list[EventTable]) -> bool:
         return any(table.asks and _is_plain(table) for table in members)
     chains = groupby(members, key=lambda table: table.chain)
     return any(not (first.early or first.late) for first in (next(chain) for _, chain in chains))
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What tells items apart: a selector, the number of the branch of each value, and what is left there.
+
+    Branch 0 is for all other values.
+    """
+
+    name: str
+    numbers: dict[str | None, int]
+    branches: list[list[EventTable]]
+
+
+def _told_apart(members: list[EventTable], used: tuple[str, ...]) -> _Told | None:
+    """Return what tells items apart best, besides selectors that have done so; None: nothing is worth it."""
+    asked = [_options(table) for table in members]
+    counts = Counter(name for names in asked for name in names if name not in used)
+    name, count = counts.most_common(1)[0] if counts else ("", 0)
+    if count < _MIN_ALIKE or len(used) >= _MAX_DISPATCH:
+        return None
+    texts = {text for names in asked for text in names.get(name, ()) if text is not None}
+    # Values with which the same is left share a branch.
+    branches: dict[object, tuple[int, list[EventTable]]] = {}
+    numbers: dict[str | None, int] = {}
+    values: list[Known] = [NoneOf(frozenset(texts), is_present=True), None, *sorted(texts)]
+    for value in values:
+        left = [one for table in members if (one := _left_of_items(table, {name: value}))]
+        alike = tuple((table.number, repr(table.of_items)) for table in left)
+        number, _ = branches.setdefault(alike, (len(branches), left))
+        if not isinstance(value, NoneOf):
+            numbers[value] = number
+    # Tables stand in each branch that they can be met in: there is an end to that.
+    if used and sum(len(left) for _, left in branches.values()) > 2 * len(members):
+        return None
+    return _Told(name, numbers, [left for _, left in branches.values()])
 
 
 def _options(table: EventTable) -> dict[str, frozenset[str | None]]:

@@ -19,9 +19,9 @@ from typing import Any
 
 import command_line
 import pytest
+from activity import BY_ACTIVITY
 from hypothesis import HealthCheck, Phase, settings
 
-from sentineld.config import Config
 from sentineld.event import Incident
 from sentineld.identity import Source
 from sentineld.intake import Batch, Intake
@@ -170,6 +170,8 @@ class Place:
     telemetry: Telemetry
     env: dict[str, str] = field(default_factory=dict)
     daemons: list[Daemon] = field(default_factory=list)
+    #: Which detection decides; empty: the default, or what a configuration says.
+    detection_mode: str = ""
 
     @property
     def state_dir(self) -> Path:
@@ -183,6 +185,8 @@ class Place:
         clean = {key: value for key, value in os.environ.items() if not key.startswith("SENTINELD_")}
         for name in ("NOTIFY_SOCKET", "STATE_DIRECTORY", "RUNTIME_DIRECTORY"):
             clean.pop(name, None)
+        if self.detection_mode:
+            clean["SENTINELD_DETECTION_MODE"] = self.detection_mode
         return {**clean, "HOME": str(self.base), "XDG_CONFIG_HOME": str(self.base / "none"), **self.env}
 
     def command(self, *args: object, **more: Any) -> subprocess.CompletedProcess[str]:
@@ -293,6 +297,12 @@ def place(tmp_path: Path, telemetry: Telemetry) -> Iterator[Place]:
             daemon.kill()
 
 
+@pytest.fixture
+def by_activity(place: Place) -> None:
+    """Let the activity score decide: for tests that are about it, or for which a flood is misbehaviour."""
+    place.detection_mode = "activity"
+
+
 def _without_override() -> None:
     """Take from root the power to ignore file modes; in the child, before the program starts."""
     libc = ctypes.CDLL(None, use_errno=True)
@@ -341,7 +351,8 @@ class Line:
         self.store._db.execute("PRAGMA synchronous=OFF")
         self.pipeline = Pipeline(
             self.store,
-            Config().prior(),
+            # What is told of every run is told by the activity score.
+            BY_ACTIVITY.prior(),
             agents_per_owner=self.agents_per_owner,
             observer=self,
         )

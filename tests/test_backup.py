@@ -18,6 +18,7 @@ def events(place) -> int:
     return place.json("status")["totals"]["events"]
 
 
+@pytest.mark.usefixtures("by_activity")
 def test_a_backup_of_a_running_daemon_is_brought_back_and_the_rest_is_read_again(place, wait_for):
     mark = place.base / "mark"
     place.telemetry.fill()

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sentineld.calibration import MAX_SCORES, Calibration, sessions_needed
+from sentineld.calibration import MAX_HEIGHTS, MAX_SCORES, Calibration, Tail, sessions_needed
 from sentineld.e_detector import add, e_value, threshold
 
+HEIGHTS = st.sampled_from([0.0, 1.5, 2.25]) | st.floats(0, 50)
 SCORES = st.lists(st.floats(0, 100, allow_nan=False), max_size=60)
 
 
@@ -127,3 +128,34 @@ def test_an_honest_agent_is_demoted_in_no_more_weeks_than_was_promised():
                 break
 
     assert alarmed / 1500 <= 0.05
+
+
+@given(
+    st.lists(HEIGHTS, max_size=30),
+    st.integers(0, 35),
+    st.lists(HEIGHTS, min_size=1, max_size=30),
+    st.floats(0, 60),
+)
+def test_a_tail_that_grew_by_one_session_after_the_other_is_the_one_made_of_all(first, together, more, x):
+    grown = Tail(1.0, 8.0, 2.0, first, together)
+    for number, height in enumerate(more, 1):
+        grown.add(height)
+        made = Tail(1.0, 8.0, 2.0, [*first, *more[:number]], min(together, len(first)))
+        assert (grown.p(x), grown.excess(x), grown.quantile(0.05)) == (
+            made.p(x),
+            made.excess(x),
+            made.quantile(0.05),
+        )
+
+
+def test_a_tail_forgets_the_oldest_of_equal_heights_first():
+    rng = random.Random(5)
+    heights = [rng.choice([0.0, 1.5, 1.5, rng.expovariate(0.3)]) for _ in range(MAX_HEIGHTS + 80)]
+    grown = Tail(1.0, 8.0, 2.0, heights[: MAX_HEIGHTS - 20], 100)
+    for number in range(MAX_HEIGHTS - 20, len(heights)):
+        grown.p(1.0)
+        grown.add(heights[number])
+    made = Tail(1.0, 8.0, 2.0, heights, 100)
+
+    for x in (0.5, 1.5, 1.6, 4.0, 30.0):
+        assert (grown.p(x), grown.excess(x)) == (made.p(x), made.excess(x))

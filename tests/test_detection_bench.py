@@ -144,3 +144,45 @@ def test_attacks_are_marked_and_leave_the_session_in_place(bench):
             told.add(repr([events[at]["data"]["args"] for at in case.malicious]))
     assert len(attacks.KINDS) >= 24
     assert len(told) > 1.9 * len(attacks.KINDS)
+
+
+@pytest.mark.parametrize("start", ["cold", "warm", "later"])
+def test_a_starter_knows_nothing_of_the_owners_that_it_is_scored_on(bench, start):
+    experiments, protocol = bench("experiments"), bench("protocol")
+    sessions = []
+    for number in range(24):
+        agent = f"x-{number % 3}-a"
+        events = tuple(
+            protocol.tool_call(agent, f"s{number}", 1.7e9 + 9000 * number + n, "Read", {}, error=False)
+            for n in range(3)
+        )
+        sessions.append(protocol.Session(f"s{number}", agent, "r", events))
+    half = experiments.half_time(sessions)
+    log = []
+
+    class Noting:
+        def __init__(self):
+            self.taught = None
+
+        def starter(self, others):
+            self.taught = list(others)
+
+        def score(self, session):
+            log.append((self.taught, session))
+            return [0.0] * len(session.events)
+
+        def learn(self, session):
+            pass
+
+    results = experiments.day_one(sessions, Noting, 1, start)
+
+    assert len(log) == len(results.benign) + len(results.attacks)
+    assert len(results.benign) == (11 if start == "later" else 24)
+    for taught, session in log:
+        if start == "cold":
+            assert taught is None
+            continue
+        assert taught
+        assert experiments.owner(session.agent) not in {experiments.owner(one.agent) for one in taught}
+        if start == "later":
+            assert max(one.end for one in taught) <= half < session.start

@@ -134,6 +134,7 @@ def rising(place, telemetry):
     return place
 
 
+@pytest.mark.usefixtures("by_activity")
 def test_status_shows_forecasts_where_they_are_enabled_and_is_the_same_without(rising, engine):
     place = rising
     place.once()
@@ -166,7 +167,6 @@ def test_status_shows_forecasts_where_they_are_enabled_and_is_the_same_without(r
 
 
 def test_the_engine_of_the_extra_sees_a_rise_and_calls_nothing_a_demotion_that_is_flat():
-    pytest.importorskip("statsmodels")
     rise = [0.1 + 0.02 * n + 0.004 * (-1) ** n for n in range(15)]
     flat = [0.2 + 0.01 * (-1) ** n for n in range(15)]
     found = ask(

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import msgspec
 import pytest
+from activity import BY_ACTIVITY
 
-from sentineld.config import Config
 from sentineld.event import Incident
 from sentineld.incidents import MAX_WRITERS
 from sentineld.intake import Batch
@@ -154,7 +154,7 @@ def test_quiet_time_begins_with_the_last_incident_and_grace_does_not_protect(lin
 
 def test_tier_3_by_tampering_ends_as_any_other(line, telemetry):
     one = line()
-    prior = Config().prior()
+    prior = BY_ACTIVITY.prior()
     policy = Policy(prior.policy.quiet_us, tier3_needs_pardon=True)
     one.pipeline.set_prior(Prior(prior.monitor, policy, prior.charges))
     telemetry.append("a.jsonl", record("agent"))

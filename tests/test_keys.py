@@ -344,6 +344,7 @@ def test_without_cryptography_keys_are_hmac_and_everything_works(place):
     assert '"algorithm": "hmac-sha256"' in made.stdout
     assert "sentineld[sign]" in bare.run("keygen", "k2").stdout
     text = f'[telemetry]\ndirectories = ["{place.telemetry.directory}"]\n[state]\nkey_file = "k"\n'
+    text += '[detection]\nmode = "activity"\n'
     flags = ["--config", place.config(text), "--state-dir", place.state_dir]
 
     assert bare.run("run", "--once", *flags).returncode == 0

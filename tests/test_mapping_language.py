@@ -13,7 +13,7 @@ import pytest
 from format_reading import mutated, plain, samples
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from slow_mapping import SlowMapping
+from slow_mapping import SlowMapping, compare
 
 from sentineld.condition import compile_condition, compile_value
 from sentineld.decode import Decoded, decode_value
@@ -189,11 +189,11 @@ def test_a_selector_that_means_nothing_is_refused(selector: object) -> None:
 
 
 def test_a_selector_knows_its_paths() -> None:
-    assert paths_of("=a.b") == []
-    assert paths_of("a.b") == ["a.b"]
-    assert paths_of("a | {b}/{c | d}") == ["a", "b", "c", "d"]
-    assert paths_of("kept.x") == ["kept.x"]
-    assert paths_of("kept.x[item.id | a]") == ["kept", "item.id", "a"]
+    assert paths_of("=a.b") == ()
+    assert paths_of("a.b") == ("a.b",)
+    assert paths_of("a | {b}/{c | d}") == ("a", "b", "c", "d")
+    assert paths_of("kept.x") == ("kept.x",)
+    assert paths_of("kept.x[item.id | a]") == ("kept", "item.id", "a")
 
 
 keys = st.sampled_from(["a", "b", "c", "a.b", "b.c", "a.b.c", "0", "-1"])
@@ -1061,40 +1061,6 @@ _records = st.fixed_dictionaries(
 def _two_ways(text: str) -> tuple[Mapping, SlowMapping]:
     source = tomllib.loads(f'[[source]]\nname = "test"\n{text}')["source"][0]
     return Mapping(source, classify), SlowMapping(source, classify)
-
-
-def compare(quick: Mapping, slow: SlowMapping, records: list[dict[str, Any]], role: str = "") -> None:
-    """Read records in both ways, one by one and all at once."""
-    copies = [json.loads(json.dumps(records)) for _ in range(3)]
-    contexts = [FileContext("/x/-p/a.jsonl", 1000, role) for _ in range(3)]
-    rows, _ = quick.rows(Decoded(copies[0], list(range(len(records))), [], []), contexts[0])
-    expected = [slow.read(record, n, contexts[1]) for n, record in enumerate(copies[1])]
-    traced = [quick.trace(record, n, contexts[2])[0] for n, record in enumerate(copies[2])]
-    assert _plain(rows) == [row for one in traced for row in _plain(one)]
-    assert _plain(rows) == [row for one in expected for row in one.rows]
-    assert rows.unknown == [item for one in expected for item in one.unknown]
-    assert rows.unknown == [item for one in traced for item in one.unknown]
-    assert rows.remembered == [item for one in expected for item in one.remembered]
-    assert contexts[0].memory == contexts[1].memory == contexts[2].memory
-    assert rows.ignored == sorted(set(range(len(records))) - set(rows.offsets))
-
-
-def _plain(rows: Rows) -> list[tuple[Any, ...]]:
-    return [
-        (
-            offset,
-            rows.at_us[number],
-            rows.agent_ids[number],
-            rows.event_types[number],
-            rows.entropies[number],
-            rows.sessions.get(number, ""),
-            rows.identities.get(number),
-            rows.facts[number][:8],
-            rows.seqs.get(number),
-            number in rows.tool_calls,
-        )
-        for number, offset in enumerate(rows.offsets)
-    ]
 
 
 @given(

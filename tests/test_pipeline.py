@@ -5,8 +5,8 @@ import sqlite3
 from typing import Any
 
 import pytest
+from activity import BY_ACTIVITY
 
-from sentineld.config import Config
 from sentineld.pipeline import Pipeline
 from sentineld.step import Pardon, Pin, dump_state
 from sentineld.store import Store
@@ -213,7 +213,9 @@ def test_a_warm_agent_is_told_of_the_ticks_that_passed_before_a_restart(line, ap
     expected = dump_state(state)
     one.close()
     one.store = Store.open(str(one.database), one.now_us)
-    one.pipeline = Pipeline(one.store, Config().prior(), agents_per_owner=10, clock_us=one.store.meta().clock)
+    one.pipeline = Pipeline(
+        one.store, BY_ACTIVITY.prior(), agents_per_owner=10, clock_us=one.store.meta().clock
+    )
     (again,) = one.pipeline.roster.warm()
 
     assert again.clock_us == at
@@ -222,7 +224,7 @@ def test_a_warm_agent_is_told_of_the_ticks_that_passed_before_a_restart(line, ap
 
 def test_replay_in_memory_keeps_no_inputs_and_writes_no_file(tmp_path):
     with Store.open(":memory:", 0, is_durable=False) as store:
-        Pipeline(store, Config().prior(), agents_per_owner=10).tick(1)
+        Pipeline(store, BY_ACTIVITY.prior(), agents_per_owner=10).tick(1)
 
         assert list(store.inputs()) == []
     assert list(tmp_path.iterdir()) == []

@@ -5,9 +5,9 @@ import time
 from pathlib import Path
 
 import pytest
+from activity import BY_ACTIVITY
 
 from sentineld import publisher as publisher_module
-from sentineld.config import Config
 from sentineld.instant import iso_ms
 from sentineld.publisher import ObservingPublisher, Publisher, entry
 from sentineld.roster import OVERFLOW_ID
@@ -15,7 +15,7 @@ from sentineld.signed_document import compact_json
 from sentineld.step import AgentState, Pin, new_state, step
 
 NOW = 1_763_858_410_000_000
-PRIOR = Config().prior()
+PRIOR = BY_ACTIVITY.prior()
 
 
 def demoted(name: str, until_us: int | None = None) -> tuple[str, AgentState]:

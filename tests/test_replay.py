@@ -3,9 +3,9 @@
 import os
 
 import pytest
+from activity import BY_ACTIVITY
 
 from sentineld.batch import Part
-from sentineld.config import Config
 from sentineld.event import FILE, NETWORK
 from sentineld.identity import Source
 from sentineld.intake import Batch
@@ -33,7 +33,7 @@ def calm(count, start=START, every=S):
 
 def sessions_of(telemetry, *records):
     telemetry.append("a.jsonl", *records)
-    return replay([str(telemetry.directory)], Config()).sessions.peaks[(os.geteuid(), "a")]
+    return replay([str(telemetry.directory)], BY_ACTIVITY).sessions.peaks[(os.geteuid(), "a")]
 
 
 def named(records, name):

@@ -3,10 +3,10 @@
 import time
 
 import pytest
+from activity import BY_ACTIVITY
 
 from sentineld import retention
 from sentineld.batch import Part
-from sentineld.config import Config
 from sentineld.decision import Decision
 from sentineld.event import Incident
 from sentineld.identity import Source
@@ -25,7 +25,7 @@ def source(number: int, **more: object) -> Source:
 
 
 def agent(name: str) -> AgentRow:
-    return AgentRow(1000, name, name, 1, False, dump_state(new_state(1000, name, Config().prior(), NOW)))
+    return AgentRow(1000, name, name, 1, False, dump_state(new_state(1000, name, BY_ACTIVITY.prior(), NOW)))
 
 
 def decision(number: int, name: str = "a") -> Decision:

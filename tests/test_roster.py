@@ -1,8 +1,8 @@
 """Roster: who keeps a published id, what a quota does, and agents that leave memory and come back."""
 
 import pytest
+from activity import BY_ACTIVITY
 
-from sentineld.config import Config
 from sentineld.event import Tick
 from sentineld.roster import OVERFLOW_ID, Roster
 from sentineld.step import Pin, dump_state, step
@@ -11,7 +11,7 @@ from sentineld.tables import Commit
 from sentineld.trust import UNNAMED_ID
 
 NOW = 1_763_858_410_000_000
-PRIOR = Config().prior()
+PRIOR = BY_ACTIVITY.prior()
 
 
 @pytest.fixture

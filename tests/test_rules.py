@@ -128,7 +128,7 @@ def test_rules_are_named_in_the_configuration():
     assert detection.settings.max_session_tokens == 5
     assert "own_guard" in detection.version
     with pytest.raises(ConfigError):
-        Config(detection=DetectionOptions(mode="learned", rules=["no_such"])).prior()
+        Config(detection=DetectionOptions(rules=["no_such"])).prior()
 
 
 def test_the_limit_on_spend_is_a_rule_only_where_there_is_one():

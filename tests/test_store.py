@@ -11,11 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from activity import BY_ACTIVITY
 
 from sentineld import retention
 from sentineld import store as store_module
 from sentineld.batch import Part
-from sentineld.config import Config
 from sentineld.decision import Decision, Evidence, Reason
 from sentineld.errors import AccessError, StoreError
 from sentineld.event import Incident
@@ -41,7 +41,9 @@ def source(number: int = 1, **more: object) -> Source:
 
 
 def agent(name: str = "a", owner: int = 1000, *, is_cold: bool = False) -> AgentRow:
-    return AgentRow(owner, name, name, 1, is_cold, dump_state(new_state(owner, name, Config().prior(), NOW)))
+    return AgentRow(
+        owner, name, name, 1, is_cold, dump_state(new_state(owner, name, BY_ACTIVITY.prior(), NOW))
+    )
 
 
 def decision(number: int, name: str = "a") -> Decision:

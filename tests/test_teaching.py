@@ -3,11 +3,11 @@
 import random
 
 import pytest
+from activity import BY_ACTIVITY
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from learning import MINUTE, START, Line, S, event, work
 
-from sentineld.config import Config
 from sentineld.detection import MAX_ROLES
 from sentineld.step import Pardon
 from sentineld.store import Store
@@ -170,7 +170,6 @@ def test_neither_the_pieces_that_are_read_nor_restarts_change_anything(items, se
 
 
 def test_another_owner_teaches_nobody_else(store):
-    assert Config().detection.mode == "activity"
     line = Line(store)
     line.read(work(2))
     line.tick(START + 120 * MINUTE)
@@ -212,7 +211,7 @@ def test_an_agent_leaves_memory_when_habits_no_longer_decide(store):
     line = Line(store)
     line.read(work(3))
     assert line.agent().sessions
-    line.pipeline.set_prior(Config().prior())
+    line.pipeline.set_prior(BY_ACTIVITY.prior())
     line.tick(START + 10 * MINUTE)
 
     assert line.pipeline.roster.warm() == []

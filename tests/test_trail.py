@@ -2,17 +2,17 @@
 
 from dataclasses import replace
 
+from activity import BY_ACTIVITY
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sentineld.config import Config
 from sentineld.event import Tick
 from sentineld.step import Pardon, dump_state, load_state, new_state, shift, step
 from sentineld.trail import ACTIVITY, LEARNED, MAX_POINTS, Trail
 
 SECOND = 1_000_000
 START = 1_767_600_000 * SECOND
-PRIOR = Config().prior()
+PRIOR = BY_ACTIVITY.prior()
 
 
 def events(times):

@@ -91,6 +91,7 @@ def test_agents_are_explained_by_the_thresholds_that_judged_them(place):
         assert prior_in_force(store, Config()).monitor.file_weight == 1.0
 
 
+@pytest.mark.usefixtures("by_activity")
 @pytest.mark.parametrize(
     ("config", "ways"),
     [

@@ -45,7 +45,7 @@ def run(suite: Any, calls: list[Any], environment: Any) -> list[dict[str, Any]]:
 
 
 def truth() -> dict[str, Any]:
-    """Return per suite its tools with optional arguments, user tasks, and injections by user task."""
+    """Return per suite its tools with optional arguments, user tasks, their prompts, injections by task."""
     from agentdojo.task_suite.load_suites import get_suites
 
     suites = {}
@@ -81,7 +81,8 @@ def truth() -> dict[str, Any]:
                     injections[user_task.ID][injection.ID] = run(
                         suite, hijacked, environment.model_copy(deep=True)
                     )
-        suites[name] = {"tools": tools, "users": users, "injections": injections}
+        prompts = {task.ID: task.PROMPT for task in suite.user_tasks.values()}
+        suites[name] = {"tools": tools, "users": users, "injections": injections, "prompts": prompts}
     return {"version": BENCHMARK_VERSION, "suites": suites}
 
 

@@ -16,7 +16,11 @@ from .protocol import Factory
 from .sessions import AgentDojo, agent_weeks, agentdojo_truth, cache_directory, real_path, real_sessions
 
 RESULTS = Path(__file__).parent.parent / "results"
-EXPERIMENTS = ("recurring", "shared", "novel", "real", "day-one", "volume", "campaigns")
+#: With ``-asked``: the same with the users' prompts, for methods that read them.
+EXPERIMENTS = (
+    "recurring", "recurring-asked", "shared", "novel", "novel-asked", "real", "day-one", "volume",
+    "campaigns",
+)  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -164,9 +168,12 @@ def _run(
     experiment: str, factory: Factory, truth: Any, sessions: list[Any], options: argparse.Namespace
 ) -> dict[str, Any] | None:
     share = 1 / 3 if options.quick else 1.0
-    if experiment in ("recurring", "shared", "novel"):
-        data = AgentDojo(truth, shared=experiment == "shared")
-        results = experiments.agentdojo(data, factory, novel=experiment == "novel", share=share)
+    kind = experiment.removesuffix("-asked")
+    if kind != experiment and not getattr(factory, "reads_prompts", False):
+        return None
+    if kind in ("recurring", "shared", "novel"):
+        data = AgentDojo(truth, shared=kind == "shared", asked=kind != experiment)
+        results = experiments.agentdojo(data, factory, novel=kind == "novel", share=share)
         _show(factory, experiment, results, options)
         return tables.quality(results, options.rounds)
     if experiment == "volume":
@@ -187,14 +194,14 @@ def _run(
         return figures
     if experiment == "day-one":
         figures = {}
-        for warm in (False, True):
+        for start in experiments.STARTS:
             variants = max(1, options.variants // 3)
-            results = experiments.day_one(sessions, factory, variants, warm=warm)
-            _show(factory, f"day one, {'warm' if warm else 'cold'}", results, options)
-            figures["warm" if warm else "cold"] = tables.quality(results, options.rounds)
+            results = experiments.day_one(sessions, factory, variants, start)
+            _show(factory, f"day one, {start}", results, options)
+            figures[start] = tables.quality(results, options.rounds)
             own = {outcome.session for outcome in results.benign}
             weeks = agent_weeks([session for session in sessions if session.id in own])
-            figures["warm" if warm else "cold"]["demotions"] = tables.demotions(results, weeks)
+            figures[start]["demotions"] = tables.demotions(results, weeks)
         return figures
     return tables.campaign_figures(
         experiments.campaigns(sessions, factory, per_kind=4 if options.quick else 12)
@@ -232,7 +239,7 @@ def _print(everything: dict[str, Any]) -> None:
         if not by_method:
             continue
         print(f"\n== {experiment}")
-        if experiment in ("recurring", "shared", "novel", "real"):
+        if experiment.removesuffix("-asked") in ("recurring", "shared", "novel", "real"):
             _quality_table(by_method)
         if experiment == "real":
             _demotion_table(by_method)

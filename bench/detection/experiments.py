@@ -17,6 +17,8 @@ FOLDS = 5
 #: Sessions that an agent has finished before it counts as known.
 WARM_SESSIONS = 3
 DAY_ONE_SESSIONS = 20
+#: How first days begin.
+STARTS = ("cold", "warm", "later")
 BUSY_RATES = (1, 2, 5, 10, 20, 40)
 #: Pipelines whose sessions make the long history of the volume tests: enough of them to calibrate 1 %.
 BUSY_HISTORY = tuple(range(20, 32))
@@ -171,18 +173,27 @@ def owner(agent: str) -> str:
     return "-".join(agent.split("-")[:2])
 
 
-def day_one(sessions: Sequence[Session], factory: Factory, variants: int, *, warm: bool) -> Results:
+def half_time(sessions: Sequence[Session]) -> float:
+    """Return the instant by which half of the sessions have ended."""
+    return sorted(session.end for session in sessions)[len(sessions) // 2]
+
+
+def day_one(sessions: Sequence[Session], factory: Factory, variants: int, start: str) -> Results:
     """Score the first sessions of agents of one owner at a time, with nothing of that owner learned before.
 
-    ``warm``: a starter baseline was learned from all other owners' sessions.
+    ``start`` is one of ``STARTS``. ``warm``: a starter baseline was learned from all other owners' sessions.
+    ``later``: from those that had ended at half time, and the first sessions after that are scored.
     """
     results = Results()
-    for name in sorted({owner(session.agent) for session in sessions}):
-        own = [session for session in sessions if owner(session.agent) == name]
+    half = half_time(sessions)
+    taught = [session for session in sessions if start == "warm" or session.end <= half]
+    scored = [session for session in sessions if start != "later" or session.start > half]
+    for name in sorted({owner(session.agent) for session in scored}):
+        own = [session for session in scored if owner(session.agent) == name]
         judge = Judge(factory(), results.cost)
-        if warm:
+        if start != "cold":
             others = sorted(
-                (session for session in sessions if owner(session.agent) != name),
+                (session for session in taught if owner(session.agent) != name),
                 key=lambda session: session.end,
             )
             if hasattr(judge.method, "starter"):

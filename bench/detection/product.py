@@ -7,6 +7,7 @@ from detection.protocol import Event, Session, unix
 from sentineld.detection import Detection, DetectionSettings
 from sentineld.event import ERROR, OK, OPERATION_KIND, OTHER, Facts, Observation
 from sentineld.features import Features
+from sentineld.features.intent import asked_in
 from sentineld.learned import Learned
 from sentineld.starter import PastSession, learn_starter
 from sentineld.taxonomy import Taxonomy
@@ -39,10 +40,17 @@ def observation(event: Event, number: int, role: str) -> Observation:
     return (round(unix(event["timestamp"]) * 1e6), kind, 0, call.event_class, 1, number, facts)
 
 
+def prompt_of(session: Session) -> Observation:
+    """Read a session's prompt as the daemon does."""
+    facts = Facts(role=session.role, session=session.id, asked=asked_in(session.prompt))
+    return (round(session.start * 1e6), OTHER, 0, "prompt", 1, 0, facts)
+
+
 class Product:
     """Learned detection."""
 
     name = "sentineld"
+    reads_prompts = True
 
     def __init__(self) -> None:
         self._detection = Detection(DetectionSettings())
@@ -52,12 +60,18 @@ class Product:
         known = self._agents.get(session.agent) or Learned()
         agent = Learned(own=known.own, evidence=known.evidence, drift=known.drift)
         scores, tiers = [], []
+        self._ask(agent, session)
         for number, event in enumerate(session.events):
             item = observation(event, number, session.role)
             verdict = self._detection.observe(agent, OWNER, item, item[0], is_frozen=False)
             scores.append(verdict.score)
             tiers.append(verdict.level)
         return agent, scores, tiers
+
+    def _ask(self, agent: Learned, session: Session) -> None:
+        if session.prompt:
+            item = prompt_of(session)
+            self._detection.observe(agent, OWNER, item, item[0], is_frozen=False)
 
     def judge(self, session: Session) -> tuple[Sequence[float], Sequence[int]]:
         """Return the score and the tier after each event."""
@@ -73,6 +87,7 @@ class Product:
         # As the daemon does it: the session goes on, ends by silence, and its role learns.
         agent = self._agents.setdefault(session.agent, Learned())
         at_us = 0
+        self._ask(agent, session)
         for number, event in enumerate(session.events):
             item = observation(event, number, session.role)
             at_us = item[0]

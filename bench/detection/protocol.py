@@ -12,12 +12,16 @@ Event = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """One session of one agent: all that a method gets to see. Events are in time order, at least one."""
+    """One session of one agent: all that a method gets to see. Events are in time order, at least one.
+
+    ``prompt`` is what its user asked for, before the first event; empty where the experiment keeps it back.
+    """
 
     id: str
     agent: str
     role: str
     events: tuple[Event, ...]
+    prompt: str = ""
 
     @property
     def start(self) -> float:
@@ -48,6 +52,8 @@ class Method(Protocol):
     ``starter(sessions)``
         Learn a starter baseline from other agents' sessions before the first own one; without it they are
         learned one by one. A method must not bring a baseline that was learned from the benched data.
+    ``reads_prompts: bool``
+        The method makes use of ``Session.prompt``; without it those experiments are left out.
     ``state_bytes(agent) -> int``
         Size of what is kept of one agent, serialised.
     """

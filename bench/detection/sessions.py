@@ -24,6 +24,8 @@ PYTHON_VARIABLE = "SENTINELD_BENCH_PYTHON"
 REAL_FILE = "claude_code_tool_calls.jsonl.gz"
 REAL_ROLE = "coding-agent"
 
+#: Form of the generated ground truth: another one is generated anew.
+FORM = 2
 #: Monday 2024-01-01, 00:00 UTC.
 _EPOCH = 1_704_067_200.0
 _READS = ("get_", "search_", "list_", "read_", "check_")
@@ -50,7 +52,7 @@ def cache_directory() -> Path:
 
 def agentdojo_truth(cache: Path) -> Mapping[str, Any]:
     """Return the ground truth, made once by an interpreter that has ``agentdojo``."""
-    path = cache / "agentdojo.json"
+    path = cache / f"agentdojo-{FORM}.json"
     if not path.exists():
         python = os.environ.get(PYTHON_VARIABLE, sys.executable)
         script = Path(__file__).with_name("agentdojo_truth.py")
@@ -168,7 +170,7 @@ def reword(text: str, rng: random.Random) -> str:
 
 def _case(
     suite: str, task: str, pipeline: Pipeline, start: float, parts: Sequence[tuple[bool, Mapping[str, Any]]],
-    rng: random.Random, kind: str, agent: str,
+    rng: random.Random, kind: str, agent: str, prompt: str,
 ) -> Case:  # fmt: skip
     # A session's id must not tell a method what the session is.
     name = f"{suite} {task} {pipeline.number} {start} {kind}"
@@ -178,18 +180,21 @@ def _case(
         events.append(tool_call(agent, session, at, call["tool"], call["args"], error=call["error"]))
         at += pipeline.pace(rng)
     malicious = tuple(position for position, (bad, _call) in enumerate(parts) if bad)
-    return Case(Session(session, agent, suite, tuple(events)), suite, f"{suite}/{task}", kind, malicious)
+    told = Session(session, agent, suite, tuple(events), prompt)
+    return Case(told, suite, f"{suite}/{task}", kind, malicious)
 
 
 class AgentDojo:
     """Benign sessions of every task by every pipeline, and hijacks of them.
 
     ``shared``: one agent per suite, whose runs differ by pipeline; otherwise each pipeline is an agent.
+    ``asked``: sessions come with the user's prompt, which a hijack does not change.
     """
 
-    def __init__(self, truth: Mapping[str, Any], *, shared: bool = False) -> None:
+    def __init__(self, truth: Mapping[str, Any], *, shared: bool = False, asked: bool = False) -> None:
         self._suites = truth["suites"]
         self._shared = shared
+        self._asked = asked
 
     @property
     def tasks(self) -> list[str]:
@@ -209,7 +214,8 @@ class AgentDojo:
                 for task in tasks:
                     calls = pipeline.solve(data["users"][task], data["tools"], rng, own=True)
                     parts = [(False, call) for call in calls]
-                    cases.append(_case(suite, task, pipeline, at, parts, rng, "", self._agent(suite, number)))
+                    agent, prompt = self._agent(suite, number), self._prompt(suite, task)
+                    cases.append(_case(suite, task, pipeline, at, parts, rng, "", agent, prompt))
                     at += rng.uniform(900, 2700)
         return sorted(cases, key=lambda case: case.session.start)
 
@@ -233,10 +239,13 @@ class AgentDojo:
                     cases.append(
                         _case(
                             suite, task, pipeline, start, parts, rng, injection,
-                            self._agent(suite, pipeline.number),
+                            self._agent(suite, pipeline.number), self._prompt(suite, task),
                         )
                     )  # fmt: skip
         return cases
+
+    def _prompt(self, suite: str, task: str) -> str:
+        return self._suites[suite]["prompts"][task] if self._asked else ""
 
     def _agent(self, suite: str, number: int) -> str:
         return suite if self._shared else f"{suite}-{number}"

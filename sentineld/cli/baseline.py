@@ -2,6 +2,7 @@
 
 import os
 import stat
+import textwrap
 from typing import Any, NamedTuple
 
 import click
@@ -9,8 +10,8 @@ import click
 from sentineld import baseline as documents
 from sentineld.baselines import export_agent, export_role, list_document
 from sentineld.cli.app import common, configuration, daemon_paths, print_json
-from sentineld.cli.names import nearest
-from sentineld.cli.wishes import ask, checked_reason, role_label
+from sentineld.cli.names import nearest, role_label, starter_line
+from sentineld.cli.wishes import ask, checked_reason
 from sentineld.clock import now_us
 from sentineld.config import Config, parse_duration
 from sentineld.detection import RoleKey
@@ -195,11 +196,12 @@ def import_(
             if agent is not None:
                 raise UsageError("FILE holds the habits of a role", hint="--role NAME")
             target = _new_role(store, document.name if role is None else role, owner)
-            known = load_roles(store.roles())[0].get(target.key) if target.key is not None else None
-            if known is not None and known.sessions and not replaces:
+            there = load_roles(store.roles())[0].get(target.key) if target.key is not None else None
+            known = 0 if there is None else there.own_sessions
+            if known and not replaces:
                 raise UsageError(
-                    f"{role_label(target.key[1] if target.key else '')} has learned from {known.sessions} "
-                    "sessions already",
+                    f"{role_label(target.key[1] if target.key else '')} has learned from {known} sessions"
+                    " already",
                     hint="add --replace; to keep them first: sentineld baseline export",
                 )
     request = _request("import", target, reason, baseline=document, replaces=replaces)
@@ -347,6 +349,16 @@ def _print(document: dict[str, Any]) -> None:
             f"  learned from {item['sessions']} sessions of {len(item['agents'])} agents, "
             f"{item['ranks']} to rank by, version {item['version']}"
         )
+        if item["starter"]:
+            click.echo(
+                textwrap.fill(
+                    starter_line(item["starter"]),
+                    80,
+                    initial_indent="  ",
+                    subsequent_indent="    ",
+                    break_on_hyphens=False,
+                )
+            )
         if item["learning"]:
             click.echo(f"  learning: {item['learning']}")
         alarms = item["false_alarms"]

@@ -12,6 +12,7 @@ from sentineld.config import Config, check_owner, options
 from sentineld.errors import ConfigError, SentineldError
 from sentineld.keyring import reader_keys, signing_key
 from sentineld.keys import expiry_warning
+from sentineld.starters import FILES, SHIPPED
 from sentineld.statedir import check_apart
 from sentineld.visible import visible
 
@@ -72,6 +73,13 @@ def _problems(config: Config) -> tuple[Config, list[dict[str, Any]]]:
         check_apart(daemon_paths(config), [os.path.abspath(path) for path in config.telemetry.directories])
     except ConfigError as error:
         found.append(_problem("error", str(error), error.hint))
+    if config.detection.mode == "learned" and config.detection.starter:
+        for role in FILES:
+            SHIPPED(role)
+        found += [
+            _problem("warning", f"the starter {path} is passed over: {reason}", "install sentineld again")
+            for path, reason in SHIPPED.troubles.items()
+        ]
     now = now_us()
     try:
         key = signing_key(config, os.environ, now)

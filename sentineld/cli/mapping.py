@@ -292,7 +292,8 @@ def _event_lines(event: dict[str, Any]) -> Iterator[str]:
         if event[name] is not None
     ]
     entities = [f"{item['kind']} {item['role']} {item['value']}" for item in event["entities"]]
-    for parts in (who, when, tokens, entities):
+    asked = [] if event["asked"] is None else [f"a user's prompt; names kept as hashes: {event['asked']}"]
+    for parts in (who, when, tokens, entities, asked):
         text = ", ".join(str(part) for part in parts if part)
         if text:
             yield from _wrapped(text, "    ")

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from sentineld.cli.app import common, configuration, daemon_paths, print_json
-from sentineld.cli.names import nearest
+from sentineld.cli.names import nearest, role_label, starter_line
 from sentineld.clock import now_us
 from sentineld.errors import AccessError, NoDatabaseError
 from sentineld.instant import SECOND_US, parse_iso
@@ -20,6 +20,8 @@ from sentineld.visible import visible
 _NAME_WIDTH = 22
 #: Agents that are told to be understood in part only.
 _MAX_UNCLEAR = 5
+#: Roles that are told to be learning.
+_MAX_ROLES = 3
 #: Forecasts that are told.
 _MAX_FORECASTS = 10
 
@@ -123,6 +125,7 @@ def _print(document: dict[str, Any]) -> None:
         )
     click.echo("\nFILE and NETWORK are operations in the window of the last five minutes.")
     _print_coverage([(name, entry["coverage"]) for name, entry in agents])
+    _print_learning([entry["learned"] for _, entry in agents if entry["learned"] is not None])
     told = [(name, entry["forecast"]) for name, entry in agents if entry["forecast"] is not None]
     # Of many agents those that are heading somewhere.
     _print_forecasts([item for item in told if len(agents) == 1 or item[1]["demotion_in_s"] is not None])
@@ -142,6 +145,15 @@ def _print_coverage(agents: list[tuple[str, dict[str, Any]]]) -> None:
     if len(agents) == 1 and not unclear and agents[0][1]["records"]:
         coverage = agents[0][1]
         _say(f"{100 * coverage['share']:.4g} % of {coverage['records']} records in its files are understood.")
+
+
+def _print_learning(agents: list[dict[str, Any]]) -> None:
+    roles = {item["role"]: item for item in agents if item["learning"]}
+    for name, item in sorted(roles.items())[:_MAX_ROLES]:
+        text = f"{role_label(name)} is learning: {item['learning']}"
+        _say(f"{text}; {starter_line(item['starter'])}." if item["starter"] else f"{text}.")
+    if len(roles) > _MAX_ROLES:
+        _say(f"{len(roles) - _MAX_ROLES} more roles are learning (sentineld baseline list).")
 
 
 def _print_forecasts(forecasts: list[tuple[str, dict[str, Any]]]) -> None:

@@ -106,7 +106,7 @@ def _history(result: Replayed, mode: str) -> History:
             continue
         agent = load_state(row.state).learned
         role = None if agent is None else roles.get((row.owner, agent.role))
-        history.known[row.name] = 0 if role is None else len(role.calibration)
+        history.known[row.name] = 0 if role is None else role.calibration.own
         history.sessions += [
             Judged(
                 row.name,

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from sentineld.cli.app import common, configuration, daemon_paths, print_json
-from sentineld.cli.names import nearest
+from sentineld.cli.names import nearest, starter_line
 from sentineld.explain import INTEGRITY
 from sentineld.store import Store
 from sentineld.tier import Tier
@@ -31,6 +31,8 @@ _HELD = {
     "": "see the state file",
 }
 
+#: The least p-value that is told in figures.
+_LEAST_P = 1e-4
 #: Incidents shown; the document has more.
 _SHOWN_INCIDENTS = 5
 
@@ -101,14 +103,19 @@ def _print_learned(learned: dict[str, Any], document: dict[str, Any]) -> None:
     click.echo(f"{learned['sessions']} finished sessions; {role} has {learned['role_sessions']} to rank by")
     if learned["learning"]:
         click.echo(f"learning: {learned['learning']}")
+    if learned["starter"]:
+        click.echo(textwrap.fill(f"{starter_line(learned['starter'])}.", 80, break_on_hyphens=False))
 
 
 def _unusual(p: float) -> str:
+    if p < _LEAST_P:
+        # What is estimated beyond that says no more than that it is far out.
+        return f"more unusual than 1 session in {1 / _LEAST_P:,.0f}"
     return "as usual as most" if p > 0.5 else f"as unusual as 1 session in {1 / p:.0f}"
 
 
 def _print_findings(decision: dict[str, Any]) -> None:
-    click.echo(f"\nIts session was {_unusual(decision['p'])}. What was seen, most surprising first:")
+    click.echo(f"\nIts session was {_unusual(decision['p'])}. What was seen:")
     for item in decision["evidence"]:
         click.echo(
             textwrap.fill(
@@ -124,9 +131,11 @@ def _print_findings(decision: dict[str, Any]) -> None:
     by_detector: dict[str, float] = {}
     for reason in decision["reasons"]:
         by_detector[reason["detector"]] = by_detector.get(reason["detector"], 0.0) + reason["bits"]
-    click.echo("Bits: " + ", ".join(f"{name} {bits:.1f}" for name, bits in by_detector.items()))
+    parts = [f"{name} {bits:.1f}" for name, bits in by_detector.items() if bits]
+    if parts:
+        click.echo(textwrap.fill(f"Bits: {', '.join(parts)}", 80))
     if decision["bound"]:
-        click.echo(f"False alarms: {decision['bound']}.")
+        click.echo(textwrap.fill(f"False alarms: {decision['bound']}.", 80, break_on_hyphens=False))
 
 
 def _print_change(decision: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ import time
 import click
 
 from sentineld.cli.app import configuration, daemon_paths, print_json
-from sentineld.cli.names import nearest
+from sentineld.cli.names import nearest, role_label
 from sentineld.decision import Decision
 from sentineld.errors import AccessError, UsageError
 from sentineld.requests import Request, request_path, submit
@@ -69,11 +69,6 @@ def checked_reason(reason: str) -> str:
     if not 1 <= len(reason) <= 1000:
         raise UsageError("--reason: must have 1 to 1000 characters", hint='--reason "why it is right"')
     return reason
-
-
-def role_label(role: str) -> str:
-    """Return how a role is called: most agents have none that telemetry names."""
-    return f"role {visible(role)}" if role else "the role without a name"
 
 
 def _is_answer(decision: Decision, request: Request) -> bool:

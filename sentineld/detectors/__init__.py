@@ -6,6 +6,7 @@ from sentineld.detectors.credential import CREDENTIAL
 from sentineld.detectors.errors import ERRORS
 from sentineld.detectors.first_use import FIRST_USE
 from sentineld.detectors.guard import GUARD
+from sentineld.detectors.intent import INTENT
 from sentineld.detectors.loop import LOOP
 from sentineld.detectors.payload import PAYLOAD
 from sentineld.detectors.persistence import PERSISTENCE
@@ -44,6 +45,7 @@ DETECTORS: tuple[Detector, ...] = (
     ERRORS,
     TOKENS,
     PAYLOAD,
+    INTENT,
 )
 
 #: The detector of every feature; arguments and order have none of these.

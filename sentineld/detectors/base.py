@@ -65,6 +65,8 @@ class Kind(Enum):
     ALWAYS = "always"
     #: A height, by how rarely sessions of the role reach it.
     GRADE = "grade"
+    #: A height, by how rarely sessions of the role that had any reach it.
+    SUCH_GRADE = "such_grade"
     #: A height, by how rarely the agent's own sessions reach it.
     OWN_GRADE = "own_grade"
 
@@ -82,8 +84,8 @@ class Detector:
     ``sentences`` say in plain words what a new value means. ``reads`` gives features that only the session
     can tell, by the name of the raw feature; ``watches`` those of an event as a whole. Features of one group
     in one event count less together (default: what stands before the first dot of their names). ``grace`` is
-    how much higher a grade may be than ever before; ``fewest`` how many own sessions with a grade it takes to
-    compare.
+    how much higher a grade may be than ever before; ``fewest`` how many sessions with a grade it takes to
+    compare with these alone.
     """
 
     name: str

@@ -7,17 +7,15 @@ Range: 0 to about 15 bits. Memory: two counters a role.
 Known false alarms: agents whose work is deployment; test fixtures named like secrets.
 """
 
-from collections.abc import Iterator
-
 from sentineld.detectors.base import GRAVE, NOTABLE, Detector, Kind
 from sentineld.event import Feature
-from sentineld.features.paths import place_of, traits
+from sentineld.features.paths import place_in
 from sentineld.session import Session
 
 
-def _touched(session: Session, value: str) -> Iterator[Feature]:
-    is_inside = value != "" and not place_of(traits(value), session.root)
-    yield "secret.tree" if is_inside else "secret.home", value.rpartition("/")[2][:48] or "!"
+def _touched(session: Session, value: str) -> tuple[Feature, ...]:
+    is_inside = value != "" and not place_in(session.root, value)
+    return (("secret.tree" if is_inside else "secret.home", value.rpartition("/")[2][:48] or "!"),)
 
 
 CREDENTIAL = Detector(

@@ -1,7 +1,8 @@
 """Payload entropy: what an agent handles becomes less predictable than any session's of its role.
 
 Formula: the height is fifty times the fading mean (an eighth for each new event) of the payloads' entropy,
-per event class, from the eighth event of that class on; bits by how rarely sessions of the role reach it.
+per event class, from the eighth event of that class on; bits by how rarely sessions of the role that had so
+many reach it, after five of these.
 Source: entropy of payloads as a sign of encoded or encrypted data (Lyda and Hamrock, 2007); one mean per
 class, because code, commands and fetched pages differ. Range: 0 to about 2 bits. Memory: two numbers a class
 and session.
@@ -39,6 +40,6 @@ PAYLOAD = Detector(
     "payload",
     dict.fromkeys(_NAMES.values(), "payloads are less predictable than in any session before"),
     dict.fromkeys(_NAMES.values(), SLIGHT),
-    Kind.GRADE,
+    Kind.SUCH_GRADE,
     watches=_watch,
 )

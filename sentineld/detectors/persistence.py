@@ -5,32 +5,42 @@ Formula, source, range and memory: as ``sink``; MITRE ATT&CK TA0003.
 Known false alarms: a user who has an agent set up a pipeline, a hook or the agent itself.
 """
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 
 from sentineld.detectors.base import GRAVE, NOTABLE, SERIOUS, SILENT, Detector
 from sentineld.event import Feature
-from sentineld.features.paths import place_of, traits
+from sentineld.features.paths import place_in, traits
 from sentineld.session import Session
 
 
-def _written(session: Session, value: str) -> Iterator[Feature]:
+def _written(session: Session, value: str) -> Sequence[Feature]:
     path = traits(value)
     if path.is_scratch or not (path.agents or path.is_later):
-        return
-    place = place_of(path, session.root)
+        return ()
+    found: list[Feature] = []
+    place = place_in(session.root, value)
     outside = "~" if place else ""
     if path.steering:
-        yield "agent.steering", outside + path.steering
+        found.append(("agent.steering", outside + path.steering))
     if not path.agents:
         what = "later.home" if place else "later.hook" if path.is_hook else "later.tree"
-        yield what, f"{outside}{path.hidden}/{value.rpartition('/')[2][:32]}"
+        found.append((what, f"{outside}{path.hidden}/{value.rpartition('/')[2][:32]}"))
     elif path.is_own_work:
-        yield "agent.tree", outside + path.agents
+        found.append(("agent.tree", outside + path.agents))
     elif place:
-        yield "agent.home", outside + path.agents
+        found.append(("agent.home", outside + path.agents))
     else:
         is_setting = "settings" in value or "hook" in value or "mcp" in value
-        yield "agent.settings" if is_setting else "agent.tree", path.agents
+        found.append(("agent.settings" if is_setting else "agent.tree", path.agents))
+    return found
+
+
+def _set(session: Session, value: str) -> Sequence[Feature]:
+    """Read what was written into an agent's settings without taking a check away: in a tree, it is work."""
+    found = _written(session, value)
+    if place_in(session.root, value):
+        return found
+    return [feature for feature in found if feature[0] != "agent.steering"]
 
 
 PERSISTENCE = Detector(
@@ -55,6 +65,6 @@ PERSISTENCE = Detector(
         "agent.tree": NOTABLE,
         "agent.steering": SILENT,
     },
-    reads={"path.sink": _written, "path.delete": _written},
+    reads={"path.sink": _written, "path.setting": _set, "path.delete": _written},
     groups=dict.fromkeys(("agent.home", "agent.settings", "agent.tree", "agent.steering"), "later"),
 )

@@ -6,66 +6,58 @@ how rarely sessions reach so many. Range: 0 to about 12 bits.
 Known false alarms: a second checkout, a new data disk, a clean-up that a user asked for.
 """
 
-from collections.abc import Iterator
+from typing import TypeAlias
 
 from sentineld.detectors.base import GRAVE, NOTABLE, SERIOUS, SLIGHT, Detector, Kind
 from sentineld.event import Feature
-from sentineld.features.paths import place_of, traits
+from sentineld.features.paths import place_in, traits
 from sentineld.session import Session
+
+Features: TypeAlias = tuple[Feature, ...]
 
 #: Places and deletions from which on their number is a grade.
 _MANY_PLACES, _MANY_DELETES = 3, 1
 _MAX_TAKEN = 64
 
 
-def _read(session: Session, value: str) -> Iterator[Feature]:
+def _read(session: Session, value: str) -> Features:
     place = _place(session, value)
-    if place and place != "tmp":
-        yield f"take.{_kind_of(place)}", place
+    return ((f"take.{_kind_of(place)}", place),) if place and place != "tmp" else ()
 
 
-def _written(session: Session, value: str) -> Iterator[Feature]:
+def _written(session: Session, value: str) -> Features:
     place = _place(session, value)
     if place == "tmp":
-        return
+        return ()
     path = traits(value)
     if not place:
-        if path.hidden:
-            yield "write.hidden", path.hidden
-    elif path.is_own_work:
-        yield "write.place", place
-    else:
-        kind = _kind_of(place)
-        yield "write.place" if kind == "home" else f"write.{kind}", place
+        return (("write.hidden", path.hidden),) if path.hidden else ()
+    kind = "home" if path.is_own_work else _kind_of(place)
+    return (("write.place" if kind == "home" else f"write.{kind}", place),)
 
 
-def _deleted(session: Session, value: str) -> Iterator[Feature]:
+def _deleted(session: Session, value: str) -> Features:
     place = _place(session, value)
-    if place and place != "tmp":
-        yield "delete.place", place
-    elif not place:
-        hidden = traits(value).hidden
-        if hidden:
-            yield "write.hidden", hidden
+    if place:
+        return (("delete.place", place),) if place != "tmp" else ()
+    hidden = traits(value).hidden
+    return (("write.hidden", hidden),) if hidden else ()
 
 
-def _touched(session: Session, value: str) -> Iterator[Feature]:
+def _touched(session: Session, value: str) -> Features:
     place = _place(session, value)
-    if place and place != "tmp":
-        yield "run.place", place
+    return (("run.place", place),) if place and place != "tmp" else ()
 
 
-def _copied(session: Session, value: str) -> Iterator[Feature]:
+def _copied(session: Session, value: str) -> Features:
     place = _place(session, value)
-    if place and place != "tmp":
-        yield "copy.place", place
+    return (("copy.place", place),) if place and place != "tmp" else ()
 
 
 def _place(session: Session, value: str) -> str:
-    path = traits(value)
     if not session.root:
-        session.root = path.root
-    return place_of(path, session.root)
+        session.root = traits(value).root
+    return place_in(session.root, value)
 
 
 def _kind_of(place: str) -> str:
@@ -98,24 +90,25 @@ PLACE = Detector(
         "take.home": NOTABLE,
         "write.hidden": SLIGHT,
     },
-    reads={"path.source": _read, "path.sink": _written, "path.delete": _deleted}
+    reads={"path.source": _read, "path.sink": _written, "path.setting": _written, "path.delete": _deleted}
     | {"path.touched": _touched, "path.copied": _copied},
     groups={"write.hidden": "later", "write.dot": "later"},
 )
 
 
-def _count_places(session: Session, value: str) -> Iterator[Feature]:
-    place = place_of(traits(value), session.root)
-    if place and place != "tmp" and place not in session.taken and len(session.taken) < _MAX_TAKEN:
-        session.taken[place] = 1
-        if len(session.taken) > _MANY_PLACES:
-            yield "take.many", str(len(session.taken).bit_length())
+def _count_places(session: Session, value: str) -> Features:
+    place, taken = place_in(session.root, value), session.taken
+    if not place or place == "tmp" or place in taken or len(taken) >= _MAX_TAKEN:
+        return ()
+    taken[place] = 1
+    return (("take.many", str(len(taken).bit_length())),) if len(taken) > _MANY_PLACES else ()
 
 
-def _count_deletes(session: Session, _value: str) -> Iterator[Feature]:
+def _count_deletes(session: Session, _value: str) -> Features:
     session.deletes += 1
-    if session.deletes > _MANY_DELETES:
-        yield "delete.many", str(session.deletes.bit_length())
+    if session.deletes <= _MANY_DELETES:
+        return ()
+    return (("delete.many", str(session.deletes.bit_length())),)
 
 
 SCOPE = Detector(

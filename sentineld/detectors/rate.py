@@ -36,22 +36,27 @@ def _watch_pace(session: Session, facts: Facts, item: Observation) -> Sequence[F
     if len(times) > _CALLS:
         del times[0]
     mean_s = max((at_us - times[0]) / 1e6, 0.1) / (_CALLS - 1)
-    return (("pace", str(max(_SLOWEST, int(-2 * math.log2(mean_s))))),)
+    height = max(_SLOWEST, int(-2 * math.log2(mean_s)))
+    return (("pace", str(height)),) if height > session.grades.get("pace", -99) else ()
 
 
 def _watch_tempo(session: Session, facts: Facts, item: Observation) -> Sequence[Feature]:
     if not facts.features:
         return ()
     at_us = item[0]
-    before_us, session.called_us = session.called_us, max(session.called_us, at_us)
-    if not before_us or at_us <= before_us:
+    before_us = session.called_us
+    if at_us <= before_us:
+        return ()
+    session.called_us = at_us
+    if not before_us:
         return ()
     gap_s = (at_us - before_us) / 1e6
     session.gaps += 1
     session.log_gaps += math.log2(min(max(gap_s, _SHORTEST_S), _LONGEST_S))
     if session.gaps < _FEW_GAPS:
         return ()
-    return (("tempo", str(math.floor(-2 * session.log_gaps / session.gaps))),)
+    height = math.floor(-2 * session.log_gaps / session.gaps)
+    return (("tempo", str(height)),) if height > session.grades.get("tempo", -99) else ()
 
 
 RATE = Detector(

@@ -11,6 +11,7 @@ Known false alarms: the first upload to a new customer, a repository that moved,
 asked for by name in a prompt that telemetry does not carry.
 """
 
+import re
 from collections.abc import Iterator
 
 from sentineld.detectors.base import GRAVE, NOTABLE, SERIOUS, SLIGHT, Detector
@@ -18,12 +19,15 @@ from sentineld.event import Feature
 from sentineld.features import recipient
 from sentineld.session import Session
 
+#: What an address has, and a mere name has not: that is somebody within what the tool reaches anyway.
+_ADDRESS = re.compile(r"[@.:/]|\d{5}")
+
 
 def _sent(session: Session, value: str) -> Iterator[Feature]:
     if session.was_told(value.lower()):
         yield "out.told", value
     else:
-        yield from recipient(value)
+        yield from recipient(value) if _ADDRESS.search(value) else (("out.target", value.lower()),)
 
 
 def _named(session: Session, value: str) -> Iterator[Feature]:

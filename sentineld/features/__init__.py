@@ -6,7 +6,8 @@ Names stand for consequences: ``out.*`` (something leaves), ``net.*`` and ``fetc
 places and short arguments; nothing of a tool's output is read, and no free text.
 
 Some are raw, because only the session says what they mean; detectors turn them into features of their own:
-``path.sink``, ``path.source``, ``path.delete`` (normal paths), ``secret`` (the path), ``deletes``
+``path.sink``, ``path.source``, ``path.delete``, ``path.setting`` (normal paths; the last one is written with
+what takes no check of an agent's away: see ``features.guards``), ``secret`` (the path), ``deletes``
 (``all``: see ``MASS``), ``to.host``
 and ``to.name`` (whom a tool sends to, as an entity and as an argument), ``call`` (a hash of tool and
 arguments) and ``act`` (the action, for the order).
@@ -17,18 +18,24 @@ Bounded: 16 entities and 16 verbs of a call, 64 members an object, 6 levels, 64 
 import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from typing import NamedTuple
 from zlib import crc32
 
 from sentineld.arguments import command_of
 from sentineld.decode import encode_element
 from sentineld.event import Entity, Feature
 from sentineld.features.lines import Lines
-from sentineld.features.paths import normal
-from sentineld.features.terms import MAX_BLOB, blob_bits, leaves, term
+from sentineld.features.guards import takes_nothing
+from sentineld.features.paths import normal, traits
+from sentineld.features.terms import MAX_BLOB, MAX_TERM, blob_bits, leaves, term
 from sentineld.shell import MAX_KEPT, Command, parse_kept
 from sentineld.taxonomy import Call, Taxonomy
 from sentineld.verbs.line import MAX_STEPS
 from sentineld.verbs.options import names
+
+#: What features are called and what they hold: another number, and starters are to be made anew
+#: (bench/starter.py).
+VERSION = 1
 
 _LOCAL = re.compile(
     r"git-remote:origin\Z|localhost|127\.\d+\.\d+\.\d+|::1|0\.0\.0\.0|\[::1?\]|host\.docker\.internal"
@@ -112,25 +119,63 @@ _SCRIPT_OPTIONS = frozenset({"-c", "-lc", "-ic"})
 #: Characters of a line that are looked at.
 _MAX_LINE = MAX_KEPT
 _MAX_TENANTS = 8
+#: Verbs that write what their line says, if nothing is read.
+_SAYING = frozenset({"cat", "tee", "echo", "printf", "mkdir", "cd"})
 #: Of paths, which are looked at as entities.
 _PATH_STARTS = frozenset({"/", "~"})
 _MAX_VALUE = 64
 
+#: How many tools are kept by their name, and arguments by tool, place and value: about 4 MiB at worst.
+_KEPT_TOOLS = 1024
+_KEPT_ARGUMENTS = 4096
+#: Longest name of a tool and place of an argument, largest number, that are kept.
+_MAX_KEPT_TOOL = 128
+_MAX_KEPT_INT = 1 << 63
+_SCALARS = frozenset({float, bool, type(None)})
+#: How many command lines are kept, and the longest, characters: about 5 MiB at worst. Agents run four in ten
+#: of their lines again.
+_KEPT_LINES = 512
+_MAX_KEPT_LINE = 256
+
+
+class _Tool(NamedTuple):
+    """What a tool's name says: its features (server or name, then method), its action, what it does."""
+
+    first: tuple[Feature, ...]
+    act: Feature
+    does_change: bool
+    does_remove: bool
+
+
+class _Line(NamedTuple):
+    """Features of a call that runs a command line, in the three places where they stand among the others."""
+
+    secret: tuple[Feature, ...]
+    deletes: tuple[Feature, ...]
+    rest: tuple[Feature, ...]
+
 
 class Features:
-    """Reads the features of calls; ``taxonomy`` says of what class a verb is and which paths are secret."""
+    """Reads the features of calls; ``taxonomy`` says of what class a verb is and which paths are secret.
+
+    Calls repeat in parts, so parts are kept: a tool by its name, a verb, an argument by tool, place and
+    value, a command line by its text and judgement (see ``_KEPT_LINES``). What is longer than anybody types
+    is read anew each time, so that nobody fills memory with it.
+    """
 
     def __init__(self, taxonomy: Taxonomy) -> None:
         self._taxonomy = taxonomy
         self._class_of = lru_cache(4096)(self._find_class)
         self._of_verb = lru_cache(4096)(self._find_feature)
-        self._traits = lru_cache(1024)(_find_traits)
+        self._tool = lru_cache(_KEPT_TOOLS)(_find_tool)
+        self._line = lru_cache(_KEPT_LINES)(self._find_line)
+        self._argument = lru_cache(_KEPT_ARGUMENTS, typed=True)(self._find_argument)
         self._lines = Lines(self._class_of, is_local)
 
     def describe(self, tool: str, arguments: object) -> Call:
         """Return what a call does, with its features."""
         call = self._taxonomy.classify(tool, arguments)
-        return call._replace(features=self.of(tool, arguments, call))
+        return Call(call.event_class, call.entities, call.commands, self.of(tool, arguments, call))
 
     def of(
         self, tool: str, arguments: object, call: Call, *, has_failed: bool = False
@@ -139,52 +184,75 @@ class Features:
 
         ``has_failed``: its own record says that it did nothing. A command line may have done a part of it.
         """
-        event_class, verbs = call.event_class, call.commands
-        found: list[Feature] = []
+        event_class, entities, verbs, _ = call
+        # To tell the latest few calls of a session apart: who collides is taken to repeat itself.
+        digest = ("call", f"{crc32(encode_element([tool, arguments])):x}")
+        named = self._named(tool)
+        if verbs:
+            command = command_of(arguments)
+            is_short = type(command) is str and len(command) <= _MAX_KEPT_LINE
+            line = (self._line if is_short else self._find_line)(command, call)
+            return (*line.secret, *named.first, *line.deletes, digest, *line.rest)
         if event_class == "credential_access":
-            found.append(("secret", self._secret_of(call.entities)))
-        name, first, _, _ = self._traits(tool)
-        found.append(("first.tool", name))
-        if first is not None:
-            found.append(first)
-        line, commands = _line_of(arguments) if verbs else ("", ())
+            before: tuple[Feature, ...] = (("secret", self._secret_of(entities)), *named.first, digest)
+        elif event_class == "file_delete":
+            before = (*named.first, ("deletes", ""), digest)
+        else:
+            before = (*named.first, digest)
+        if has_failed:
+            return (*before, named.act)
+        found: list[Feature] = []
+        if entities:
+            self._add_entities(found, tool, call, arguments, is_delete=event_class == "file_delete")
+        if arguments or type(arguments) is not dict:
+            self._add_arguments(found, tool, arguments, goes_out=event_class == "network_request")
+        # What stands before has names that nothing else has.
+        return (*before, named.act, *(dict.fromkeys(found) if len(found) > 1 else found))
+
+    def _find_line(self, command: str | tuple[str, ...] | None, call: Call) -> _Line:
+        event_class, entities, verbs, _ = call
+        line, commands = _parts_of(command)
+        secret: tuple[Feature, ...] = ()
+        deletes: tuple[Feature, ...] = ()
+        if event_class == "credential_access":
+            secret = (("secret", self._secret_of(entities)),)
         is_delete = event_class == "file_delete" or _deletes_too(verbs, line)
         if is_delete:
-            found.append(MASS if _MASS.search(line) else ("deletes", ""))
-        found.append(("call", _digest(tool, arguments)))
-        found.append(("act", verbs[-1] if verbs else tool[:_MAX_VALUE]))
-        if has_failed and not verbs:
-            return tuple(found)
-        if call.entities:
-            found += self._of_entities(tool, call, is_delete=is_delete)
-        if verbs:
-            found += self._of_verbs(call)
-            found += self._of_line(line, commands, call, is_delete=is_delete)
-        else:
-            self._add_arguments(found, tool, arguments, goes_out=event_class == "network_request")
-        return tuple(dict.fromkeys(found))
+            deletes = (MASS if _MASS.search(line) else ("deletes", ""),)
+        found: list[Feature] = [("act", verbs[-1])]
+        if entities:
+            is_said = _SAYING.issuperset(verbs) and "$(" not in line and "`" not in line
+            self._add_entities(found, "", call, line if is_said else None, is_delete=is_delete)
+        found += self._of_verbs(call)
+        found += self._of_line(line, commands, call, is_delete=is_delete)
+        return _Line(secret, deletes, tuple(dict.fromkeys(found)))
 
-    def _of_entities(self, tool: str, call: Call, *, is_delete: bool) -> Iterator[Feature]:
-        by = ""
+    def _add_entities(
+        self, found: list[Feature], tool: str, call: Call, written: object, *, is_delete: bool
+    ) -> None:
+        by, verbs = "", call.commands
         for kind, role, value in call.entities:
             if kind == "path":
                 what = "path.source" if role == "source" else "path.delete" if is_delete else "path.sink"
-                yield what, normal(value)
+                path = normal(value)
+                if what == "path.sink" and traits(path).steering and _says_all(call, written):
+                    what = "path.setting"
+                found.append((what, path))
                 continue
             if is_local(value):
                 continue
-            by = by or self._actor(tool, call.commands)
+            by = by or self._actor(tool, verbs)
             if role == "sink":
-                if not call.commands:
-                    yield "to.host", value
+                if not verbs:
+                    found.append(("to.host", value))
                 else:
-                    yield from recipient(value)
-                yield "out.by", f"{by}>{kind}{':' + value if value in _SHARED else ''}"
-            elif call.commands:
-                yield "net.host", value
-                yield "net.by", f"{by}:{value}" if value in _SHARED else by
+                    found += recipient(value)
+                found.append(("out.by", f"{by}>{kind}{':' + value if value in _SHARED else ''}"))
+            elif verbs:
+                found.append(("net.host", value))
+                found.append(("net.by", f"{by}:{value}" if value in _SHARED else by))
             else:
-                yield "fetch.host", value
+                found.append(("fetch.host", value))
 
     def _of_verbs(self, call: Call) -> Iterator[Feature]:
         verbs = call.commands
@@ -202,7 +270,7 @@ class Features:
     def _of_line(
         self, line: str, commands: Sequence[Command], call: Call, *, is_delete: bool
     ) -> Iterator[Feature]:
-        yield from self._lines.of(commands)
+        yield from self._lines.of(commands, is_short=len(line) <= _MAX_KEPT_LINE)
         if is_delete and not any(entity.role == "sink" for entity in call.entities):
             # Code that deletes names what it deletes somewhere in itself.
             for number, found in enumerate(_PATHS.finditer(line)):
@@ -223,23 +291,45 @@ class Features:
                 yield "net.code", interpreter
 
     def _add_arguments(self, found: list[Feature], tool: str, arguments: object, *, goes_out: bool) -> None:
-        _, _, does_change, does_remove = self._traits(tool)
+        is_kept = len(tool) <= _MAX_KEPT_TOOL
         for path, value in leaves(arguments):
-            if type(value) is str:
-                if value[:1] in _PATH_STARTS:
+            kind = type(value)
+            if kind is str:
+                if value[:1] in _PATH_STARTS:  # type: ignore[index]
                     continue
-                if goes_out and len(value) > _MAX_VALUE and (size := blob_bits(value)) > MAX_BLOB:
-                    found.append(("out.blob", str(size)))
-            text = term(value)
-            if text is None:
+                size = len(value)  # type: ignore[arg-type]
+                if size > MAX_TERM:
+                    if goes_out and (bits := blob_bits(value)) > MAX_BLOB:  # type: ignore[arg-type]
+                        found.append(("out.blob", str(bits)))
+                    continue
+            elif kind is int:
+                if not -_MAX_KEPT_INT < value < _MAX_KEPT_INT:  # type: ignore[operator]
+                    found += self._find_argument(tool, path, value)
+                    continue
+            elif kind not in _SCALARS:
+                found += self._find_argument(tool, path, value)
                 continue
-            found.append((f"arg:{tool}.{path}"[:128], text))
-            if does_change and type(value) is str:
-                is_target, identifies = _find_path(path)
-                if does_remove and identifies:
-                    found.append(("delete.target", f"{tool} {text}"[:128]))
-                elif is_target:
-                    found.append(("to.name", text))
+            if is_kept and len(path) <= _MAX_KEPT_TOOL:
+                found += self._argument(tool, path, value)
+            else:
+                found += self._find_argument(tool, path, value)
+
+    def _named(self, tool: str) -> _Tool:
+        return self._tool(tool) if len(tool) <= _MAX_KEPT_TOOL else _find_tool(tool)
+
+    def _find_argument(self, tool: str, path: str, value: object) -> tuple[Feature, ...]:
+        text = term(value)
+        if text is None:
+            return ()
+        feature = (f"arg:{tool}.{path}"[:128], text)
+        named = self._named(tool)
+        if named.does_change and type(value) is str:
+            is_target, identifies = _find_path(path)
+            if named.does_remove and identifies:
+                return feature, ("delete.target", f"{tool} {text}"[:128])
+            if is_target:
+                return feature, ("to.name", text)
+        return (feature,)
 
     def _actor(self, tool: str, verbs: tuple[str, ...]) -> str:
         """Return by what a call reaches out: the verb that does, else the last one, else the tool."""
@@ -271,7 +361,12 @@ def _deletes_too(verbs: tuple[str, ...], line: str) -> bool:
     """Say whether a line deletes that is not told by its class."""
     if "--del" in line and "rsync" in verbs:
         return True
-    return _REMOVING_CODE.search(line) is not None and any(map(is_interpreter, verbs))
+    return any(map(is_interpreter, verbs)) and _REMOVING_CODE.search(line) is not None
+
+
+def _says_all(call: Call, written: object) -> bool:
+    """Say whether a call itself says what it writes, and takes no check of an agent's away."""
+    return not any(entity.role == "source" for entity in call.entities) and takes_nothing(written)
 
 
 def recipient(value: str) -> Iterator[Feature]:
@@ -280,6 +375,13 @@ def recipient(value: str) -> Iterator[Feature]:
     yield "out.host", value if not user or domain in _MAILBOXES else domain
     if user:
         yield "out.target", value
+
+
+@lru_cache(1024)
+def does_change(tool: str) -> bool:
+    """Say whether a tool changes something, by its name."""
+    name = (tool.rpartition("__")[2] if tool.startswith("mcp__") else tool).lower()
+    return _CHANGES.search(name) is not None or _REMOVES.search(name) is not None
 
 
 @lru_cache(4096)
@@ -294,16 +396,16 @@ def is_interpreter(verb: str) -> bool:
     return _INTERPRETER.match(verb) is not None
 
 
-def _find_traits(tool: str) -> tuple[str, Feature | None, bool, bool]:
-    """Return of a tool: its server or name, the feature of its method, whether it changes, and removes."""
-    lower = tool.lower()
+def _find_tool(tool: str) -> _Tool:
+    lower, name = tool.lower(), tool[:_MAX_VALUE]
     does_remove = _REMOVES.search(lower) is not None
     does_change = does_remove or _CHANGES.search(lower) is not None
+    act = ("act", name)
     if not tool.startswith("mcp__"):
-        return tool[:_MAX_VALUE], None, does_change, does_remove
+        return _Tool((("first.tool", name),), act, does_change, does_remove)
     server, _, method = tool.rpartition("__")
-    name = "out.tool" if _CHANGES.search(method.lower()) else "first.method"
-    return server[:_MAX_VALUE], (name, tool[:_MAX_VALUE]), does_change, does_remove
+    kind = "out.tool" if _CHANGES.search(method.lower()) else "first.method"
+    return _Tool((("first.tool", server[:_MAX_VALUE]), (kind, name)), act, does_change, does_remove)
 
 
 @lru_cache(1024)
@@ -313,9 +415,8 @@ def _find_path(path: str) -> tuple[bool, bool]:
     return _TARGET.search(name) is not None, _IDENTIFIES.search(name) is not None
 
 
-def _line_of(arguments: object) -> tuple[str, Sequence[Command]]:
+def _parts_of(command: str | tuple[str, ...] | None) -> tuple[str, Sequence[Command]]:
     """Return a command line and its commands; those of a shell's ``-c`` where it is given as words."""
-    command = command_of(arguments)
     if command is None:
         return "", ()
     if not isinstance(command, str):
@@ -333,8 +434,3 @@ def _tenants(line: str, entities: tuple[Entity, ...]) -> Iterator[Feature]:
         if number >= _MAX_TENANTS:
             return
         yield name, (found[1] or found[2] or found[3]).lower()[:_MAX_VALUE]
-
-
-def _digest(tool: str, arguments: object) -> str:
-    # To tell the latest few calls of a session apart: who collides is taken to repeat itself.
-    return f"{crc32(encode_element([tool, arguments])):x}"

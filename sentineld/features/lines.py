@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 from sentineld.event import Feature
 from sentineld.features.paths import normal
@@ -101,6 +102,8 @@ _RESOLVERS = names(
     "dig host nslookup drill kdig ping ping6 getent curl wget nc ncat telnet traceroute whois ssh"
 )
 _COMPUTED = re.compile(r"[^/]*[$`][^/]*\.[A-Za-z0-9.-]+\.?\Z")
+#: What ``_destroyed`` looks at, beside what ``_HARD`` names.
+_MAY_DESTROY = _RIGHTS | _ENDING | _KEEPERS | {"xargs"}
 _WRAPPERS = frozenset({"sudo", "doas", "time", "nohup", "env", "command", "exec"})
 _UNDONE = frozenset({"git reset", "git clean", "git filter-branch", "git reflog", "git update-ref"})
 _EFFECTS = {
@@ -117,88 +120,149 @@ _ADDRESS = re.compile(r"[\w.+-]+@([\w-]+(?:\.[\w-]+)+)(?::|\Z)")
 _MAX_COMMANDS = 32
 _MAX_WORDS = 40
 _MAX_WRAPPERS = 6
+#: Commands whose features are kept, of so many words at most: about 4 MiB at worst.
+_KEPT_COMMANDS = 1024
+_MAX_KEPT_WORDS = 12
+
+
+class _Program(NamedTuple):
+    """What is known of a program by its name, which of it is looked at in its words.
+
+    ``effect`` is the feature of an option that takes a guard away. ``is_unknown``: nothing is known of it,
+    so that its words may be paths and addresses; ``may_query``: they may be for a database.
+    """
+
+    name: str
+    effect: str
+    is_unknown: bool
+    is_copying: bool
+    is_shell: bool
+    is_setter: bool
+    is_undone: bool
+    may_destroy: bool
+    may_query: bool
+    installs: bool
 
 
 class Lines:
-    """Reads the features of command lines; ``class_of`` says of what class a verb is, ``is_local`` a host."""
+    """Reads the features of command lines; ``class_of`` says of what class a verb is, ``is_local`` a host.
+
+    Simple commands come again in other lines (``cd`` to the same tree, ``head -20``): short ones are kept.
+    """
 
     def __init__(self, class_of: Callable[[str], str], is_local: Callable[[str], bool]) -> None:
         self._class_of = class_of
         self._is_local = is_local
         self._option = lru_cache(4096)(_find_option)
+        self._program = lru_cache(1024)(self._find_program)
+        self._kept = lru_cache(_KEPT_COMMANDS)(self._find)
 
-    def of(self, commands: Sequence[Command]) -> Iterator[Feature]:
-        """Yield the features of the commands of a line, in order; some may come twice."""
+    def of(self, commands: Sequence[Command], *, is_short: bool) -> list[Feature]:
+        """Return the features of the commands of a line, in order; some may come twice.
+
+        ``is_short``: the line is, and so are its words.
+        """
+        found: list[Feature] = []
         for command in commands[:_MAX_COMMANDS]:
             words = command.words
-            at = 0
-            while at < len(words) and at < _MAX_WRAPPERS:
-                word = words[at]
-                if "=" in word and word[:1].isalpha():
-                    name = word.partition("=")[0][:24]
-                    yield "code.from" if _SOURCES.search(name) else "guard.env", name
-                elif word not in _WRAPPERS:
-                    break
-                at += 1
-            if at < len(words):
-                yield from self._of_command(command, at)
+            if is_short and len(words) <= _MAX_KEPT_WORDS:
+                found += self._kept((*words,), command.piped)
+            else:
+                found += self._find(words, command.piped)
+        return found
 
-    def _of_command(self, command: Command, at: int) -> Iterator[Feature]:
-        words = command.words
-        verb = words[at].rpartition("/")[2][:32]
-        rest = words[at + 1 : at + _MAX_WORDS]
-        if command.piped and verb in _SHELLS:
-            yield "guard.piped", verb
+    def _find(self, words: Sequence[str], is_piped: bool) -> list[Feature]:
+        found: list[Feature] = []
+        at = 0
+        for word in words[:_MAX_WRAPPERS]:
+            if "=" in word and word[:1].isalpha():
+                name = word.partition("=")[0][:24]
+                found.append(("code.from" if _SOURCES.search(name) else "guard.env", name))
+            elif word not in _WRAPPERS:
+                break
+            at += 1
+        if at < len(words):
+            verb = words[at].rpartition("/")[2][:32]
+            self._add_command(found, verb, words[at + 1 : at + _MAX_WORDS], is_piped=is_piped)
+        return found
+
+    def _add_command(self, found: list[Feature], verb: str, rest: Sequence[str], *, is_piped: bool) -> None:
         sub = ""
         if verb in _WITH_SUBCOMMANDS:
-            sub = next((word[:32] for word in rest[:7] if _is_name(word)), "")
-        name = f"{verb} {sub}" if sub else verb
-        class_of = self._class_of(name)
-        effect = _EFFECTS.get(class_of, "guard.run")
+            for word in rest[:7]:
+                if _is_name(word):
+                    sub = word[:32]
+                    break
+        program = self._program(verb, sub)
+        if is_piped and program.is_shell:
+            found.append(("guard.piped", verb))
+        if not rest:
+            if program.may_destroy:
+                found += _destroyed(program.name, verb, sub, rest)
+            if program.is_undone:
+                found.append((program.effect, program.name))
+            return
         for word in rest:
             if word[:1] == "-":
-                option = self._option(name, verb, effect, word.partition("=")[0][:32])
+                option = self._option(program.name, verb, program.effect, word.partition("=")[0][:32])
                 if option is not None:
-                    yield option
-        if sub == "config" and verb in _SETTERS:
-            yield from _setting(verb, rest)
-        yield from _destroyed(name, verb, sub, rest)
-        yield from self._touched(name, verb, rest)
-        is_unknown = not sub and class_of in _MAY_HOLD_QUERIES and verb not in SAYING_NOTHING
+                    found.append(option)
+        if program.is_setter:
+            found += _setting(verb, rest)
+        if program.may_destroy:
+            found += _destroyed(program.name, verb, sub, rest)
+        if program.is_unknown or program.is_copying or (verb == "find" and "-exec" in rest):
+            self._add_touched(found, program, rest)
+        may_query = program.may_query
         for word in rest[:15]:
             if "-" in word and _SHOWS_SECRETS.match(word):
-                yield "secret.tool", f"{name} {word[:24]}"
-            elif " " in word and is_unknown and (found := _DROPS.search(word[:512])):
-                yield "delete.hard", f"{verb} {found[1].lower()[:24]}"
+                found.append(("secret.tool", f"{program.name} {word[:24]}"))
+            elif may_query and " " in word and (told := _DROPS.search(word[:512])):
+                found.append(("delete.hard", f"{verb} {told[1].lower()[:24]}"))
             elif word.startswith(_EVERYBODY) or word == "http.server":
-                yield "out.listen", name
-        if effect == "guard.out":
-            yield from self._outward(name, verb, rest)
-        if _installs(name):
+                found.append(("out.listen", program.name))
+        if program.effect == "guard.out":
+            found += self._outward(program.name, verb, rest)
+        if program.installs:
             for word in rest:
                 if "/" in word or "@" in word or ":" in word:
-                    for found in _FROM.finditer(word[:256]):
-                        yield "code.from", (found[1] or found[2]).lower()[:64]
-        if name in _UNDONE:
-            yield effect, f"{name} --hard" if "--hard" in rest else name
+                    for source in _FROM.finditer(word[:256]):
+                        found.append(("code.from", (source[1] or source[2]).lower()[:64]))
+        if program.is_undone:
+            name = program.name
+            found.append((program.effect, f"{name} --hard" if "--hard" in rest else name))
 
-    def _touched(self, name: str, verb: str, rest: list[str]) -> Iterator[Feature]:
-        """Yield what is touched by a program of which nothing is known, and by one that copies."""
-        is_unknown = self._class_of(name) == "shell_exec" and verb not in SAYING_NOTHING
-        is_copying = verb in _COPYING
-        is_running = verb == "find" and "-exec" in rest
-        if not (is_unknown or is_copying or is_running):
-            return
+    def _find_program(self, verb: str, sub: str) -> _Program:
+        name = f"{verb} {sub}" if sub else verb
+        class_of = self._class_of(name)
+        says_something = verb not in SAYING_NOTHING
+        return _Program(
+            name,
+            _EFFECTS.get(class_of, "guard.run"),
+            class_of == "shell_exec" and says_something,
+            verb in _COPYING,
+            verb in _SHELLS,
+            sub == "config" and verb in _SETTERS,
+            name in _UNDONE,
+            sub == "stash" or verb in _MAY_DESTROY or _HARD.match(name) is not None,
+            not sub and class_of in _MAY_HOLD_QUERIES and says_something,
+            _INSTALLS.match(name) is not None,
+        )
+
+    def _add_touched(self, found: list[Feature], program: _Program, rest: Sequence[str]) -> None:
+        """Add what is touched by a program of which nothing is known, and by one that copies."""
+        what = "path.copied" if program.is_copying else "path.touched"
+        is_unknown = program.is_unknown
         for word in rest:
             if word[:1] in _ROOTS:
                 if "://" not in word and len(word) > 1:
-                    yield "path.copied" if is_copying else "path.touched", normal(word[:256])
+                    found.append((what, normal(word[:256])))
             elif is_unknown and "@" in word:
-                found = _ADDRESS.match(word[:256])
-                if found is not None and not self._is_local(found[1]):
-                    yield "net.host", found[1].lower()
+                told = _ADDRESS.match(word[:256])
+                if told is not None and not self._is_local(told[1]):
+                    found.append(("net.host", told[1].lower()))
 
-    def _outward(self, name: str, verb: str, rest: list[str]) -> Iterator[Feature]:
+    def _outward(self, name: str, verb: str, rest: Sequence[str]) -> Iterator[Feature]:
         for word in rest:
             if verb == "git":
                 if word[:1] == "+" and len(word) > 1:
@@ -223,7 +287,7 @@ def _find_option(name: str, verb: str, effect: str, option: str) -> Feature | No
     return None
 
 
-def _setting(verb: str, rest: list[str]) -> Iterator[Feature]:
+def _setting(verb: str, rest: Sequence[str]) -> Iterator[Feature]:
     for word in rest:
         if word[:1] != "-" and word not in _NO_SETTINGS and ("." in word or verb != "git"):
             what = "later.setting" if _RUNS.search(word[:256]) else "guard.setting"
@@ -231,7 +295,7 @@ def _setting(verb: str, rest: list[str]) -> Iterator[Feature]:
             return
 
 
-def _destroyed(name: str, verb: str, sub: str, rest: list[str]) -> Iterator[Feature]:
+def _destroyed(name: str, verb: str, sub: str, rest: Sequence[str]) -> Iterator[Feature]:
     if _is_hard(name):
         yield "delete.hard", name
     elif sub == "stash":
@@ -265,8 +329,3 @@ def _is_name(word: str) -> bool:
 @lru_cache(1024)
 def _is_hard(name: str) -> bool:
     return _HARD.match(name) is not None
-
-
-@lru_cache(1024)
-def _installs(name: str) -> bool:
-    return _INSTALLS.match(name) is not None

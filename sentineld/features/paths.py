@@ -131,6 +131,12 @@ def place_of(path: Traits, root: str) -> str:
     return path.place
 
 
+@lru_cache(4096)
+def place_in(root: str, path: str) -> str:
+    """Return the same of a normal path."""
+    return place_of(traits(path), root)
+
+
 def _place(path: str) -> str:
     if path[:1] not in ("/", "~"):
         return ".." if path.startswith("..") else ""

@@ -8,12 +8,14 @@ _TEXTS = frozenset(
     {"command", "cmd", "script", "code", "content", "new_string", "old_string", "patch", "prompt", "input"}
 )
 _CONTAINERS = frozenset({dict, list})
+_TEXT = frozenset({str})
 _SPACE = re.compile(r"\s+")
 _BLOB = re.compile(r"[A-Za-z0-9+/_=%-]{32,}")
 _MAX_DEPTH = 6
 _MAX_MEMBERS = 64
 _MAX_LEAVES = 128
-_MAX_TERM = 64
+#: Longest text that is a term, characters.
+MAX_TERM = 64
 _MAX_TEXT = 2048
 #: Size, in bits of its length, from which on a run of letters and digits is data that is carried.
 MAX_BLOB = 6
@@ -21,6 +23,14 @@ MAX_BLOB = 6
 
 def leaves(value: object) -> list[tuple[str, object]]:
     """Return the paths and values of what arguments hold that is neither object nor array, at most 128."""
+    if (
+        type(value) is dict
+        and len(value) <= _MAX_MEMBERS
+        and _CONTAINERS.isdisjoint(map(type, value.values()))
+        and _TEXT.issuperset(map(type, value))
+    ):
+        # Most are flat.
+        return [pair for pair in value.items() if pair[0] not in _TEXTS]
     found: list[tuple[str, object]] = []
     stack: list[tuple[str, object, int]] = [("", value, 0)]
     while stack and len(found) < _MAX_LEAVES:
@@ -48,7 +58,7 @@ def leaves(value: object) -> list[tuple[str, object]]:
 def term(value: object) -> str | None:
     """Return a value as a term: short text in lower case, numbers by their size; None for anything longer."""
     if isinstance(value, str):
-        if not 0 < len(value) <= _MAX_TERM:
+        if not 0 < len(value) <= MAX_TERM:
             return None
         value = value.strip().lower()
         return (_SPACE.sub(" ", value) if not value.isalnum() else value) or None

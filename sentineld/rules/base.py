@@ -10,8 +10,14 @@ from sentineld.session import Finding, Session
 Rule = Callable[[Session, Facts, Observation], Finding | None]
 
 _MAX_VALUE = 120
+_UNNAMED = "; no prompt of the session named it"
 
 
-def found(name: str, value: str, sentence: str, item: Observation) -> Finding:
-    """Return what broke the rule ``name``. A rule weighs no bits: it holds or it is broken."""
+def found(name: str, value: str, sentence: str, item: Observation, session: Session | None = None) -> Finding:
+    """Return what broke the rule ``name``. A rule weighs no bits: it holds or it is broken.
+
+    ``session`` is given where a prompt that had named the value would have kept the rule.
+    """
+    if session is not None and session.asked:
+        sentence += _UNNAMED
     return Finding("rule", name, mask(value)[:_MAX_VALUE], sentence, 0.0, item[0], item[3], item[4], item[5])

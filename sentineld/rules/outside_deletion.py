@@ -2,7 +2,7 @@
 
 What: a call deletes recursively, by pattern or by search, in a place outside of the session's tree in which
 neither the session nor its role ever deleted; or a session deletes anything in a second such place. Scratch
-directories and caches do not count.
+directories and caches do not count, nor does what a prompt of the session named.
 Why: it cannot be undone, and the work of a session is in its tree.
 Known false alarms: a clean-up of other projects that a user asked for.
 """
@@ -26,5 +26,5 @@ def rule(session: Session, facts: Facts, item: Observation) -> Finding | None:
     if place is None or not session.root or _CACHE.search(place):
         return None
     if MASS in facts.features or session.new.get("delete.place", 0) >= _PLACES:
-        return found(NAME, place, _SENTENCE, item)
+        return found(NAME, place, _SENTENCE, item, session)
     return None

@@ -46,6 +46,7 @@ def reader(place):
     return TierRouter(state_file=place.state_file, keys=[key])
 
 
+@pytest.mark.usefixtures("by_activity")
 def test_an_order_is_obeyed_with_the_daemon_dead_shown_and_on_record(place, signed):
     place.telemetry.fill()
     daemon = place.start(*signed, telemetry=False)
@@ -77,6 +78,7 @@ def test_an_order_is_obeyed_with_the_daemon_dead_shown_and_on_record(place, sign
     assert stat.S_IMODE(os.stat(override(place)).st_mode) == 0o640
 
 
+@pytest.mark.usefixtures("by_activity")
 def test_an_end_ends_it_and_the_old_order_does_not_come_back(place, signed):
     place.telemetry.fill()
     place.once(*signed)
@@ -142,6 +144,7 @@ def test_a_living_daemon_tells_of_it_in_its_log(place, signed):
     assert daemon.stop() == 0
 
 
+@pytest.mark.usefixtures("by_activity")
 def test_an_order_replaces_a_living_daemons_word(place, signed):
     place.telemetry.fill()
     daemon = place.start(*signed, telemetry=False)
@@ -247,6 +250,7 @@ def test_what_root_writes_belongs_to_the_daemons_user(place):
     assert document["signed"] is False
 
 
+@pytest.mark.usefixtures("by_activity")
 def test_an_order_that_was_ended_is_refused_by_readers_that_never_saw_the_end(place, signed, wait_for):
     place.config((place.base / "sentineld.toml").read_text().replace('"30s"', '"2s"'))
     place.telemetry.fill()

@@ -112,6 +112,7 @@ def test_logs_go_to_stderr_and_documents_to_stdout(place):
     assert all(json.loads(line)["event"] for line in done.stderr.splitlines())
 
 
+@pytest.mark.usefixtures("by_activity")
 def test_text_fits_80_columns(place):
     place.telemetry.fill()
     place.telemetry.append(
@@ -130,6 +131,7 @@ def test_text_fits_80_columns(place):
     assert [line for line in why.splitlines() if len(line) > 80 and paths not in line] == []
 
 
+@pytest.mark.usefixtures("by_activity")
 def test_the_command_that_why_gives_shows_the_last_record(place):
     place.telemetry.fill()
     place.once()
@@ -264,6 +266,7 @@ sys.exit(main(["run"]))
     assert done.returncode == 0
 
 
+@pytest.mark.usefixtures("by_activity")
 def test_why_names_what_holds_a_tier_that_behaviour_does_not_call_for(place):
     place.telemetry.fill()
     place.once()

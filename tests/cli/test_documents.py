@@ -14,6 +14,7 @@ def test_every_schema_is_a_schema(path):
     assert schema["$id"] == f"urn:sentineld:schema:{path.name.removesuffix('.schema.json')}"
 
 
+@pytest.mark.usefixtures("by_activity")
 def test_documents_are_as_their_schemas_say(place):
     telemetry = place.telemetry
     telemetry.fill()

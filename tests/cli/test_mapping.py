@@ -134,6 +134,7 @@ def test_each_record_is_told_of_with_what_it_became_and_why(place, bot, session)
         "input_tokens": None,
         "output_tokens": None,
         "entities": [{"kind": "host", "role": "sink", "value": "x.example"}],
+        "asked": None,
         "payload": "",
     }
     assert (second["class"], second["input_tokens"], second["output_tokens"]) == ("file_read", 7, 3)

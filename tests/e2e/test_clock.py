@@ -57,6 +57,7 @@ def tiers(place, agent) -> list[int]:
     return [item["to_tier"] for item in decisions if item["agent_id"] == agent]
 
 
+@pytest.mark.usefixtures("by_activity")
 def test_a_clock_that_is_set_pardons_nobody_forgets_nobody_and_loses_nothing(place, wait_for):
     clock = Clock(place)
     daemon = place.start("--config", place.config(CONFIG))

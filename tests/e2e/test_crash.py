@@ -24,6 +24,9 @@ rescan_interval = "300ms"
 valid_for = "60s"
 key_file = "signing.key"
 key_id = "k1"
+[detection]
+# What goes on is a flood.
+mode = "activity"
 """
 
 

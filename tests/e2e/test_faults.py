@@ -45,6 +45,7 @@ def test_telemetry_and_state_must_lie_apart(place, telemetry, state_dir):
     assert list((place.base / "t").iterdir()) == []
 
 
+@pytest.mark.usefixtures("by_activity")
 def test_telemetry_beside_the_database_is_allowed(place):
     place.telemetry.directory = place.state_dir / "telemetry"
     place.telemetry.fill()
@@ -100,6 +101,7 @@ def test_publishing_that_fails_ends_a_single_run_with_an_error(place):
     assert place.command("status", "--json").returncode == 3
 
 
+@pytest.mark.usefixtures("by_activity")
 def test_the_daemon_outlives_a_state_file_that_cannot_be_written(place, wait_for):
     public = place.base / "public"
     args = ("--state-file", public / "state.json", "--config", place.config('[state]\nvalid_for = "1s"\n'))
@@ -128,6 +130,7 @@ def test_the_daemon_outlives_a_state_file_that_cannot_be_written(place, wait_for
     assert daemon.stop() == 0
 
 
+@pytest.mark.usefixtures("by_activity")
 def test_a_decision_log_that_cannot_be_written_degrades_and_is_made_up_for(place, wait_for):
     (place.state_dir / "decisions.jsonl").mkdir(parents=True)
     place.telemetry.fill()
@@ -143,6 +146,7 @@ def test_a_decision_log_that_cannot_be_written_degrades_and_is_made_up_for(place
     assert daemon.stop() == 0
 
 
+@pytest.mark.usefixtures("by_activity")
 def test_a_database_that_fails_in_the_middle_is_opened_again(place, wait_for):
     daemon = place.start("--config", place.config('[state]\nvalid_for = "1s"\n'))
     other = sqlite3.connect(place.state_dir / "sentineld.db", isolation_level=None)

@@ -159,6 +159,7 @@ def test_what_makes_no_sense_is_refused_with_a_next_step(learned, tmp_path):
     assert place.decisions() == []
 
 
+@pytest.mark.usefixtures("by_activity")
 def test_without_learned_detection_it_is_said_that_nothing_is_learned(place):
     place.telemetry.fill()
     place.once()

@@ -124,6 +124,7 @@ def test_a_key_that_has_ended_is_refused_by_signer_and_readers(place):
     assert "expired" in place.json("status", "--config", ended, code=3)["state"]["reason"]
 
 
+@pytest.mark.usefixtures("by_activity")
 @pytest.mark.parametrize("algorithm", ["ed25519", "hmac-sha256"])
 def test_both_algorithms_from_keygen_to_the_reader(place, algorithm):
     made = place.json("keygen", "k1.key", "--algorithm", algorithm)

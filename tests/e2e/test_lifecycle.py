@@ -12,6 +12,7 @@ import pytest
 FLOODING = "scraper"
 
 
+@pytest.mark.usefixtures("by_activity")
 def test_sigterm_publishes_shutdown_and_the_tiers_serve_on(place, wait_for):
     place.telemetry.fill()
     daemon = place.start()
@@ -40,6 +41,7 @@ def test_sigterm_ends_a_long_catch_up_within_five_seconds(place, wait_for):
     assert place.json("status")["totals"]["events"] == 200_000
 
 
+@pytest.mark.usefixtures("by_activity")
 def test_sighup_takes_a_new_threshold_and_names_what_changed(place, wait_for):
     config = place.config("")
     daemon = place.start("--config", config)
@@ -72,6 +74,7 @@ def test_sighup_while_it_starts_is_answered_once_it_runs(place, wait_for):
     assert daemon.stop() == 0
 
 
+@pytest.mark.usefixtures("by_activity")
 @pytest.mark.parametrize(
     "text", ["[detection\n", "[detection]\nsuspicous_threshold = 0.1\n", '[state]\nkey_file = "/nowhere"\n']
 )
@@ -90,6 +93,7 @@ def test_sighup_with_a_broken_configuration_keeps_the_old_one(place, wait_for, t
     wait_for(lambda: place.tier(FLOODING) == 3, "demotion by the old configuration")
 
 
+@pytest.mark.usefixtures("by_activity")
 def test_sighup_switches_to_observe_mode_and_to_another_directory(place, wait_for):
     other = place.base / "other"
     other.mkdir()
@@ -127,6 +131,7 @@ def test_a_lock_file_left_behind_locks_nothing(place):
     assert (place.state_dir / "lock").read_text() == f"{place.daemons[0].pid}\n"
 
 
+@pytest.mark.usefixtures("by_activity")
 def test_run_with_json_prints_the_status_at_its_end(place, wait_for):
     place.telemetry.fill()
     daemon = place.start("--json")
@@ -182,6 +187,7 @@ def test_systemd_is_told_of_every_phase(place, tmp_path):
         assert daemon.process.wait(120) == 0
 
 
+@pytest.mark.usefixtures("by_activity")
 def test_daemonize_detaches_and_reads_what_comes_later(place, wait_for):
     config = place.config('[telemetry]\nrescan_interval = "1h"\n')
     telemetry = place.telemetry.directory.name

@@ -5,6 +5,8 @@ import os
 import time
 from pathlib import Path
 
+import pytest
+
 FLOODING = "scraper"
 QUICK = """
 [detection]
@@ -16,6 +18,7 @@ valid_for = "3s"
 """
 
 
+@pytest.mark.usefixtures("by_activity")
 def test_a_flood_is_published_while_it_happens(place, wait_for):
     place.telemetry.append("biller.jsonl", *place.telemetry.normal("biller"))
     place.start()
@@ -28,6 +31,7 @@ def test_a_flood_is_published_while_it_happens(place, wait_for):
     assert place.command("tier", "biller").stdout == "1\n"
 
 
+@pytest.mark.usefixtures("by_activity")
 def test_a_quiet_agent_is_promoted_step_by_step_without_new_events(place, wait_for):
     place.start("--config", place.config(QUICK))
     place.telemetry.append("scraper.jsonl", *place.telemetry.flood(end=time.time()))
@@ -72,6 +76,7 @@ def test_a_state_that_nobody_renews_restricts_everybody(place, wait_for):
     assert json.loads(status.stdout)["agents"]["biller"]["events"] == 40
 
 
+@pytest.mark.usefixtures("by_activity")
 def test_a_telemetry_directory_that_appears_later_is_read(place, wait_for):
     place.telemetry.directory.rmdir()
     daemon = place.start("--config", place.config('[telemetry]\nrescan_interval = "200ms"\n'))
@@ -83,6 +88,7 @@ def test_a_telemetry_directory_that_appears_later_is_read(place, wait_for):
     wait_for(lambda: place.tier(FLOODING) == 3, "demotion")
 
 
+@pytest.mark.usefixtures("by_activity")
 def test_what_the_kernel_does_not_report_the_rescan_finds(place, wait_for):
     # A directory swapped by rename: the watch is on the old one.
     config = place.config('[telemetry]\nrescan_interval = "200ms"\n')
@@ -121,6 +127,7 @@ def test_an_idle_daemon_sleeps(place, wait_for):
     assert share < 0.05, f"{share:.0%} of a core while nothing happens"
 
 
+@pytest.mark.usefixtures("by_activity")
 def test_history_is_judged_by_its_own_times_however_much_there_is(place, wait_for):
     end = time.time() - 3600
     place.telemetry.append("biller.jsonl", *place.telemetry.normal("biller", 40_000, end=end, every=0.01))

@@ -14,6 +14,7 @@ from sentineld.state_file import parse_state
 NORMAL, FLOODING = ("biller", "mailer", "researcher"), "scraper"
 
 
+@pytest.mark.usefixtures("by_activity")
 def test_only_the_flooding_agent_is_restricted_and_every_reader_agrees(place):
     place.telemetry.fill()
 
@@ -29,6 +30,7 @@ def test_only_the_flooding_agent_is_restricted_and_every_reader_agrees(place):
         assert router.behavior_tier(agent) == tier
 
 
+@pytest.mark.usefixtures("by_activity")
 def test_why_names_numbers_and_real_lines(place):
     place.telemetry.fill()
     place.once()
@@ -49,6 +51,7 @@ def test_why_names_numbers_and_real_lines(place):
         assert record["type"] in item["summary"]
 
 
+@pytest.mark.usefixtures("by_activity")
 def test_observe_mode_gives_tier_1_and_says_what_would_have_been(place):
     place.telemetry.fill()
 
@@ -63,6 +66,7 @@ def test_observe_mode_gives_tier_1_and_says_what_would_have_been(place):
     assert "would be at tier 3" in place.command("why", FLOODING).stdout
 
 
+@pytest.mark.usefixtures("by_activity")
 def test_a_second_run_reads_nothing_twice(place):
     place.telemetry.fill()
     first = json.loads(place.once("--json").stdout)
@@ -174,6 +178,7 @@ def test_a_missing_telemetry_directory_is_a_warning(place):
     assert json.loads(done.stdout)["agents"] == {}
 
 
+@pytest.mark.usefixtures("by_activity")
 def test_a_signed_file_is_believed_with_the_right_key_only(place):
     place.telemetry.fill()
     for name in ("right", "wrong"):
@@ -202,6 +207,7 @@ def test_a_signed_file_is_believed_with_the_right_key_only(place):
         parse_state(place.state_file.read_bytes(), [key])
 
 
+@pytest.mark.usefixtures("by_activity")
 def test_a_shorter_quiet_time_promotes_by_decisions_and_not_in_silence(place):
     place.telemetry.append("scraper.jsonl", *place.telemetry.flood(end=time.time() - 400))
     place.once()

@@ -19,6 +19,7 @@ valid_for = "3s"
 """
 
 
+@pytest.mark.usefixtures("by_activity")
 def test_as_observed_gives_exactly_the_live_decisions(place, wait_for):
     t = place.telemetry
     config = place.config(CONFIG.format(suspicious=0.5))
@@ -84,6 +85,7 @@ def test_as_observed_gives_exactly_the_live_decisions(place, wait_for):
     }
 
 
+@pytest.mark.usefixtures("by_activity")
 def test_as_observed_says_what_is_no_longer_there(place):
     place.telemetry.fill()
     place.once()
@@ -97,6 +99,7 @@ def test_as_observed_says_what_is_no_longer_there(place):
     assert FLOODING not in replayed["agents"]
 
 
+@pytest.mark.usefixtures("by_activity")
 def test_as_observed_says_when_a_document_was_replaced(place):
     path = place.telemetry.directory / "a.json"
     path.write_text(json.dumps(place.telemetry.flood(count=3)))
@@ -121,6 +124,7 @@ def test_as_observed_finds_files_where_they_were_moved_to(place):
     assert place.json("replay", "--as-observed", archive)["decisions"] == place.decisions()
 
 
+@pytest.mark.usefixtures("by_activity")
 @pytest.mark.parametrize("how", ["restored", "older", "lost"])
 def test_as_observed_numbers_decisions_as_they_were_where_numbers_were_passed_over(place, how):
     now = time.time()
@@ -144,6 +148,7 @@ def test_as_observed_numbers_decisions_as_they_were_where_numbers_were_passed_ov
     assert place.json("replay", "--as-observed", place.telemetry.directory)["decisions"] == decisions
 
 
+@pytest.mark.usefixtures("by_activity")
 def test_plain_replay_gives_the_same_demotions_and_publishes_nothing(place, wait_for):
     place.start()
     now = time.time()
@@ -167,6 +172,7 @@ def test_plain_replay_gives_the_same_demotions_and_publishes_nothing(place, wait
     assert {path.suffix for path in written} <= {".db-shm", ".db-wal"}
 
 
+@pytest.mark.usefixtures("by_activity")
 def test_sessions_are_scored_by_their_own_events(place):
     t = place.telemetry
     now = 1_795_000_000
@@ -187,6 +193,7 @@ def test_sessions_are_scored_by_their_own_events(place):
     assert (agent["max_tier"], agent["tier"]) == (3, 1), "two hours later it has recovered"
 
 
+@pytest.mark.usefixtures("by_activity")
 def test_decisions_of_a_plain_replay_are_numbered_by_time(place):
     t = place.telemetry
     t.append("a.jsonl", *t.flood("early", end=1_795_000_000))

@@ -4,7 +4,12 @@ import getpass
 import json
 import time
 
+import pytest
+
 from sentineld.instant import parse_iso
+
+#: A flood is misbehaviour by the activity score alone.
+pytestmark = pytest.mark.usefixtures("by_activity")
 
 FLOODING = "scraper"
 

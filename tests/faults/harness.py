@@ -184,7 +184,9 @@ def environment(package: Path) -> dict[str, str]:
     clean = {key: value for key, value in os.environ.items() if not key.startswith("SENTINELD_")}
     for name in ("NOTIFY_SOCKET", "STATE_DIRECTORY", "RUNTIME_DIRECTORY"):
         clean.pop(name, None)
-    return {**clean, "PYTHONPATH": str(package), "OPENBLAS_NUM_THREADS": "1"}
+    # What is known to demote here is a flood, which only the activity score minds.
+    mode = {"SENTINELD_DETECTION_MODE": "activity"}
+    return {**clean, **mode, "PYTHONPATH": str(package), "OPENBLAS_NUM_THREADS": "1"}
 
 
 class Forker:

@@ -79,6 +79,7 @@ def read_available(fd: int) -> bytes:
     return data
 
 
+@pytest.mark.usefixtures("by_activity")
 @pytest.mark.parametrize("sink", ["full", "gone", "closed"])
 def test_a_single_run_does_its_work_without_a_log(place, sink):
     place.telemetry.fill()
@@ -114,6 +115,7 @@ def run_once(place, fd: int | None, **more: object) -> int:
     ).returncode
 
 
+@pytest.mark.usefixtures("by_activity")
 @pytest.mark.parametrize("sink", ["full", "gone"])
 def test_the_daemon_outlives_a_log_that_fails_and_says_so(place, wait_for, sink):
     reader, writer = os.pipe()
@@ -143,6 +145,7 @@ def test_the_daemon_outlives_a_log_that_fails_and_says_so(place, wait_for, sink)
         os.close(reader)
 
 
+@pytest.mark.usefixtures("by_activity")
 @pytest.mark.parametrize("kind", ["pipe", "socket"])
 def test_a_log_that_nobody_reads_holds_up_nothing_and_is_made_up_for_as_far_as_it_waits(
     place, wait_for, kind
@@ -198,6 +201,7 @@ def test_a_daemon_without_standard_streams_gives_their_numbers_to_nothing_else(p
     assert set(map(str, streams)) == {os.devnull}
 
 
+@pytest.mark.usefixtures("by_activity")
 def test_the_watchdog_is_answered_and_a_stop_obeyed_while_nobody_reads_the_log(place, wait_for):
     with stuck("pipe") as (_, writer), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         address = place.base / "notify"
@@ -225,6 +229,7 @@ def test_the_watchdog_is_answered_and_a_stop_obeyed_while_nobody_reads_the_log(p
             assert process.wait(120) == 0
 
 
+@pytest.mark.usefixtures("by_activity")
 def test_a_command_whose_output_cannot_be_written_says_so(place):
     place.telemetry.fill()
     place.once()

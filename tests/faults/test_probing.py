@@ -3,14 +3,17 @@
 import os
 import stat
 
-from sentineld.config import Config
+from activity import BY_ACTIVITY
+
 from sentineld.event import FILE, NETWORK, Tick
 from sentineld.step import new_state, step
+
+import pytest
 
 START = 1_763_858_410_000_000
 MINUTE = 60_000_000
 DAY = 1440 * MINUTE
-PRIOR = Config().prior()
+PRIOR = BY_ACTIVITY.prior()
 
 
 class Oracle:
@@ -71,6 +74,7 @@ def test_each_answer_costs_a_quiet_time_and_being_seen_is_on_record():
     assert gained > 10
 
 
+@pytest.mark.usefixtures("by_activity")
 def test_nothing_that_the_daemon_writes_is_open_to_those_outside_of_the_readers_group(place):
     place.telemetry.fill()
     place.telemetry.append("bad.jsonl", b"no json\n")

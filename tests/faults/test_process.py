@@ -72,6 +72,7 @@ def test_a_daemon_that_was_stopped_expires_and_then_catches_up_with_all_of_it(pl
     assert len({item["seq"] for item in daemon.logs("stopped")}) == 1
 
 
+@pytest.mark.usefixtures("by_activity")
 @is_root
 def test_a_state_file_without_room_expires_and_is_made_up_for(place, wait_for, mount):
     public = place.base / "public"
@@ -263,6 +264,7 @@ def test_a_telemetry_directory_that_may_not_be_read_is_a_fault(place, wait_for, 
 # The database: damage that SQLite does not see, and locks
 
 
+@pytest.mark.usefixtures("by_activity")
 def test_an_agent_that_is_damaged_in_the_database_is_restricted_and_nobody_else(place, wait_for):
     place.telemetry.fill()
     place.once()

@@ -100,6 +100,7 @@ def test_a_disk_that_fills_up_degrades_and_loses_nothing(place, wait_for, small_
     assert daemon.stop() == 0
 
 
+@pytest.mark.usefixtures("by_activity")
 @is_root
 def test_a_first_start_on_a_full_disk_waits_for_room(place, wait_for, small_disk):
     for name in ("requests", "rejects"):
@@ -145,6 +146,7 @@ def test_a_file_size_limit_degrades_and_loses_nothing(place, wait_for):
     assert daemon.stop() == 0
 
 
+@pytest.mark.usefixtures("by_activity")
 def test_a_database_that_is_locked_is_told_without_a_longer_validity(place, wait_for):
     place.telemetry.fill()
     daemon = place.start()
@@ -216,6 +218,7 @@ def test_observing_restricts_nobody_also_without_memory(place):
     assert (state["unlisted_tier"], state["agents"], state["faults"]) == (1, {}, ["memory_lost"])
 
 
+@pytest.mark.usefixtures("by_activity")
 def test_a_state_directory_that_is_removed_while_it_is_used_is_made_anew(place, wait_for):
     place.telemetry.fill()
     daemon = place.start("--config", place.config(SHORT))
@@ -233,6 +236,7 @@ def test_a_state_directory_that_is_removed_while_it_is_used_is_made_anew(place, 
     assert daemon.stop() == 0
 
 
+@pytest.mark.usefixtures("by_activity")
 @pytest.mark.parametrize("content", ["999999\n", "x\n", "", "\x1b[31m\xff"])
 def test_whatever_a_lock_file_says_it_locks_nothing(place, content):
     place.state_dir.mkdir()
@@ -263,6 +267,7 @@ def test_few_descriptors_suffice_for_many_files(place):
     assert (totals["events"], totals["files"]) == (500, 500)
 
 
+@pytest.mark.usefixtures("by_activity")
 @is_root
 def test_a_limit_of_processes_degrades_to_looking_by_itself(place, wait_for):
     place.telemetry.fill()
@@ -326,6 +331,7 @@ def _without_privileges() -> None:
         libc.prctl(24, capability, 0, 0, 0)
 
 
+@pytest.mark.usefixtures("by_activity")
 @is_root
 @pytest.mark.parametrize("is_running", [True, False])
 def test_readers_need_no_right_to_write(place, is_running):
@@ -347,6 +353,7 @@ def test_readers_need_no_right_to_write(place, is_running):
         place.state_dir.chmod(mode)
 
 
+@pytest.mark.usefixtures("by_activity")
 @is_root
 def test_a_reader_of_the_state_file_alone_is_told_what_that_says(place):
     place.telemetry.fill()
@@ -414,6 +421,7 @@ def test_a_sync_that_fails_once_is_never_taken_for_a_success(place, wait_for):
         assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
+@pytest.mark.usefixtures("by_activity")
 def test_the_decision_log_is_rotated_only_after_it_was_noted_as_written(place, wait_for):
     config = place.config(SHORT + "[limits]\ndecision_log_bytes = 65536\n")
     daemon = place.start("--config", config)

@@ -32,6 +32,7 @@ def mount():
         subprocess.run(["umount", "-l", place], check=False, capture_output=True)
 
 
+@pytest.mark.usefixtures("by_activity")
 def test_a_state_directory_that_becomes_read_only_degrades_and_loses_nothing(place, mount, wait_for):
     daemon = place.start("--config", place.config('[state]\nvalid_for = "3s"\n'))
     seq = place.state()["seq"]
@@ -139,6 +140,7 @@ def test_telemetry_on_a_tmpfs_counts_once_over_rotation_and_replacement(place, m
     assert place.tier("biller") == 1
 
 
+@pytest.mark.usefixtures("by_activity")
 def test_a_full_runtime_directory_leaves_the_old_state_file_to_expire(place, mount, wait_for):
     run = place.base / "run"
     run.mkdir()

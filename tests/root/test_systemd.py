@@ -242,7 +242,8 @@ def machine(container):
 
 @pytest.fixture
 def enforcing(machine):
-    """Have the service enforce, with an agent that floods in tier 3."""
+    """Have the service enforce by the activity score, with an agent that floods in tier 3."""
+    machine.settle('#mode = "learned"', 'mode = "activity"')
     machine.settle('mode = "observe"', 'mode = "enforce"')
     until(lambda: machine.state()["mode"] == "enforce", "enforce")
     write_as_agent(machine, "bot", flood("bot"))

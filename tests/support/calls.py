@@ -5,6 +5,7 @@ from functools import lru_cache
 from sentineld.detection import Detection, DetectionSettings
 from sentineld.event import OPERATION_KIND, OTHER, Facts
 from sentineld.features import Features
+from sentineld.features.intent import asked_in
 from sentineld.habits import Role
 from sentineld.learned import Learned
 from sentineld.taxonomy import Taxonomy
@@ -46,6 +47,11 @@ def observation(call, at_us=0, session="s", *, outcome="", tokens=None, entropy=
     return (at_us, kind, entropy, known.event_class, 1, offset, facts)
 
 
+def prompt_at(at_us, prompt, session="s", role=ROLE):
+    facts = Facts(role=role, session=session, asked=asked_in(prompt))
+    return (at_us, OTHER, 0, "prompt", 1, 0, facts)
+
+
 def ordinary(number):
     """One session of ordinary work; sessions differ a little."""
     file = f"{TREE}/cart{number % 7}.py"
@@ -77,10 +83,13 @@ class Shop:
     def role(self):
         return self.detection.roles[OWNER, ROLE]
 
-    def work(self, calls, *, pause_s=5.0, learn=False, **options):
-        """Return the verdicts on the calls of one session, and the session."""
+    def work(self, calls, *, pause_s=5.0, learn=False, prompt="", **options):
+        """Return the verdicts on the calls of one session, and the session; ``prompt`` comes before them."""
         self.now_us += DAY_US
         verdicts = []
+        if prompt:
+            item = prompt_at(self.now_us, prompt, f"s{self.now_us // DAY_US}")
+            self.detection.observe(self.agent, OWNER, item, self.now_us, is_frozen=False)
         for number, call in enumerate(calls):
             self.now_us += round(pause_s * 1e6)
             item = observation(call, self.now_us, f"s{self.now_us // DAY_US}", offset=number, **options)

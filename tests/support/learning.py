@@ -1,7 +1,7 @@
 """The line of learned detection over events made by hand, without files or a process around it."""
 
 from sentineld.batch import Part
-from sentineld.config import Config, DetectionOptions
+from sentineld.config import Config
 from sentineld.event import Facts
 from sentineld.identity import Source
 from sentineld.intake import Batch
@@ -15,7 +15,7 @@ MINUTE = 60 * S
 
 
 def prior():
-    return Config(detection=DetectionOptions(mode="learned")).prior()
+    return Config().prior()
 
 
 def event(at, agent="a", session="", value="x", name="first.tool", role="worker"):

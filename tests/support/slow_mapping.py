@@ -1,17 +1,19 @@
 """Reading records as docs/mapping.md says it: table by table and value by value, whatever it takes."""
 
+import json
 from typing import Any
 
 from sentineld.condition import compile_condition, compile_value
 from sentineld.declaration import OUTCOMES, Declaration, Decode, EventTable, defined
-from sentineld.decode import encode_element
+from sentineld.decode import Decoded, encode_element
 from sentineld.entropy import entropy_units, metadata_entropy
 from sentineld.event import Entity
+from sentineld.features.intent import asked_in
 from sentineld.instant import parse_iso
 from sentineld.mapping import FileContext, Mapping, agent_id
 from sentineld.memory import remember
 from sentineld.names import Keys, clean, digest
-from sentineld.rows import Remembered
+from sentineld.rows import Remembered, Rows
 from sentineld.selector import Scope, compile_selector, to_text
 from sentineld.values import DECODERS, to_count, to_instant, to_number, total
 
@@ -195,6 +197,7 @@ class Outcome:
             self._duration(values.get("duration_ms"), table),
             to_count(self._number(values.get("tokens", {}).get("input"), table)),
             to_count(self._number(values.get("tokens", {}).get("output"), table)),
+            asked_in(self._value(values.get("prompt"), table)),
         )
         self.rows.append(
             (
@@ -231,3 +234,37 @@ class Outcome:
             texts = [clean(to_text(item)) for item in (found[:16] if isinstance(found, list) else [found])]
             result += [Entity(spec["kind"], spec["role"], text) for text in texts if text]
         return result
+
+
+def compare(quick: Mapping, slow: SlowMapping, records: list[dict[str, Any]], role: str = "") -> None:
+    """Read records in both ways, one by one and all at once."""
+    copies = [json.loads(json.dumps(records)) for _ in range(3)]
+    contexts = [FileContext("/x/-p/a.jsonl", 1000, role) for _ in range(3)]
+    rows, _ = quick.rows(Decoded(copies[0], list(range(len(records))), [], []), contexts[0])
+    expected = [slow.read(record, n, contexts[1]) for n, record in enumerate(copies[1])]
+    traced = [quick.trace(record, n, contexts[2])[0] for n, record in enumerate(copies[2])]
+    assert _plain(rows) == [row for one in traced for row in _plain(one)]
+    assert _plain(rows) == [row for one in expected for row in one.rows]
+    assert rows.unknown == [item for one in expected for item in one.unknown]
+    assert rows.unknown == [item for one in traced for item in one.unknown]
+    assert rows.remembered == [item for one in expected for item in one.remembered]
+    assert contexts[0].memory == contexts[1].memory == contexts[2].memory
+    assert rows.ignored == sorted(set(range(len(records))) - set(rows.offsets))
+
+
+def _plain(rows: Rows) -> list[tuple[Any, ...]]:
+    return [
+        (
+            offset,
+            rows.at_us[number],
+            rows.agent_ids[number],
+            rows.event_types[number],
+            rows.entropies[number],
+            rows.sessions.get(number, ""),
+            rows.identities.get(number),
+            (*rows.facts[number][:8], rows.facts[number].asked),
+            rows.seqs.get(number),
+            number in rows.tool_calls,
+        )
+        for number, offset in enumerate(rows.offsets)
+    ]

@@ -1,0 +1,5 @@
+"""The configuration by which the activity score decides: for tests that are about it."""
+
+from sentineld.config import Config, DetectionOptions
+
+BY_ACTIVITY = Config(detection=DetectionOptions(mode="activity"))
