@@ -3,9 +3,9 @@
     python examples/write_sample.py DIRECTORY            four weeks that end yesterday
     python examples/write_sample.py DIRECTORY --today    today, appended
 
-Five agents work, each with one session a day. Today the biller closes the month, ten times as much work as ever,
-and a message that the mailer reads hijacks it: it takes the keys of the machine and sends them away. Everything
-is made up; the same seed gives the same sample.
+Five agents work, each with one session a day. Today the biller closes the month, ten times as much work as
+ever, and a message that the mailer reads hijacks it: it takes the keys of the machine and sends them away.
+Everything is made up; the same seed gives the same sample.
 """
 
 import json
@@ -63,7 +63,10 @@ def mailer(rng: random.Random) -> Iterator[Call]:
     """Answer messages."""
     for _ in range(rng.randint(2, 5)):
         yield "read_message", {"number": rng.randint(1, 400)}
-        yield "send_message", {"to": rng.choice(("ada@shop.example", "bob@shop.example")), "text": "an answer"}
+        yield (
+            "send_message",
+            {"to": rng.choice(("ada@shop.example", "bob@shop.example")), "text": "an answer"},
+        )
 
 
 AGENTS = {one.__name__: one for one in (researcher, biller, coder, planner, mailer)}

@@ -14,11 +14,13 @@ max(0, C + -ln p - 1.5)``. For honest sessions ``-ln p`` is at most exponential,
 """
 
 import math
+from functools import lru_cache
 
 #: What an honest session may add at most in the mean (1), and half as much; where ``exp(1.5 t) (1 - t) = 1``.
 _ALLOWED, _EXPONENT = 1.5, 0.583
 
 
+@lru_cache(1024)
 def e_value(p: float) -> float:
     """Turn a p-value (0 < p <= 1) into an e-value, at least 0.5. It falls as p grows."""
     if p >= 1.0:

@@ -104,7 +104,7 @@ def _excess(reason: Reason) -> float:
 
 
 def _worst(verdict: Verdict) -> list[Finding]:
-    """Return what a verdict rests on: what broke a rule, which has no bits, then the most surprising first."""
+    """Return what a verdict rests on: what broke a rule, which has no bits, then the most surprising."""
     return sorted(verdict.findings, key=lambda finding: (finding.bits > 0, -finding.bits))
 
 

@@ -4,7 +4,7 @@ import math
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sentineld.calibration import MAX_HEIGHTS, MAX_SCORES, Calibration, Tail, sessions_needed
@@ -130,10 +130,11 @@ def test_an_honest_agent_is_demoted_in_no_more_weeks_than_was_promised():
     assert alarmed / 1500 <= 0.05
 
 
+@settings(max_examples=40)
 @given(
-    st.lists(HEIGHTS, max_size=30),
-    st.integers(0, 35),
-    st.lists(HEIGHTS, min_size=1, max_size=30),
+    st.lists(HEIGHTS, max_size=20),
+    st.integers(0, 25),
+    st.lists(HEIGHTS, min_size=1, max_size=20),
     st.floats(0, 60),
 )
 def test_a_tail_that_grew_by_one_session_after_the_other_is_the_one_made_of_all(first, together, more, x):

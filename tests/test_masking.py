@@ -73,3 +73,21 @@ def test_masking_is_linear(piece):
 
     small, large = cost(20_000), cost(160_000)
     assert large < 40 * max(small, 0.001)
+
+
+SECRET = KEY.upper() * 2
+
+
+@pytest.mark.parametrize(
+    "beginning",
+    [
+        "AKIA", "ASIA", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-", "gldt-",
+        "glrt-", "glptt-", "xoxb-", "sk_live_", "rk_test_", "AIza", "sk-", "npm_", "pypi-",
+        "eyJabcdef.abcdefg.", "hooks.slack.com/services/", "x://me:hunter2@", "bearer ", "BASIC ",
+        "-u me:", "--user=me:", "PASSWORD=", "passphrase=", "pwd=", "Secret=", "token=", "apikey=",
+        "credential=", "session_key=", "--password ", "--pwd ", "--my-secret ", "--token ", "--api-key ",
+        "--credentials ",
+    ],
+)  # fmt: skip
+def test_every_form_of_a_secret_is_found_where_nothing_else_is_in_the_text(beginning):
+    assert "***" in mask(f"{beginning}{SECRET}")

@@ -3,6 +3,7 @@
 import pytest
 from calls import DAY_US, HOME, Shop, bash, observation, ordinary
 
+from sentineld.detectors import CHANNELS
 from sentineld.habits import Role
 from sentineld.starter import PastSession, learn_starter
 
@@ -34,7 +35,8 @@ def test_every_session_ranks_once_and_all_are_of_one_age():
     role = learn_starter("coding", past())
 
     assert len(role.calibration) == role.calibration.together == role.sessions == 48
-    assert all(len(tail.heights) == tail.together == 48 for tail in role.tails.values())
+    assert all(len(tail.heights) == tail.together for tail in role.tails.values())
+    assert {len(role.tails[name].heights) for name in CHANNELS} == {48}
     assert Role.load(role.dump()).dump() == role.dump()
 
 

@@ -1,10 +1,11 @@
 """What tool calls do: their class and what they touch, from the tool's name and its arguments."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from shell_texts import SHELL_TEXTS
 
+from sentineld.credentials import is_secret
 from sentineld.entities import MAX_ENTITIES, MAX_VALUE
 from sentineld.errors import ConfigError
 from sentineld.event import EVENT_CLASSES
@@ -431,3 +432,21 @@ def test_any_call_is_classified_without_failing_always_alike_and_bounded(tool, a
     assert all(len(entity.value) <= MAX_VALUE and entity.value.isprintable() for entity in call.entities)
     assert len(call.commands) <= 16
     hash(call)
+
+
+SECRET_PARTS = [
+    ".env", ".ENV.local", "id_rsa", "ID_ED25519_sk", "key.PEM", "server.key", ".netrc", "_netrc",
+    ".yarnrc.yml", "rclone.conf", "key3.db", "credentials.json", "client_secret_1.json", ".ssh", "config",
+    "known_hosts", "etc", "ssh", "ssh_host_rsa_key", "shadow", "gshadow-", "security", "passwd",
+    "krb5.keytab", "Windows", "System32", "SAM", ".aws", "credentials", "gcloud", "access_tokens.db", "run",
+    "secrets", ".docker", "config.json", "gh", "hosts.yml", "github-copilot", "apps.json", "Library",
+    "Keychains", "keyrings", "kwalletd", "a.kwl", "AppData", "Local", "Microsoft", "Protect", "proc", "1",
+    "environ", "src", "main.go", "Cookies", "Chrome", "notes.md",
+]  # fmt: skip
+
+
+@settings(max_examples=100)
+@given(st.lists(st.sampled_from(SECRET_PARTS), min_size=1, max_size=4).map("/".join))
+def test_the_quick_look_at_a_path_says_what_the_whole_one_does(path):
+    # There is no quick look at a path that is not ASCII.
+    assert is_secret(path) == is_secret(f"\u00e9/{path}")

@@ -12,7 +12,10 @@ GUARD = Detector(
     {
         "power.verb": "a program is run that acts as somebody else or outside of the session",
         "secret.tool": "a program is asked for the secrets that it keeps",
+        "delete.lost": "things are wiped or encrypted, many at once, in a way that none has used",
         "delete.hard": "something is destroyed in a way that none can undo and none has used",
+        "power.grant": "somebody is given access in a way that none has used",
+        "power.guard": "what watches the machine is ended, which none has ended",
         "power.end": "a program is ended by its name that none has ended",
         "guard.rights": "rights are given that open a file to everybody, or lend its owner's power",
         "guard.out": "a check is taken away from what leaves",
@@ -26,7 +29,10 @@ GUARD = Detector(
     {
         "power.verb": GRAVE,
         "secret.tool": GRAVE,
+        "delete.lost": GRAVE,
         "delete.hard": SERIOUS,
+        "power.grant": GRAVE,
+        "power.guard": GRAVE,
         "power.end": NOTABLE,
         "guard.rights": SERIOUS,
         "guard.out": SERIOUS,

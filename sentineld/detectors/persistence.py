@@ -40,7 +40,11 @@ def _set(session: Session, value: str) -> Sequence[Feature]:
     found = _written(session, value)
     if place_in(session.root, value):
         return found
-    return [feature for feature in found if feature[0] != "agent.steering"]
+    return [
+        ("agent.tree", value) if name == "agent.settings" else (name, value)
+        for name, value in found
+        if name != "agent.steering"
+    ]
 
 
 PERSISTENCE = Detector(

@@ -24,8 +24,8 @@ from zlib import crc32
 from sentineld.arguments import command_of
 from sentineld.decode import encode_element
 from sentineld.event import Entity, Feature
-from sentineld.features.lines import Lines
 from sentineld.features.guards import takes_nothing
+from sentineld.features.lines import Lines
 from sentineld.features.paths import normal, traits
 from sentineld.features.terms import MAX_BLOB, MAX_TERM, blob_bits, leaves, term
 from sentineld.shell import MAX_KEPT, Command, parse_kept

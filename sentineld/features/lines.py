@@ -72,6 +72,8 @@ _HARD = re.compile(
 _STASH_LOST = frozenset({"drop", "clear"})
 _RIGHTS = frozenset({"chmod", "chown", "chgrp"})
 _RECURSIVE = frozenset({"-R", "--recursive", "-Rf", "-fR"})
+#: Of it, what has no other use than that nothing comes back.
+_LOSING = frozenset({"shred", "srm", "wipefs", "mkfs", "fdisk", "diskutil"})
 _DELETING = frozenset({"rm", "shred", "unlink", "rmdir"})
 #: Arguments by which a program gives its secrets away.
 _SHOWS_SECRETS = re.compile(
@@ -84,6 +86,46 @@ _KEEPERS = frozenset({"op", "bw", "lpass", "pass", "gopass", "vault", "keepassxc
 _SHOWS_NONE = frozenset({"status", "login", "signin", "--version", "--help", "run"})
 #: Programs that end others by name.
 _ENDING = frozenset({"pkill", "killall", "skill"})
+_SENTINELD = "sentineld"
+#: Names of what watches a machine, whoever makes it; and how a service of that name is ended.
+_WATCHING = re.compile(
+    r"sentinel|guard|audit|monitor|defend|watchdog|protect|falco|osquery|wazuh|sysmon|clam|santa|crowdstrike|\bedr"
+)
+_MANAGING = names("systemctl service launchctl sc supervisorctl rc-service docker podman kubectl brew")
+_STOPPING = names("stop disable mask kill unload bootout remove rm down delete uninstall services")
+#: Programs that take what the user sees, says or has copied; of some, only with one of these words.
+_TAKING: dict[str, frozenset[str] | None] = dict.fromkeys(
+    names(
+        "screencapture scrot gnome-screenshot spectacle grim maim imagesnap fswebcam arecord parecord pbpaste"
+        " wl-paste"
+    )
+) | {
+    "xclip": names("-o -out"),
+    "xsel": names("-o --output -bo -ob"),
+    "import": names("root"),
+    "ffmpeg": names("avfoundation x11grab gdigrab pulse alsa dshow"),
+}
+#: What unknown programs are told to do where something leaves by them.
+_SENDING = names(
+    "send upload publish share sync put post expose tunnel serve forward mirror paste backup export"
+)
+#: A host without a scheme: of a domain that no usual file's name ends in.
+_HOST = re.compile(
+    r"(?:[a-z0-9-]+\.)+(?:com|net|org|io|dev|app|info|xyz|cloud|site|co|online|top|to|ru|cn)(?::\d+)?\Z",
+    re.IGNORECASE,
+)
+#: Managers of packages, and how another origin is put in the place of one.
+_MANAGERS = names("go npm pnpm yarn cargo uv poetry pip pip3 composer gem bundle")
+_REPLACING = re.compile(r"--?(?:replace|override|patch|resolution|origin|source)\w*\Z")
+#: What gives somebody access who had none.
+_GRANTING = re.compile(
+    r"(?:create|add|put|attach|upload|set)?-?(?:deploy|ssh|gpg|access|service)-(?:keys?|account|profile)"
+    r"(?:-\w+)?\Z|(?:add|create|put|attach|set)-(?:iam|\w*-?polic|role|member|user|login|collaborator)\S*\Z"
+    r"|\S*/collaborators/\S+-?\S*\Z",
+    re.IGNORECASE,
+)
+#: Programs that encrypt: over many files at once, they take these away.
+_SEALING = names("openssl gpg gpg2 age rage ccrypt mcrypt 7z")
 #: Rights that give a file's power to whoever runs it, or the file to everybody.
 _OPEN_RIGHTS = re.compile(r"[ugoa]*[+=]\w*s\w*\Z|[oa]+[+=]\w*w\w*\Z|[0-7]?[0-7]{2}[2367]\Z|[2467][0-7]{3}\Z")
 #: What destroys in a language of databases.
@@ -103,6 +145,7 @@ _RESOLVERS = names(
 )
 _COMPUTED = re.compile(r"[^/]*[$`][^/]*\.[A-Za-z0-9.-]+\.?\Z")
 #: What ``_destroyed`` looks at, beside what ``_HARD`` names.
+_ACTING = frozenset({"mv", "find", *_TAKING, *_MANAGING, *_MANAGERS})
 _MAY_DESTROY = _RIGHTS | _ENDING | _KEEPERS | {"xargs"}
 _WRAPPERS = frozenset({"sudo", "doas", "time", "nohup", "env", "command", "exec"})
 _UNDONE = frozenset({"git reset", "git clean", "git filter-branch", "git reflog", "git update-ref"})
@@ -201,6 +244,8 @@ class Lines:
                 found += _destroyed(program.name, verb, sub, rest)
             if program.is_undone:
                 found.append((program.effect, program.name))
+            if verb in _TAKING and _TAKING[verb] is None:
+                found.append(("take.user", verb))
             return
         for word in rest:
             if word[:1] == "-":
@@ -211,6 +256,8 @@ class Lines:
             found += _setting(verb, rest)
         if program.may_destroy:
             found += _destroyed(program.name, verb, sub, rest)
+        if verb in _ACTING:
+            found += _acted(verb, rest)
         if program.is_unknown or program.is_copying or (verb == "find" and "-exec" in rest):
             self._add_touched(found, program, rest)
         may_query = program.may_query
@@ -221,6 +268,10 @@ class Lines:
                 found.append(("delete.hard", f"{verb} {told[1].lower()[:24]}"))
             elif word.startswith(_EVERYBODY) or word == "http.server":
                 found.append(("out.listen", program.name))
+        if program.effect == "guard.out" or verb in _WITH_SUBCOMMANDS:
+            for word in rest[:8]:
+                if "-" in word[1:] and _GRANTING.match(word):
+                    found.append(("power.grant", f"{program.name} {word[:24].lower()}"))
         if program.effect == "guard.out":
             found += self._outward(program.name, verb, rest)
         if program.installs:
@@ -253,6 +304,8 @@ class Lines:
         """Add what is touched by a program of which nothing is known, and by one that copies."""
         what = "path.copied" if program.is_copying else "path.touched"
         is_unknown = program.is_unknown
+        if is_unknown and rest[0] in _SENDING:
+            found.append(("out.by", f"{program.name} {rest[0]}"))
         for word in rest:
             if word[:1] in _ROOTS:
                 if "://" not in word and len(word) > 1:
@@ -261,6 +314,8 @@ class Lines:
                 told = _ADDRESS.match(word[:256])
                 if told is not None and not self._is_local(told[1]):
                     found.append(("net.host", told[1].lower()))
+            elif is_unknown and "." in word and _HOST.match(word[:256]) and not self._is_local(word):
+                found.append(("net.host", word.lower()[:64]))
 
     def _outward(self, name: str, verb: str, rest: Sequence[str]) -> Iterator[Feature]:
         for word in rest:
@@ -297,7 +352,7 @@ def _setting(verb: str, rest: Sequence[str]) -> Iterator[Feature]:
 
 def _destroyed(name: str, verb: str, sub: str, rest: Sequence[str]) -> Iterator[Feature]:
     if _is_hard(name):
-        yield "delete.hard", name
+        yield "delete.lost" if verb in _LOSING else "delete.hard", name
     elif sub == "stash":
         act = next((word for word in rest[:5] if word != sub and word[:1] != "-"), "")
         if act in _STASH_LOST:
@@ -312,14 +367,52 @@ def _destroyed(name: str, verb: str, sub: str, rest: Sequence[str]) -> Iterator[
     elif verb in _ENDING:
         for word in rest:
             if word[:1] != "-" and not word.isdigit():
-                yield "power.end", word[:32].lower()
+                name = word[:32].lower()
+                yield "power.guard" if _WATCHING.search(name) else "power.end", name
+                if _SENTINELD in name:
+                    yield "agent.steering", _SENTINELD
     elif verb in _KEEPERS:
         if not _SHOWS_NONE.issuperset(rest[:1]):
             yield "secret.tool", f"{verb} {rest[0][:24]}"
     elif verb == "xargs":
         inner = [word.rpartition("/")[2][:24] for word in rest[:9] if word[:1] != "-"][:2]
-        if inner and (inner[0] in _DELETING or "-D" in rest or _is_hard(" ".join(inner))):
-            yield "delete.hard", f"xargs {' '.join(inner)}"
+        name = f"xargs {' '.join(inner)}"
+        if inner and (inner[0] in _SEALING or inner[0] in _LOSING or "-D" in rest):
+            yield "delete.lost", name
+        elif inner and (inner[0] in _DELETING or _is_hard(" ".join(inner))):
+            yield "delete.hard", name
+
+
+def _acted(verb: str, rest: Sequence[str]) -> Iterator[Feature]:
+    """Yield what single programs do that nothing else tells."""
+    if verb == "mv":
+        for word in [one for one in rest if one[:1] != "-"][:-1]:
+            if word[:1] in _ROOTS:
+                # Where it was, it is gone.
+                yield "path.delete", normal(word[:256])
+    elif verb == "find":
+        inner = rest[rest.index("-exec") + 1].rpartition("/")[2] if "-exec" in rest[:-1] else ""
+        if inner in _SEALING:
+            yield "delete.lost", f"find {inner}"
+    elif verb in _TAKING:
+        told = _TAKING[verb]
+        if told is None or not told.isdisjoint(rest):
+            yield "take.user", verb
+    if verb in _MANAGING and not _STOPPING.isdisjoint(rest):
+        for word in rest:
+            name = word[:64].lower()
+            if word[:1] != "-" and _WATCHING.search(name):
+                yield "power.guard", name[:32]
+                if _SENTINELD in name:
+                    yield "agent.steering", _SENTINELD
+    elif verb in _MANAGERS:
+        for place, word in enumerate(rest):
+            option, _, value = word.partition("=")
+            if option[:1] == "-" and _REPLACING.match(option[:32]):
+                value = value or (rest[place + 1] if place + 1 < len(rest) else "")
+                origin = value.rpartition("=")[2].partition("@")[0]
+                if "/" in origin and origin[:1] not in "./~":
+                    yield "code.from", origin.lower()[:64]
 
 
 def _is_name(word: str) -> bool:

@@ -3,12 +3,11 @@
 import os
 import stat
 
+import pytest
 from activity import BY_ACTIVITY
 
 from sentineld.event import FILE, NETWORK, Tick
 from sentineld.step import new_state, step
-
-import pytest
 
 START = 1_763_858_410_000_000
 MINUTE = 60_000_000
