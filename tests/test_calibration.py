@@ -7,7 +7,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sentineld.calibration import MAX_HEIGHTS, MAX_SCORES, Calibration, Tail, sessions_needed
+from sentineld.calibration import (
+    FEW,
+    MAX_HEIGHTS,
+    MAX_SCORES,
+    RANKED_FROM,
+    Calibration,
+    Scored,
+    Tail,
+    Where,
+    sessions_needed,
+)
 from sentineld.e_detector import add, e_value, threshold
 
 HEIGHTS = st.sampled_from([0.0, 1.5, 2.25]) | st.floats(0, 50)
@@ -52,6 +62,80 @@ def test_the_oldest_scores_go_first():
     assert len(calibration) == MAX_SCORES
     assert (calibration.scores[0], calibration.scores[-1]) == (1.0, 0.5)
     assert calibration.p(1.0) == MAX_SCORES / (MAX_SCORES + 1)
+
+
+SCORED = st.builds(
+    lambda familiar, unfamiliar, agent: Scored(max(familiar, unfamiliar, 0.0), familiar, unfamiliar, agent),
+    st.just(-1.0) | st.floats(0, 9),
+    st.just(-1.0) | st.floats(0, 9),
+    st.sampled_from([0, 1, 2]),
+)
+PLACES = [Where(is_new, is_unfamiliar) for is_new in (False, True) for is_unfamiliar in (False, True)]
+
+
+@given(st.lists(SCORED, max_size=40), st.lists(SCORED, max_size=40), st.floats(0, 12))
+def test_strata_that_grow_and_shrink_are_the_same_as_all_at_once(first, second, score):
+    grown = Calibration(first)
+    for one in second:
+        grown.add(one)
+    whole = Calibration([*first, *second])
+
+    assert [grown.p(score, where) for where in PLACES] == [whole.p(score, where) for where in PLACES]
+    assert [grown.graded(score, where) for where in PLACES] == [
+        whole.graded(score, where) for where in PLACES
+    ]
+    if second:
+        assert grown.discard(second[-1].score)
+        rest = [*first, *second]
+        del rest[max(place for place, one in enumerate(rest) if one.score == second[-1].score)]
+        whole = Calibration(rest)
+        assert [grown.p(score, where) for where in PLACES] == [whole.p(score, where) for where in PLACES]
+
+
+def test_what_happens_while_a_session_is_unfamiliar_ranks_among_its_like():
+    odd = [Scored(4.0 + n / 50, 0.1, 4.0 + n / 50, 0) for n in range(FEW - 1)]
+    calm = [Scored(0.2, 0.2, -1.0, 0) for _ in range(80)]
+    few = Calibration([*odd, *calm])
+
+    assert few.estimate(4.5, Where(False, False)) < 0.01
+    assert few.estimate(9.0, Where(False, True)) == 1 / FEW, "too few are known: nothing is estimated"
+    many = Calibration([*odd, odd[0], *calm])
+    assert many.estimate(4.0, Where(False, True)) > 0.5 > 0.01 > many.estimate(30.0, Where(False, True))
+    assert many.graded(9.0, Where(False, True)) < 0.05
+
+
+def test_agents_that_are_not_new_rank_among_their_like_and_new_ones_among_all():
+    new = [Scored(6.0, 6.0, -1.0, 1) for _ in range(RANKED_FROM)]
+    known = [Scored(0.5, 0.5, -1.0, 0) for _ in range(FEW)]
+    ranks = Calibration([*new[: RANKED_FROM - 1], *known])
+
+    assert ranks.known(Where(False, False)) == FEW
+    assert ranks.p(3.0, Where(False, False)) == 1 / (FEW + 1)
+    assert ranks.p(3.0, Where(True, False)) == RANKED_FROM / (RANKED_FROM + FEW)
+    assert Calibration([*new, *known[1:]]).known(Where(False, False)) == RANKED_FROM + FEW - 1
+    assert Calibration([*new, *known]).known(Where(True, False)) == RANKED_FROM
+
+
+def test_the_bound_holds_for_sessions_that_are_sometimes_unfamiliar():
+    # Whoever does new work is odder, and one in five does: of all, and of these, one in a hundred alarms.
+    rng = random.Random(11)
+    ranks = Calibration()
+    alarms = unfamiliar = of_unfamiliar = 0
+    for number in range(6000):
+        is_new = rng.random() < 0.1
+        familiar, later = rng.expovariate(2), -1.0
+        if rng.random() < 0.2:
+            later = 2 + rng.expovariate(0.5)
+        p = ranks.p(familiar, Where(is_new, False))
+        if later >= 0:
+            p = min(p, ranks.p(later, Where(is_new, True)))
+        ranks.add(Scored(max(familiar, later), familiar, later, int(is_new)))
+        if number >= 1500:
+            alarms += p <= 0.01
+            unfamiliar += later >= 0
+            of_unfamiliar += later >= 0 and p <= 0.01
+    assert alarms / 4500 <= 0.012
+    assert of_unfamiliar / unfamiliar <= 0.02
 
 
 def test_a_session_that_was_an_attack_is_struck_out_once():

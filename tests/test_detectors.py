@@ -216,6 +216,23 @@ def test_two_calls_in_turns_are_a_loop():
     assert session.grades["loop"] >= 8
 
 
+def test_a_look_up_between_new_steps_is_no_loop():
+    steps = [call for n in range(20) for call in (bash("git status"), read(f"{HOME}/shop/a{n}.py"))]
+    _, session = taught().work([*START, *steps])
+
+    assert "loop" not in session.grades
+
+
+def test_a_mere_name_is_a_recipient_and_no_place():
+    shop = taught()
+    _, session = shop.work([*START, ("send_mail", {"to": "Charlie"})])
+    _, other = shop.work([*START, ("send_mail", {"to": "charlie@evil.example.net"})])
+
+    assert "out.host" not in session.new
+    assert session.new["out.target"] == 1
+    assert other.new["out.host"] == 1
+
+
 def test_every_feature_has_one_detector_a_sentence_and_a_severity():
     names = [name for one in DETECTORS for name in one.severity]
 

@@ -10,12 +10,12 @@ from calls import HOME, OWNER, ROLE, Shop, bash, observation, ordinary, read, ta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sentineld.calibration import FADE, MAX_HEIGHTS, Calibration, Tail
+from sentineld.calibration import FADE, FEW, MAX_HEIGHTS, NEW_AGENT, Calibration, Scored, Tail, Where
 from sentineld.detection import LAPSES_AFTER, Detection, DetectionSettings, score_of
 from sentineld.detectors.base import CHANNELS
 from sentineld.e_detector import drift, drift_limit
 from sentineld.event import Facts
-from sentineld.habits import MAX_FEATURES, MAX_FOLLOWERS, MAX_ORDERS, MAX_VALUES, Role
+from sentineld.habits import KNOWN, MAX_FEATURES, MAX_FOLLOWERS, MAX_ORDERS, MAX_VALUES, Role
 from sentineld.learned import Finished, Learned, Own
 from sentineld.scoring import MAX_SEEN, MAX_SYMBOLS, judge, score, shares
 
@@ -103,12 +103,12 @@ def test_a_new_role_learns_first_and_nothing_that_it_does_is_guilt():
 
 def test_a_half_learned_role_scores_half():
     role = taught().role
-    full = score(role, {"consequence": 20.0})
+    full = score(role, {"consequence": 20.0}, is_new=True)
     role.sessions = 10
 
-    assert score(role, {"consequence": 20.0}) == pytest.approx(full / 2)
+    assert score(role, {"consequence": 20.0}, is_new=True) == pytest.approx(full / 2)
     role.sessions = 0
-    assert score(role, {"consequence": 20.0}) == 0
+    assert score(role, {"consequence": 20.0}, is_new=True) == 0
 
 
 def test_a_role_whose_order_differs_much_takes_less_notice_of_it():
@@ -123,8 +123,8 @@ def test_a_role_whose_order_differs_much_takes_less_notice_of_it():
 
 def test_one_channel_alone_can_call_for_tier_2_and_noise_in_all_of_them_does_not():
     role = taught().role
-    alone = score(role, {"consequence": 15.0})
-    noise = score(role, dict.fromkeys(CHANNELS, 0.5))
+    alone = score(role, {"consequence": 15.0}, is_new=True)
+    noise = score(role, dict.fromkeys(CHANNELS, 0.5), is_new=True)
 
     assert role.calibration.estimate(alone) < 0.01 < role.calibration.estimate(noise)
 
@@ -175,6 +175,57 @@ def test_ranks_are_the_same_after_a_role_was_stored():
     assert [again.calibration.estimate(x) for x in (0, 1, 3, 9)] == [
         role.calibration.estimate(x) for x in (0, 1, 3, 9)
     ]
+
+
+def test_strata_are_stored_and_those_of_earlier_versions_rank_in_all():
+    role = taught().role
+    scored = [Scored(float(n), n / 2, n - 1.0, n % 2) for n in range(1, 60)]
+    role.calibration = Calibration(scored, 12)
+    for name in ("consequence", "order"):
+        role.tails[name + KNOWN] = Tail(*CHANNELS[name][2:], [float(n) for n in range(29)], 6)
+    again = Role.load(role.dump())
+    assert again.calibration.scored == scored
+    assert (again.tails["order" + KNOWN].heights, again.tails["order" + KNOWN].together) == (
+        role.tails["order" + KNOWN].heights,
+        6,
+    )
+    assert again.tail("order", is_new=False).p(30.0) == role.tail("order", is_new=False).p(30.0)
+
+    version, _, body = role.dump().partition(b":")
+    plain = msgspec.msgpack.decode(body, strict=False)
+    del plain["strata"]
+    plain["tails"] = {name: heights for name, heights in plain["tails"].items() if KNOWN not in name}
+    old = Role.load(version + b":" + msgspec.msgpack.encode(plain))
+    wheres = [Where(is_new, is_unfamiliar) for is_new in (True, False) for is_unfamiliar in (True, False)]
+    assert {old.calibration.estimate(40.0, where) for where in wheres} == {old.calibration.estimate(40.0)}
+    assert old.tail("order", is_new=False) is old.tail("order")
+
+
+def test_a_session_is_familiar_until_an_argument_surprises():
+    shop = taught()
+    strange = ("send_mail", {"to": "bob@shop.example.org", "subject": "wire money"})
+    _, usual = shop.work(ordinary(4))
+    _, session = shop.work([*ordinary(4), strange, bash("git status")])
+
+    assert (usual.news, list(usual.bests)) == (0, [0])
+    assert session.news == 1
+    assert session.is_unfamiliar
+    # The call that surprises is judged as the familiar session's that it comes in.
+    assert session.bests[0] == session.score > usual.score
+    assert session.bests[1] < session.score
+
+
+def test_an_agent_is_new_for_its_first_sessions_and_then_compared_with_those_that_are_not():
+    shop = Shop(taught().role)
+    news = [shop.work(ordinary(number), learn=True)[1].is_new_agent for number in range(NEW_AGENT + 1)]
+    assert news == [True] * NEW_AGENT + [False]
+
+    role = shop.role
+    assert [one.agent for one in role.calibration.scored[-4:]] == [1, 1, 1, 0]
+    role.tails["consequence" + KNOWN] = Tail(*CHANNELS["consequence"][2:], [0.0] * FEW)
+    role.tails["consequence"] = Tail(*CHANNELS["consequence"][2:], [20.0] * 3 + [0.0] * 40)
+    levels = {"consequence": 12.0}
+    assert score(role, levels, is_new=False) > score(role, levels, is_new=True) + 1
 
 
 # Evidence of several sessions.
