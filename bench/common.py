@@ -98,19 +98,25 @@ def memory_mib(pid: int) -> tuple[float, float]:
     return tuple(int(fields[name].split()[0]) / 1024 for name in ("VmRSS", "VmHWM"))
 
 
-def fdatasync_ms(directory: Path) -> float:
+def cpu_s_of(pid: int) -> float:
+    """Return the CPU time that a process has used, user and system, seconds."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def fdatasync_ms(directory: Path, rounds: int = 50) -> float:
     """Return the median time of one fdatasync after a 4 KiB write, milliseconds."""
     path = directory / "fdatasync"
     fd = os.open(path, os.O_CREAT | os.O_RDWR)
     times = []
-    for _ in range(50):
+    for _ in range(rounds):
         os.pwrite(fd, b"x" * 4096, 0)
         start = time.perf_counter()
         os.fdatasync(fd)
         times.append(time.perf_counter() - start)
     os.close(fd)
     path.unlink()
-    return sorted(times)[25] * 1e3
+    return sorted(times)[rounds // 2] * 1e3
 
 
 def report(name: str, rows: list[tuple[str, object, str]], data: dict) -> None:

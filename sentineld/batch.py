@@ -50,6 +50,8 @@ class Part:
     conflicts: int = 0
     clamped: int = 0
     timeless: int = 0
+    #: What became of its lines, once that was counted.
+    told: "Accounts | None" = None
 
 
 @dataclass(slots=True)
@@ -258,5 +260,6 @@ def _slice(rows: Rows, start: int, stop: int, first: int, last: int) -> Rows:
         [offset for offset in rows.ignored if first <= offset < last],
         [item for item in rows.unknown if first <= item[0] < last],
         [item for item in rows.remembered if first <= item.offset < last],
+        [item for item in rows.settled if first <= item.offset < last],
         rows.is_one_each,
     )

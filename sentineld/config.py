@@ -374,6 +374,9 @@ class IntegrityOptions(Struct, forbid_unknown_fields=True, frozen=True):
     flood: Annotated[
         _Tier, Meta(description="An owner uses more agent ids or files than it may.", examples=[3])
     ] = 3
+    bypass: Annotated[
+        _Tier, Meta(description="A call that the gate had denied was carried out all the same.", examples=[3])
+    ] = 3
 
 
 class IdentityOptions(Struct, forbid_unknown_fields=True, frozen=True):
@@ -533,7 +536,12 @@ class Config(Struct, forbid_unknown_fields=True, frozen=True):
             raise ConfigError(f"[detection]: {error}", hint="sentineld check --config FILE") from error
         integrity = self.integrity
         charges = Charges(
-            integrity.gap, integrity.tamper, integrity.identity, integrity.forgery, integrity.flood
+            integrity.gap,
+            integrity.tamper,
+            integrity.identity,
+            integrity.forgery,
+            integrity.flood,
+            integrity.bypass,
         )
         needs_pardon = self.recovery.tier3 == "pardon"
         if detection.mode == "activity":

@@ -10,7 +10,7 @@ from sentineld.statedir import PASSING_ERRORS
 
 #: ``PRAGMA application_id``: "SNTL".
 APPLICATION_ID = 0x534E544C
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 #: How long a locked database is waited for unless told otherwise, seconds.
 PATIENCE_S = 2.0
 
@@ -127,6 +127,16 @@ ALTER TABLE source ADD COLUMN blank INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE past_file ADD COLUMN unknown INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE past_file ADD COLUMN blank INTEGER NOT NULL DEFAULT 0;
 CREATE INDEX writer_agent ON writer(agent_id);
+""",
+    7: """
+CREATE TABLE denial(
+  no INTEGER PRIMARY KEY, owner INTEGER NOT NULL, key TEXT NOT NULL, agent_id TEXT NOT NULL,
+  at INTEGER NOT NULL, call_id TEXT NOT NULL, UNIQUE (owner, key)
+) STRICT;
+CREATE TABLE done_call(
+  no INTEGER PRIMARY KEY, owner INTEGER NOT NULL, key TEXT NOT NULL, agent_id TEXT NOT NULL,
+  at INTEGER NOT NULL, source INTEGER NOT NULL, "from" INTEGER NOT NULL
+) STRICT;
 """,
 }
 

@@ -46,7 +46,11 @@ FIELDS = (
     "entities",
     "prompt",
     "seq",
+    "done",
+    "denied",
 )
+#: Fields that hold the id of a call of which a record tells what became; a table without an event too.
+SETTLED = ("done", "denied")
 #: Outcomes, in the order in which their conditions are asked.
 OUTCOMES = (REFUSED, ERROR, OK)
 _EVENT_KEYS = (*FIELDS, "name", "note", "when", "each", "decode", "emit", "otherwise", "remember")

@@ -223,6 +223,7 @@ class Detection:
             session.rank = min(session.rank, ranks.p(best, where))
             shown = min(shown, ranks.graded(best, where))
         session.shown = score_of(shown)
+        session.known = ranks.known(Where(session.is_new_agent, False))
 
     def _level(self, now: float, where: Where, role: Role) -> int:
         """Return the tier that a score calls for."""
@@ -310,16 +311,20 @@ class Detection:
             level,
             cause,
             findings,
-            self.bound(role) if level > 1 else "",
+            self.bound(role, is_new=session.is_new_agent) if level > 1 else "",
             session.name or iso(session.began_us),
             session.tier,
             session.began_us,
-            role.calibration.own,
+            session.known,
         )
 
-    def bound(self, role: Role) -> str:
-        """Return in words what is promised of false alarms with a role's calibration as it is."""
-        settings, known, borrowed = self.settings, role.calibration.own, role.calibration.together
+    def bound(self, role: Role, *, is_new: bool) -> str:
+        """Return in words what is promised of false alarms with a role's calibration as it is.
+
+        ``is_new``: to sessions of a new agent.
+        """
+        settings, borrowed = self.settings, role.calibration.together
+        known = role.calibration.known(Where(is_new, False))
         if known < settings.sessions_for_tier2:
             how = f"estimated, mostly from {borrowed} sessions of other people's agents (its starter)"
             return (

@@ -7,7 +7,7 @@ The values of a table are read, the taxonomy asked, ids and contents made digest
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol, TypeAlias
 
-from sentineld.declaration import OUTCOMES, EventTable
+from sentineld.declaration import OUTCOMES, SETTLED, EventTable
 from sentineld.entropy import encode_canonical
 from sentineld.event import Entity, Feature
 from sentineld.expression import NEVER, NOTHING, Code
@@ -83,11 +83,15 @@ class Emission:
     def take(self, code: Code, table: EventTable, *, is_traced: bool) -> None:
         """Write what becomes of a record, or an item of it, that meets the conditions of a table."""
         # An event tells of what was known before it; what it adds is for those behind it.
-        with code.expecting((table.values if table.emits else (), table.remember)):
+        settled = settled_in(table)
+        values = table.values if table.emits else {name: table.values.get(name) for name in settled}
+        with code.expecting((values, table.remember)):
             if table.emits:
                 self._emit(code, table, is_traced=is_traced)
             elif is_traced:
                 code.line(f"{code.use('trace')}.ignored.append({table.note or table.label!r})")
+            for name in settled:
+                self._settle(code, table.values, name)
             if table.remember:
                 _remember(code, table)
 
@@ -152,6 +156,21 @@ class Emission:
             event = f"TracedEvent({table.label!r}, {identity or repr('')}, {metadata})"
             code.line(f"{code.use('trace')}.events.append({event})")
 
+    def _settle(self, code: Code, values: Mapping[str, Any], name: str) -> None:
+        """Write what tells of a call that it was carried out, or denied."""
+        if code.is_nothing(values[name]):
+            return
+        call = code.name("call")
+        code.line(f"{call} = {code.text(values[name])}")
+        with code.block(f"if {call}:"):
+            at, _ = self._time(code, values)
+            agent = _named(code, values, "agent", "agents", repr(self._nameless))
+            session = _named(code, values, "session", "names", "''")
+            code.line(
+                f"{code.use('settled')}.append((offset, {at}, {agent}, {session}, names[{call}],"
+                f" {name == 'denied'}))"
+            )
+
     @staticmethod
     def _time(code: Code, values: Mapping[str, Any]) -> tuple[str, str]:
         """Return locals that hold an event's time, and what it was read from (empty: it is not at hand)."""
@@ -164,6 +183,11 @@ class Emission:
         code.line(f"{raw} = {code.raw(value)}")
         code.line(f"{at} = time_of({raw})")
         return at, raw
+
+
+def settled_in(table: EventTable) -> tuple[str, ...]:
+    """Return the fields of a table that tell what became of a call."""
+    return tuple(name for name in SETTLED if name in table.values)
 
 
 def _tool(code: Code, values: Mapping[str, Any], *, is_call: bool) -> tuple[str, bool | None]:

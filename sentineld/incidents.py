@@ -13,6 +13,7 @@ from operator import attrgetter
 from typing import NamedTuple
 
 from sentineld.batch import Inputs, Key, Part, effective_times, merge_keys
+from sentineld.denials import Denials
 from sentineld.event import Incident, Observation
 from sentineld.intake import Batch
 from sentineld.integrity import KINDS
@@ -41,6 +42,10 @@ class Incidents:
         self._roster = roster
         self._writers: dict[int, set[str]] = {}
         self._new: list[tuple[int, str]] = []
+        #: Calls that the gate denied.
+        self.denials = Denials(store)
+        #: Who answers for incidents of this batch of which that is known exactly, by source and offset.
+        self._accused: dict[tuple[int, int], tuple[str, ...]] = {}
 
     def note(self, agent_id: str, run: list[Observation]) -> None:
         """Take note that an agent (by its claimed id) wrote the files of these observations."""
@@ -58,6 +63,7 @@ class Incidents:
     def forget_writers(self) -> None:
         """Read anew from the database who wrote which file: an agent has another id, or none any more."""
         self._writers.clear()
+        self.denials.reload()
 
     def derived(self, batch: Batch, inputs: Inputs) -> Iterator[Incident]:
         """Yield the incidents that what was read shows by itself; replay finds the same."""
@@ -75,6 +81,10 @@ class Incidents:
                 detail = f"uid {owner} uses more than {self._roster.agents_per_owner} ids"
                 yield at(run[-1], "too_many_agents", owner, detail, len(run))
         yield from forged(batch.parts, paths.__getitem__)
+        self._accused.clear()
+        for incident, agents in self.denials.found(batch):
+            self._accused[incident.source_id, incident.start] = agents
+            yield incident
         for part in batch.parts:
             if part.skip == SKIP_BEGINS:
                 where = (part.source_id, paths[part.source_id], part.start, part.end)
@@ -138,6 +148,11 @@ class Incidents:
         owner = incident.owner
         if incident.kind == "too_many_agents":
             return [(owner, OVERFLOW_ID)]
+        if incident.kind == "gate_bypassed":
+            accused = self._accused[incident.source_id, incident.start]
+            known = [key for agent in accused if self._roster.find(key := (owner, agent)) is not None]
+            if known:
+                return known
         found = set(self._of(incident.source_id)) if incident.source_id else set()
         if not incident.source_id:
             # The path is a directory's, or that of a file in it.

@@ -27,6 +27,7 @@ KINDS: dict[str, Kind] = {
     "foreign_id": Kind("identity", "a record claims the id of an agent of another owner"),
     "id_conflict": Kind("note", "a record id was used again for other content"),
     "forged_id": Kind("forgery", "a record claims an id that the configuration gives to somebody else"),
+    "gate_bypassed": Kind("bypass", "a call that the gate had denied was carried out all the same"),
     "too_many_agents": Kind("flood", "more agent ids than one owner may have"),
     "too_many_files": Kind("flood", "more files than one owner may have"),
     "seq_gap": Kind("gap", "numbers that an agent gives its own records are missing"),
@@ -46,6 +47,7 @@ CAUSES = {
     "identity": "identity",
     "forgery": "identity",
     "flood": "flood",
+    "bypass": "gate_bypassed",
     "note": "note",
 }
 
@@ -59,11 +61,12 @@ class Charges:
     identity: int = 2
     forgery: int = 3
     flood: int = 3
+    bypass: int = 3
 
     @property
     def version(self) -> str:
         """Name these tiers: equal ones have equal names."""
-        return f"i{self.gap}{self.tamper}{self.identity}{self.forgery}{self.flood}"
+        return f"i{self.gap}{self.tamper}{self.identity}{self.forgery}{self.flood}{self.bypass}"
 
     def tier(self, kind: str) -> int:
         """Return the tier that an incident of this kind calls for."""

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from sentineld.batch import Inputs, Key, Part, accounts, combine
 from sentineld.decision import Decision, decision_id
 from sentineld.detection import RoleKey, Verdict
-from sentineld.event import Incident, Observation, Tick
+from sentineld.event import Incident, Observation
 from sentineld.explain import decide
 from sentineld.identity import Source
 from sentineld.incidents import Incidents
@@ -26,10 +26,12 @@ from sentineld.roster import Roster
 from sentineld.step import (
     AgentState,
     Draft,
+    Pardon,
     Prior,
     Wish,
     charge,
     dump_state,
+    elapse,
     load_checked,
     observe,
     shift,
@@ -62,6 +64,10 @@ class Outcome:
     events: int = 0
     #: Incidents that what was read showed by itself.
     derived: Sequence[Incident] = ()
+    #: Of the agents that were touched: the latest instant that any was told of, and when time alone changes
+    #: the standing of one (effective time, microseconds).
+    clock_us: int = 0
+    deadlines: Sequence[int] = ()
 
 
 @dataclass(slots=True)
@@ -162,6 +168,7 @@ class Pipeline:
                 drafts += [(state, draft) for draft in found]
         commit = Commit("read", at_us, parts=batch.parts, seen=seen, last_scan_us=last_scan_us)
         commit.incidents, commit.writers = [*batch.incidents, *derived], self._incidents.take_new()
+        commit.denials, commit.done_calls, commit.lifted = self._incidents.denials.take_new()
         if batch.incidents:
             commit.document["incidents"] = [asdict(item) for item in batch.incidents]
         if begun := {str(source.id): inheritance(source) for source in batch.begun if source.format}:
@@ -183,12 +190,10 @@ class Pipeline:
         border = self._teaching.border(at_us)
         if border is not None:
             self._cross(border, touched, drafts, taught)
-        for state in self.roster.warm():
-            _, found = step(state, self.prior, [Tick(at_us)])
-            drafts += [(state, draft) for draft in found]
-            if found or state.is_cold:
-                touched.append(state)
-        if not touched and not self.roster.warm():
+        warm = self.roster.warm()
+        for state in warm:
+            self._pass_time(state, at_us, touched, drafts)
+        if not touched and not warm:
             return Outcome()
         commit = Commit("tick", at_us, clock_us=at_us)
         commit.roles, commit.lessons = list(taught.roles.values()), taught.lessons
@@ -206,6 +211,8 @@ class Pipeline:
         _, found = step(state, self.prior, [wish])
         drafts += [(state, draft) for draft in found]
         commit = Commit("wish", wish.at_us, request_id=request_id, document=document)
+        if isinstance(wish, Pardon):
+            commit.lifted = self._incidents.denials.forgive(state.owner, state.agent_id)
         return self._finish(commit, [state, *(item for item, _ in drafts)], drafts)
 
     def refusal(self, request: Request, at_us: int) -> str:
@@ -290,14 +297,24 @@ class Pipeline:
         """Tell every agent that a slice of time has ended, and let their roles learn."""
         warm = self.roster.warm()
         for state in warm:
-            _, found = step(state, self.prior, [Tick(border_us)])
-            drafts += [(state, draft) for draft in found]
-            if found:
-                touched.append(state)
+            self._pass_time(state, border_us, touched, drafts)
         learnt = self._teaching.learn(warm, border_us)
         touched += learnt.states
         taught.roles.update({(row.owner, row.name): row for row in learnt.roles})
         taught.lessons += learnt.lessons
+
+    def _pass_time(
+        self,
+        state: AgentState,
+        at_us: int,
+        touched: list[AgentState],
+        drafts: list[tuple[AgentState, Draft]],
+    ) -> None:
+        found: list[Draft] = []
+        elapse(state, self.prior, at_us, found)
+        drafts += [(state, draft) for draft in found]
+        if found or state.is_cold:
+            touched.append(state)
 
     def _charge(self, incident: Incident) -> Iterator[tuple[AgentState, list[Draft]]]:
         if self.prior.charges.tier(incident.kind) == 1:
@@ -360,7 +377,8 @@ class Pipeline:
         records: Sequence[Decision] = (),
     ) -> Outcome:
         damaged = self.roster.distrust_damaged(commit.at_us)
-        drafts, touched = [*drafts, *damaged], [*touched, *(state for state, _ in damaged)]
+        drafts = [*drafts, *damaged]
+        touched = _once([*touched, *(state for state, _ in damaged)])
         number = self._decision_no
         paths = {} if batch is None else {source.id: source.path for _, source in batch.sources.values()}
         for state, draft in sorted(
@@ -377,17 +395,31 @@ class Pipeline:
         commit.bumps_seq = bool(commit.decisions)
         self.store.commit(commit)
         self._decision_no = number
-        self.roster.settle()
-        return Outcome(commit.decisions, 0 if inputs is None else inputs.events)
+        self.roster.settle(touched)
+        return Outcome(
+            commit.decisions,
+            0 if inputs is None else inputs.events,
+            clock_us=max((state.clock_us for state in touched), default=0),
+            deadlines=self._deadlines(touched),
+        )
+
+    def _deadlines(self, states: Sequence[AgentState]) -> list[int]:
+        policy = self.prior.policy
+        found = (policy.next_deadline(state.standing) for state in states if not state.standing.is_plain)
+        return [at_us for at_us in found if at_us is not None]
 
     def _path(self, source_id: int) -> str:
         return self.store.source_path(source_id)
 
 
+def _once(states: Sequence[AgentState]) -> list[AgentState]:
+    return list({id(state): state for state in states}.values())
+
+
 def _account(batch: Batch) -> list[tuple[int, Source]]:
     for part in batch.parts:
         source = batch.sources[part.source_id][1]
-        told = accounts(part)
+        told = part.told = accounts(part)
         source.duplicates += told.duplicates
         source.accepted += told.accepted
         source.rejected += told.rejected

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from sentineld.entropy import batch_entropy_units
 from sentineld.event import OPERATION_KIND, OTHER
 from sentineld.memory import Memory
-from sentineld.rows import Facts, Remembered, Rows
+from sentineld.rows import Facts, Remembered, Rows, Settled
 
 
 @dataclass(slots=True)
@@ -63,7 +63,9 @@ _made: Any = tuple.__new__
 class Reading:
     """What functions that read records take their files' state from, and put what they find into."""
 
-    __slots__ = ("add", "events", "file", "kept", "path", "remembered", "role", "trace", "unknown")
+    __slots__ = (
+        "add", "events", "file", "kept", "path", "remembered", "role", "settled", "trace", "unknown",
+    )  # fmt: skip
 
     def __init__(self, context: FileContext, parts: Table[str, str], trace: Trace | None = None) -> None:
         """``parts`` are the named ones of the file's path."""
@@ -77,11 +79,13 @@ class Reading:
         self.add = self.events.append
         self.unknown: list[tuple[int, str]] = []
         self.remembered: list[tuple[int, str, str, str]] = []
+        self.settled: list[tuple[int, int | None, str, str, str, bool]] = []
 
     def rows(self, offsets: list[int]) -> Rows:
         """Return all events as rows; ``offsets`` are those of all records that were read."""
         remembered = list(map(_made, repeat(Remembered), self.remembered))
         rows = Rows(is_one_each=False, unknown=self.unknown, remembered=remembered)
+        rows.settled = list(map(_made, repeat(Settled), self.settled))
         if not self.events:
             rows.ignored = list(offsets)
             return rows

@@ -241,7 +241,7 @@ def replay(paths: Sequence[str], config: Config) -> Replayed:
         decisions += outcome.decisions
         for _, source in batch.sources.values():
             tail.accept(source)
-        last_us = max([last_us, *(state.clock_us for state in pipeline.roster.warm())])
+        last_us = max(last_us, outcome.clock_us)
     decisions += pipeline.tick(last_us).decisions
     pipeline.flush()
     tail.close()

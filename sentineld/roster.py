@@ -50,6 +50,10 @@ class Roster:
         self.foreign: list[Key] = []
         #: Agents whose stored state could not be read, with the tier that they were published with.
         self._damaged: dict[Key, int] = {}
+        #: Who is above tier 1, and who came to memory since the last commit: what neither came nor was
+        #: touched is as it was, and is not looked at.
+        self._above: set[Key] = set()
+        self._unsettled: set[Key] = set()
         self.reload()
 
     def reload(self) -> None:
@@ -59,6 +63,8 @@ class Roster:
         self._new_names.clear()
         self._admitted.clear()
         self._damaged.clear()
+        self._above.clear()
+        self._unsettled.clear()
         self._known = None
         self._owner_counts = self._store.owner_counts()
         for row in self._store.agents(warm_only=True):
@@ -69,6 +75,7 @@ class Roster:
         self.prior = prior
         for state in self._states.values():
             self._fit(state)
+        self._unsettled.update(self._states)
 
     def bind(self, bindings: Mapping[str, int]) -> list[AgentRow]:
         """Let ids belong to uids; return the agents whose published ids change, to be committed in order."""
@@ -113,6 +120,7 @@ class Roster:
                 if key[1] not in (OVERFLOW_ID, UNNAMED_ID):
                     self.foreign.append(key)
             self._call(key, name)
+            self._unsettled.add(key)
             self._catch_up(state)
         return state
 
@@ -135,6 +143,7 @@ class Roster:
             return other, old_name, self.name(other)
         state.profile.agent_id = new_id
         self._states[key] = state
+        self._rank(key, state)
         self._call(key, new_id)
         return state, old_name, new_id
 
@@ -147,6 +156,7 @@ class Roster:
         key = (state.owner, state.agent_id)
         del self._states[key]
         self._damaged.pop(key, None)
+        self._above.discard(key)
         name = self._names.pop(key)
         self._new_names.pop(name, None)
         if self._known is not None:
@@ -208,20 +218,34 @@ class Roster:
         """Return the agents that the passing of time can change."""
         return [state for state in self._states.values() if not state.is_cold]
 
-    def settle(self) -> None:
-        """After a commit: agents that nothing but a new event can change leave memory."""
+    @property
+    def has_warm(self) -> bool:
+        """Whether there are any."""
+        return any(not state.is_cold for state in self._states.values())
+
+    def settle(self, touched: Iterable[AgentState]) -> None:
+        """After a commit that touched these: who nothing but a new event can change leaves memory.
+
+        Cost: O(1) for each of them, and for each that came to memory since the last commit.
+        """
         self._admitted.clear()
-        for key in [key for key, state in self._states.items() if state.is_cold]:
-            del self._states[key]
-            name = self._names.pop(key)
-            self._new_names.pop(name, None)
+        keys = {(state.owner, state.agent_id) for state in touched} | self._unsettled
+        self._unsettled.clear()
+        for key in keys:
+            state = self._states.get(key)
+            if state is None:
+                continue
+            self._rank(key, state)
+            if state.is_cold:
+                del self._states[key]
+                name = self._names.pop(key)
+                self._new_names.pop(name, None)
 
     def demoted(self) -> Iterator[tuple[str, AgentState]]:
         """Yield published id and state of every agent above tier 1, in the order of ids."""
-        above = [
-            (self.name(state), state) for state in self._states.values() if state.standing.effective_tier > 1
-        ]
-        return iter(sorted(above, key=lambda item: item[0]))
+        names = self._names
+        above = sorted((names[key], key) for key in self._above)
+        return ((name, self._states[key]) for name, key in above)
 
     def known(self) -> Iterable[str]:
         """Return every published id, of agents in memory or not."""
@@ -238,6 +262,12 @@ class Roster:
         if row is None:
             return None
         return self._states.get((row.owner, row.agent_id)) or self._remember(row)
+
+    def _rank(self, key: Key, state: AgentState) -> None:
+        if state.standing.effective_tier > 1:
+            self._above.add(key)
+        else:
+            self._above.discard(key)
 
     def _call(self, key: Key, name: str) -> None:
         self._names[key] = name
@@ -260,8 +290,10 @@ class Roster:
             state.standing.tier = 3
             self._damaged[key] = row.tier
         self._states[key] = state
+        self._unsettled.add(key)
         self._fit(state)
         self._catch_up(state)
+        self._rank(key, state)
         self._names[key] = row.name
         return state
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from sentineld.event import ERROR, OK, OUTCOMES, REFUSED, Facts
 
-__all__ = ["ERROR", "OK", "OUTCOMES", "REFUSED", "Facts", "Remembered", "Rows", "is_agent_id"]
+__all__ = ["ERROR", "OK", "OUTCOMES", "REFUSED", "Facts", "Remembered", "Rows", "Settled", "is_agent_id"]
 
 _AGENT_ID = re.compile(r"[A-Za-z0-9._:/@+~-]{1,128}")
 
@@ -23,6 +23,20 @@ class Remembered(NamedTuple):
     value: str
 
 
+class Settled(NamedTuple):
+    """What became of one call of a tool: it was carried out without an error, or a gate denied it.
+
+    ``offset`` is that of the record, ``at_us`` what it claims (None: nothing); ``call_id`` is not empty.
+    """
+
+    offset: int
+    at_us: int | None
+    agent_id: str
+    session: str
+    call_id: str
+    is_denied: bool
+
+
 @dataclass(slots=True)
 class Rows:
     """Events on their way, column by column: what each says of itself, before anybody decides when it counts.
@@ -35,7 +49,8 @@ class Rows:
 
     One record may be several events, or none: ``ignored`` are the offsets of records that are no event;
     ``unknown`` names what the mapping does not know, with the offset of each; ``remembered`` is what the
-    records add to the memory of their file, in order.
+    records add to the memory of their file, in order; ``settled`` are calls of which it is told that they
+    were carried out, or denied.
     """
 
     at_us: list[int | None] = field(default_factory=list)
@@ -53,6 +68,7 @@ class Rows:
     ignored: list[int] = field(default_factory=list)
     unknown: list[tuple[int, str]] = field(default_factory=list)
     remembered: list[Remembered] = field(default_factory=list)
+    settled: list[Settled] = field(default_factory=list)
     #: Whether every record is one event (native telemetry): then nothing has to be counted by offset.
     is_one_each: bool = True
 

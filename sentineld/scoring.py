@@ -195,11 +195,12 @@ class _Event:
     def take_argument(self, feature: Feature) -> None:
         """Take in an argument's value."""
         if _is_new(self.session, self.role, feature):
+            bits = self.role.bits_of_value(feature[0])
+            # Work that was asked for may be new all the same.
+            self.is_news |= bits > FLOOR
             if self.session.asked and intent.names(self.session.asked, *feature):
                 return
-            bits = self.role.bits_of_value(feature[0])
             self.argument += bits
-            self.is_news |= bits > FLOOR
             self.note(argument.NAME, *feature, bits)
 
     def take_action(self, symbol: str) -> None:

@@ -289,7 +289,7 @@ class Service:
 
     def _wait_s(self) -> float:
         due = [self._outlet.next_heartbeat, self._next_scan]
-        if self._pipeline.roster.warm():
+        if self._pipeline.roster.has_warm:
             due.append(self._next_tick)
         if self._outlet.notifier.watchdog_us:
             due.append(self._next_ping)
@@ -485,8 +485,9 @@ class Service:
                 offset=incident.start,
                 count=incident.count,
             )
+        now = clock.now_us()
+        self._next_deadline = min([self._next_deadline, *(at for at in outcome.deadlines if at >= now)])
         if outcome.decisions:
-            self._find_deadline()
             self._publish(is_numbered=True)
             self._outlet.tell(outcome.decisions)
 

@@ -61,10 +61,10 @@ class Session:
     argument's value that surprises (``news`` counts them; ``is_unfamiliar``: before its latest event, one
     had).
     ``is_new_agent``: its agent had finished only a few when it began. ``p`` (estimated), ``rank`` (exact) and
-    ``shown`` (the score between 0 and 1) are by the role's habits of ``version``. ``tier`` is
-    the one that the session's own events call for, ``fresh`` what its latest event brought that neither it
-    nor its role knew (a value by feature), ``broken`` the rules that it broke. ``is_judged``: some of it was
-    more than learned from. ``is_forgiven``: an operator pardoned the agent while it went on.
+    ``shown`` (the score between 0 and 1), among ``known`` sessions, are by the role's habits of ``version``.
+    ``tier`` is the one that the session's own events call for, ``fresh`` what its latest event brought that
+    neither it nor its role knew (a value by feature), ``broken`` the rules that it broke. ``is_judged``: some
+    of it was more than learned from. ``is_forgiven``: an operator pardoned the agent while it went on.
     """
 
     name: str
@@ -102,6 +102,7 @@ class Session:
     p: float = 1.0
     rank: float = 1.0
     shown: float = 0.0
+    known: int = 0
     version: int = -1
     tier: int = 1
     fresh: dict[str, str] = field(default_factory=dict)

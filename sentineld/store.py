@@ -40,9 +40,21 @@ from sentineld.event import Incident
 from sentineld.identity import Source
 from sentineld.instant import iso
 from sentineld.retention import Retention
-from sentineld.tables import AgentRow, Commit, Coverage, LessonRow, Meta, PastFile, RoleRow
+from sentineld.tables import (
+    AgentRow,
+    Commit,
+    Coverage,
+    DenialRow,
+    DoneRow,
+    LessonRow,
+    Meta,
+    PastFile,
+    RoleRow,
+)
 from sentineld.trust import UNNAMED_ID
 
+#: Calls that were carried out which are kept, in case that a denial of them is read after them.
+MAX_DONE_CALLS = 4096
 #: Size that the database is kept below unless told otherwise, bytes.
 LIMIT_BYTES = 512 << 20
 #: Different event types counted by name; further ones are counted as ``other``.
@@ -304,6 +316,7 @@ class Store:
             self._write_seen(commit.seen)
             self._db.executemany("INSERT OR IGNORE INTO writer VALUES (?, ?)", commit.writers)
             self._write_incidents(commit.incidents)
+            self._write_denials(commit)
             if commit.request_id:
                 self._db.execute(
                     "INSERT INTO request(id, at, document) VALUES (?, ?, ?)",
@@ -524,6 +537,16 @@ class Store:
             for at, kind, owner, source, path, start, end, detail, count in rows
         ]
 
+    def denials(self) -> list[DenialRow]:
+        """Return the denials that are remembered, oldest first."""
+        rows = self._db.execute("SELECT owner, key, agent_id, at, call_id FROM denial ORDER BY no")
+        return [DenialRow(*row) for row in rows]
+
+    def done_calls(self) -> list[DoneRow]:
+        """Return the calls that were carried out last, oldest first."""
+        rows = self._db.execute('SELECT owner, key, agent_id, at, source, "from" FROM done_call ORDER BY no')
+        return [DoneRow(*row) for row in rows]
+
     def event_types(self) -> dict[str, int]:
         """Return how many events of each type were counted."""
         return dict(self._db.execute("SELECT name, events FROM event_type ORDER BY name"))
@@ -642,10 +665,11 @@ class Store:
         if (old := commit.renamed) is not None:
             self._db.execute("DELETE FROM agent WHERE owner = ? AND agent_id = ?", (old.owner, old.old_id))
             self._move_writer(old.owner, old.old_id, old.new_id)
-            self._db.execute(
-                "UPDATE lesson SET agent_id = ? WHERE owner = ? AND agent_id = ?",
-                (old.new_id, old.owner, old.old_id),
-            )
+            for table in ("lesson", "denial", "done_call"):
+                self._db.execute(
+                    f"UPDATE {table} SET agent_id = ? WHERE owner = ? AND agent_id = ?",  # noqa: S608
+                    (old.new_id, old.owner, old.old_id),
+                )
             # What was decided stays as it was said then; it is found under the new id.
             self._db.execute("UPDATE decision SET name = ? WHERE name = ?", (old.new_name, old.old_name))
         if commit.erased is not None:
@@ -655,6 +679,8 @@ class Store:
         self._db.execute("PRAGMA secure_delete=ON")
         self._db.execute("DELETE FROM agent WHERE owner = ? AND agent_id = ?", (owner, agent_id))
         self._db.execute("DELETE FROM lesson WHERE owner = ? AND agent_id = ?", (owner, agent_id))
+        self._db.execute("DELETE FROM denial WHERE owner = ? AND agent_id = ?", (owner, agent_id))
+        self._db.execute("DELETE FROM done_call WHERE owner = ? AND agent_id = ?", (owner, agent_id))
         self._db.execute("DELETE FROM decision WHERE name = ?", (name,))
         # Who wrote a file is who answers for what is done to it: nobody else must from now on.
         self._move_writer(owner, agent_id, UNNAMED_ID)
@@ -775,6 +801,24 @@ class Store:
                     (*row, item.detail, item.count),
                 )
         self._db.execute("UPDATE meta SET incidents = ?", (json.dumps(counts, sort_keys=True),))
+
+    def _write_denials(self, commit: Commit) -> None:
+        self._db.executemany(
+            "INSERT OR IGNORE INTO denial(owner, key, agent_id, at, call_id) VALUES (?, ?, ?, ?, ?)",
+            [(row.owner, row.key, row.agent_id, row.at_us, row.call_id) for row in commit.denials],
+        )
+        self._db.executemany("DELETE FROM denial WHERE owner = ? AND key = ?", commit.lifted)
+        if commit.done_calls:
+            self._db.executemany(
+                'INSERT INTO done_call(owner, key, agent_id, at, source, "from") VALUES (?, ?, ?, ?, ?, ?)',
+                [
+                    (row.owner, row.key, row.agent_id, row.at_us, row.source_id, row.offset)
+                    for row in commit.done_calls
+                ],
+            )
+            self._db.execute(
+                "DELETE FROM done_call WHERE no <= (SELECT max(no) FROM done_call) - ?", (MAX_DONE_CALLS,)
+            )
 
     def _write_seen(self, seen: list[tuple[int, bytes, bytes]]) -> None:
         for owner, record_id, content in seen:

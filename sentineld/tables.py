@@ -62,6 +62,29 @@ class Renaming:
     new_name: str
 
 
+@dataclass(frozen=True, slots=True)
+class DenialRow:
+    """A call that the gate denied; ``key`` names it among all calls of its owner, ``agent_id`` is claimed."""
+
+    owner: int
+    key: str
+    agent_id: str
+    at_us: int
+    call_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class DoneRow:
+    """A call that was carried out, and the record that tells of it; a denial may be read after it."""
+
+    owner: int
+    key: str
+    agent_id: str
+    at_us: int
+    source_id: int
+    offset: int
+
+
 @dataclass(slots=True)
 class Commit:
     """Everything that one transaction changes.
@@ -96,6 +119,10 @@ class Commit:
     #: Which agents (claimed ids) wrote which sources, as far as that is new.
     writers: list[tuple[int, str]] = field(default_factory=list)
     incidents: Sequence[Incident] = ()
+    denials: Sequence[DenialRow] = ()
+    done_calls: Sequence[DoneRow] = ()
+    #: Denials that are remembered no more: owner and key.
+    lifted: Sequence[tuple[int, str]] = ()
     request_id: str = ""
     clock_us: int = 0
     #: By how much the wall clock was set; then ``clock_us`` is what it shows now.

@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 from sentineld.codegen import Place, paths_in
 from sentineld.declaration import Declaration, Decode, EventTable
-from sentineld.emission import Emission
+from sentineld.emission import Emission, settled_in
 from sentineld.expression import Code
 from sentineld.knowledge import Known, NoneOf, options, reduced
 from sentineld.selector import RECORD
@@ -237,7 +237,7 @@ class WalkWriter:
         self._emission.take(self._code, table, is_traced=self._is_traced)
 
     def _does_something(self, table: EventTable) -> bool:
-        return table.emits or bool(table.remember) or self._is_traced
+        return table.emits or bool(table.remember) or self._is_traced or bool(settled_in(table))
 
     def _matters(self, table: EventTable) -> bool:
         return self._does_something(table) or any(decode.scope == RECORD for decode in table.decodes)

@@ -1,6 +1,7 @@
 """Decisions as data."""
 
 import json
+from dataclasses import asdict
 
 import pytest
 
@@ -17,6 +18,10 @@ DECISION = Decision(
 
 def test_a_decision_comes_back_from_json_as_it_was():
     assert Decision.from_dict(json.loads(json.dumps(DECISION.to_dict()))) == DECISION
+
+
+def test_its_plain_data_has_every_field():
+    assert DECISION.to_dict() == asdict(DECISION)
 
 
 def test_unknown_members_are_ignored_and_missing_ones_are_told():

@@ -123,7 +123,6 @@ def test_a_line_has_the_feature_of_its_consequence(line, feature):
         "ffmpeg -i a.mp4 b.gif",
         "mise9 run setup.py",
         "mkdir -p out && cp a out/b",
-        "kill 123",
     ],
 )
 def test_ordinary_lines_have_nothing_grave(line):

@@ -130,6 +130,7 @@ FLOORS = {
     "log": 2,
     "sd_notify": 2,
     "incidents": 3,
+    "denials": 3,
     "teaching": 3,
     "operators": 3,
     "baselines": 3,

@@ -3,9 +3,10 @@
 import pytest
 from activity import BY_ACTIVITY
 
+from sentineld.config import Config
 from sentineld.event import Tick
 from sentineld.roster import OVERFLOW_ID, Roster
-from sentineld.step import Pin, dump_state, step
+from sentineld.step import Pin, Unpin, dump_state, step
 from sentineld.store import Store
 from sentineld.tables import Commit
 from sentineld.trust import UNNAMED_ID
@@ -30,7 +31,7 @@ def meet(one: Roster, store: Store, owner: int, agent_id: str, *, at: int = NOW,
     state, _ = step(one.get(key, at), PRIOR, [(at, kind, 0, "file_write", 1, 0, None)])
     name = one.name(state)
     store.commit(Commit("read", at, agents=[one.row(state)]))
-    one.settle()
+    one.settle([state])
     return name
 
 
@@ -110,7 +111,7 @@ def test_a_cold_agent_leaves_memory_and_comes_back_equal(store):
     before = dump_state(state)
     store.commit(Commit("tick", NOW, agents=[one.row(state)]))
     expected = dump_state(state)
-    one.settle()
+    one.settle([state])
     assert one.warm() == []
     again = one.get((1000, "a"), NOW)
 
@@ -125,9 +126,43 @@ def test_a_demoted_agent_never_leaves_memory_and_is_listed(store):
     for name in ("b", "a"):
         meet(one, store, 1000, name)
         step(one.get((1000, name), NOW), PRIOR, [Pin(NOW, "me", "why", 3, None)])
-    one.settle()
+    states = [one.get((1000, name), NOW) for name in "ab"]
+    one.settle(states)
+    assert list(one.demoted()) == [("a", states[0]), ("b", states[1])]
+    store.commit(Commit("wish", NOW, agents=[one.row(state) for state in states]))
+    assert [name for name, _ in roster(store).demoted()] == ["a", "b"]
 
-    assert [name for name, _ in one.demoted()] == ["a", "b"]
+    step(states[0], PRIOR, [Unpin(NOW, "me", "why")])
+    one.settle(states[:1])
+    assert [name for name, _ in one.demoted()] == ["b"]
+
+
+def test_an_agent_that_was_only_looked_at_leaves_memory_with_the_next_commit(store):
+    one = roster(store)
+    meet(one, store, 1000, "a")
+    state = one.get((1000, "a"), NOW)
+    step(state, PRIOR, [Tick(NOW + 3600 * 1_000_000)])
+    store.commit(Commit("tick", NOW, agents=[one.row(state)]))
+    one.settle([state])
+    assert one.by_name("a") is not None
+    assert one.holds((1000, "a"))
+    assert not one.has_warm
+
+    one.settle([])
+    assert not one.holds((1000, "a"))
+
+
+def test_other_rules_can_make_agents_leave_memory(store):
+    learned = Config().prior()
+    one = Roster(store, learned, 100)
+    state, _ = step(one.get((1000, "a"), NOW), learned, [(NOW, 1, 0, "file_write", 1, 0, None)])
+    state.profile.window.clear()
+    one.settle([state])
+    assert one.has_warm
+
+    one.set_prior(PRIOR)
+    one.settle([])
+    assert not one.holds((1000, "a"))
 
 
 def test_reloading_forgets_what_was_not_committed(store):

@@ -215,6 +215,15 @@ def test_a_session_is_familiar_until_an_argument_surprises():
     assert session.bests[1] < session.score
 
 
+def test_work_that_was_asked_for_may_be_new_all_the_same():
+    strange = ("send_mail", {"to": "bob@shop.example.org", "subject": "wire money"})
+    _, session = taught().work([*ordinary(4), strange], prompt="Send Bob a mail about 'wire money'.")
+    _, unasked = taught().work([*ordinary(4), strange])
+
+    assert session.news == unasked.news == 1
+    assert session.score < unasked.score
+
+
 def test_an_agent_is_new_for_its_first_sessions_and_then_compared_with_those_that_are_not():
     shop = Shop(taught().role)
     news = [shop.work(ordinary(number), learn=True)[1].is_new_agent for number in range(NEW_AGENT + 1)]
@@ -367,7 +376,7 @@ def test_the_bound_says_what_is_promised_and_what_is_only_estimated():
     def bound(sessions):
         role = Role()
         role.calibration = Calibration([0.0] * sessions)
-        return detection.bound(role)
+        return detection.bound(role, is_new=True)
 
     assert "no bound is attainable yet: 98 of 99" in bound(98)
     assert "extrapolated" in bound(98)

@@ -13,7 +13,7 @@ from sentineld.instant import parse_iso
 from sentineld.mapping import FileContext, Mapping, agent_id
 from sentineld.memory import remember
 from sentineld.names import Keys, clean, digest
-from sentineld.rows import Remembered, Rows
+from sentineld.rows import Remembered, Rows, Settled
 from sentineld.selector import Scope, compile_selector, to_text
 from sentineld.values import DECODERS, to_count, to_instant, to_number, total
 
@@ -46,6 +46,7 @@ class Outcome:
         self.rows: list[tuple[Any, ...]] = []
         self.unknown: list[tuple[int, str]] = []
         self.remembered: list[Remembered] = []
+        self.settled: list[Settled] = []
         self.decoded: set[Decode] = set()
         self.is_known = False
         self.budget = MAX_ITEMS
@@ -135,6 +136,20 @@ class Outcome:
     def _take(self, table: EventTable) -> None:
         if table.emits:
             self._emit(table)
+        for name in ("done", "denied"):
+            call = self._text(table.values.get(name), table)
+            if call:
+                agent = self._text(table.values.get("agent"), table)
+                self.settled.append(
+                    Settled(
+                        self.offset,
+                        self._time(self._value(table.values.get("time"), table)),
+                        agent_id(agent) if agent else self.form.name,
+                        clean(self._text(table.values.get("session"), table)),
+                        clean(call),
+                        name == "denied",
+                    )
+                )
         texts = [
             (name, key is None, self._text(key, table), self._text(value, table))
             for name, key, value in table.remember
@@ -248,6 +263,8 @@ def compare(quick: Mapping, slow: SlowMapping, records: list[dict[str, Any]], ro
     assert rows.unknown == [item for one in expected for item in one.unknown]
     assert rows.unknown == [item for one in traced for item in one.unknown]
     assert rows.remembered == [item for one in expected for item in one.remembered]
+    assert rows.settled == [item for one in expected for item in one.settled]
+    assert rows.settled == [item for one in traced for item in one.settled]
     assert contexts[0].memory == contexts[1].memory == contexts[2].memory
     assert rows.ignored == sorted(set(range(len(records))) - set(rows.offsets))
 
