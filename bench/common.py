@@ -34,10 +34,12 @@ def record(at: float, agent: str, rng: random.Random, event_type: str | None = N
     )
 
 
-def write_events(path: Path, events: int, agents: int, span_s: int, seed: int = 3) -> None:
-    """Write events of many agents, evenly over the last ``span_s`` seconds."""
+def write_events(
+    path: Path, events: int, agents: int, span_s: int, seed: int = 3, *, start: float | None = None
+) -> None:
+    """Write events of many agents, evenly over ``span_s`` seconds from ``start`` (None: until now)."""
     rng = random.Random(seed)
-    start = time.time() - span_s
+    start = time.time() - span_s if start is None else start
     with path.open("w") as file:
         for number in range(events):
             agent = f"agent-{rng.randrange(agents):05d}"

@@ -15,7 +15,6 @@ from pathlib import Path
 
 from common import MODES, cpu_s_of, daemon, fdatasync_ms, memory_mib, record, report, state_of, wait_for
 
-
 #: Pause between two looks at the state file, seconds.
 _POLL_S = 0.0002
 

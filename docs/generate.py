@@ -1,4 +1,4 @@
-"""Write the reference pages that come from the code: docs/configuration.md.
+"""Write the reference pages that come from the code: docs/configuration.md, the table in docs/metrics.md.
 
 python docs/generate.py           write them
 python docs/generate.py --check   exit 1 where one is out of date
@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from sentineld.config import Duration, Option, Table, duration_text, options, tables
+from sentineld.metrics import METRICS
 
 DOCS = Path(__file__).parent
 
@@ -28,6 +29,9 @@ This page is generated from the declarations in `sentineld/config.py`.
 """
 
 
+_TABLE_BEGIN, _TABLE_END = "<!-- written by docs/generate.py -->", "<!-- until here -->"
+
+
 def configuration() -> str:
     """Return the page of all options."""
     rows = [
@@ -36,6 +40,19 @@ def configuration() -> str:
         for option in options()
     ]
     return _CONFIGURATION + "".join(rows) + "".join(map(_table, tables()))
+
+
+def metrics() -> str:
+    """Return the page of metrics: its text as it is, its table as the code says."""
+    head, begin, rest = (DOCS / "metrics.md").read_text(encoding="utf-8").partition(_TABLE_BEGIN)
+    rows = "".join(
+        f"| `{item.name}{{{', '.join(item.labels)}}}` | {item.kind} | {item.help} |\n"
+        if item.labels
+        else f"| `{item.name}` | {item.kind} | {item.help} |\n"
+        for item in METRICS
+    )
+    table = f"\n\n| metric | kind | what it says |\n| --- | --- | --- |\n{rows}\n"
+    return head + begin + table + _TABLE_END + rest.partition(_TABLE_END)[2]
 
 
 def _table(table: Table) -> str:
@@ -61,7 +78,7 @@ def _default(option: Option) -> str:
 def main() -> int:
     """Write or check every page."""
     stale = 0
-    for name, text in {"configuration.md": configuration()}.items():
+    for name, text in {"configuration.md": configuration(), "metrics.md": metrics()}.items():
         path = DOCS / name
         if "--check" in sys.argv[1:]:
             if not path.exists() or path.read_text() != text:

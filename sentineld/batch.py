@@ -51,7 +51,7 @@ class Part:
     clamped: int = 0
     timeless: int = 0
     #: What became of its lines, once that was counted.
-    told: "Accounts | None" = None
+    told: "Accounts | None" = field(default=None, compare=False)
 
 
 @dataclass(slots=True)

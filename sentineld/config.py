@@ -5,6 +5,7 @@ keys are refused with the nearest name. Order: defaults, TOML file, ``SENTINELD_
 """
 
 import difflib
+import ipaddress
 import json
 import os
 import pwd
@@ -39,6 +40,8 @@ from sentineld.trust import Rule, RuleError, Trust
 #: The format of a file is recognised.
 AUTO = "auto"
 _DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)\s*")
+#: What the kernel takes, without the NUL at the end.
+_MAX_SOCKET_PATH = 107
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604_800.0}
 
 
@@ -379,6 +382,42 @@ class IntegrityOptions(Struct, forbid_unknown_fields=True, frozen=True):
     ] = 3
 
 
+class GateOptions(Struct, forbid_unknown_fields=True, frozen=True):
+    """What `sentineld gate` answers to coding agents (docs/gate.md)."""
+
+    directory: Annotated[
+        str,
+        Meta(
+            description="Directory that the gate writes its denials to, and the daemon reads; empty: beside "
+            "the state directory, with `-gate` at its end.",
+            examples=["/var/lib/sentineld-gate"],
+        ),
+    ] = ""
+    tier_2: Annotated[
+        Literal["ask", "deny", "pass"],
+        Meta(description="What calls of agents at tier 2 get.", examples=["ask"]),
+    ] = "ask"
+    tier_3: Annotated[
+        Literal["deny", "ask"], Meta(description="What calls of agents at tier 3 get.", examples=["deny"])
+    ] = "deny"
+    on_failure: Annotated[
+        Literal["deny", "pass"],
+        Meta(
+            description="What a call gets on which nothing can be said: no state file that is in force, or "
+            "input in an unknown form.",
+            examples=["deny"],
+        ),
+    ] = "deny"
+    headless: Annotated[
+        Literal["auto", "yes", "no"],
+        Meta(
+            description="Whether nobody is there to be asked, so that a call is denied where the user would "
+            "be asked; auto: no terminal, or a mode that asks nobody.",
+            examples=["auto"],
+        ),
+    ] = "auto"
+
+
 class IdentityOptions(Struct, forbid_unknown_fields=True, frozen=True):
     """Whose an agent id is."""
 
@@ -491,6 +530,63 @@ class LogOptions(Struct, forbid_unknown_fields=True, frozen=True):
     ] = "auto"
 
 
+class MetricsOptions(Struct, forbid_unknown_fields=True, frozen=True):
+    """Metrics for Prometheus (docs/metrics.md); none are served or written unless a place is given."""
+
+    socket: Annotated[
+        str,
+        Meta(
+            description="Unix socket on which metrics are served by HTTP (mode 0660); empty: none.",
+            examples=["/run/sentineld/metrics.sock"],
+        ),
+    ] = ""
+    address: Annotated[
+        str,
+        Meta(
+            description="Loopback address and port on which metrics are served by HTTP; every user of the "
+            "machine may read them there; empty: none.",
+            examples=["127.0.0.1:9464"],
+        ),
+    ] = ""
+    textfile: Annotated[
+        str,
+        Meta(
+            description="File for node_exporter's textfile collector, its name ends in .prom; empty: none.",
+            examples=["/run/sentineld/metrics.prom"],
+        ),
+    ] = ""
+    interval: Annotated[
+        Duration, Meta(description="How often the textfile is written.", examples=["15s"])
+    ] = Duration(15)
+    group: Annotated[
+        str,
+        Meta(
+            description="Group that may use the socket and read the textfile; empty: the daemon's own.",
+            examples=["prometheus"],
+        ),
+    ] = ""
+    agents: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1000,
+            description="Agents that are named in metrics at most, those above tier 1 first; 0: none is.",
+            examples=[50],
+        ),
+    ] = 0
+
+    @property
+    def host_port(self) -> tuple[str, int]:
+        """The address, split; ``ValueError`` where it is not a loopback address with a port."""
+        host, _, port = self.address.rpartition(":")
+        host = "127.0.0.1" if host == "localhost" else host.removeprefix("[").removesuffix("]")
+        if not ipaddress.ip_address(host).is_loopback:
+            raise ValueError(f"{host} is no loopback address")
+        if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+            raise ValueError(f"{port!r} is no port")
+        return host, int(port)
+
+
 class Config(Struct, forbid_unknown_fields=True, frozen=True):
     """sentineld's configuration."""
 
@@ -515,8 +611,10 @@ class Config(Struct, forbid_unknown_fields=True, frozen=True):
     recovery: RecoveryOptions = RecoveryOptions()
     identity: IdentityOptions = IdentityOptions()
     integrity: IntegrityOptions = IntegrityOptions()
+    gate: GateOptions = GateOptions()
     limits: LimitOptions = LimitOptions()
     prognostics: PrognosticsOptions = PrognosticsOptions()
+    metrics: MetricsOptions = MetricsOptions()
     log: LogOptions = LogOptions()
 
     def prior(self) -> Prior:
@@ -933,6 +1031,7 @@ def _check_values(config: Config, where: str) -> None:
                 f"{where}: identity.bindings: {agent!r} cannot be an agent's id",
                 hint="1 to 128 of A-Z a-z 0-9 . _ : / @ + ~ -",
             )
+    _check_metrics(config.metrics, where)
     try:
         parse_key_table(config.state.keys)
     except ConfigError as error:
@@ -942,6 +1041,29 @@ def _check_values(config: Config, where: str) -> None:
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}", hint=error.hint) from error
     config.prior()
+
+
+def _check_metrics(metrics: MetricsOptions, where: str) -> None:
+    if metrics.address:
+        try:
+            metrics.host_port  # noqa: B018 (it is what is checked)
+        except ValueError as error:
+            raise ConfigError(
+                f"{where}: metrics.address: {error}",
+                hint='address = "127.0.0.1:9464"; for other machines: docs/metrics.md',
+            ) from error
+    if len(os.fsencode(metrics.socket)) > _MAX_SOCKET_PATH:
+        raise ConfigError(
+            f"{where}: metrics.socket: the path of a socket has at most {_MAX_SOCKET_PATH} bytes",
+            hint='socket = "/run/sentineld/metrics.sock"',
+        )
+    if metrics.textfile and not metrics.textfile.endswith(".prom"):
+        raise ConfigError(
+            f"{where}: metrics.textfile: node_exporter reads only files whose names end in .prom",
+            hint='textfile = "/run/sentineld/metrics.prom"',
+        )
+    if metrics.interval < 1:
+        raise ConfigError(f"{where}: metrics.interval must be at least 1s", hint="the default is 15s")
 
 
 def starter(directories: list[str], *, is_found: bool = False) -> str:

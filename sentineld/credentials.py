@@ -204,7 +204,7 @@ def _is_secret(normal: str) -> bool:
         # A quick look: most paths have neither the ending nor the place of any secret.
         lower = normal.lower()
         is_named = name.lower().rpartition(".")[2] in _SECRET_ENDINGS
-        if not is_named and lower[:1] != "." and not any(part in lower for part in _SECRET_PARTS):
+        if not is_named and lower[:1] != "." and not any(map(lower.__contains__, _SECRET_PARTS)):
             return False
     if len(normal) > _MAX_PATH or _PROSE.match(normal):
         return False

@@ -17,6 +17,7 @@ CAUSES = (
     "telemetry_gap",
     "tamper",
     "flood",
+    "gate_bypassed",
     "damaged",
     "unreadable",
     "frozen",

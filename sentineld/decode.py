@@ -29,9 +29,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import accumulate, count
 from operator import add
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+T = TypeVar("T")
 
 #: Deepest nesting accepted; agents' records have less than ten levels.
 MAX_DEPTH = 32
@@ -51,6 +57,10 @@ _BLANK = b" \t\r"
 #: All bytes but opening brackets and LF. A line cannot be nested deeper than it has opening brackets.
 _NOT_OPENING = bytes(set(range(256)) - set(b"{[\n"))
 
+_LF, _QUOTE, _OPENING, _CLOSING = b'\n"{}'
+#: What both opening brackets have in common, and which bits that are.
+_BRACKET, _BRACKET_BITS = 0x5B, 0xDF
+
 #: The escape of half of a surrogate pair, in what is else JSON and where no backslash is escaped.
 _HALF = re.compile(
     rb"\\u[dD](?:[89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])"
@@ -68,6 +78,11 @@ def _read_float(text: str) -> float:
     if value - value:
         raise ValueError("Number out of range")
     return value
+
+
+def decoder_of(kind: type[T]) -> msgspec.json.Decoder[T]:
+    """Return a decoder of records of one kind, for ``decode_uniform``."""
+    return msgspec.json.Decoder(kind, float_hook=_read_float)
 
 
 _decoder = msgspec.json.Decoder(float_hook=_read_float)
@@ -140,6 +155,61 @@ def _decode_whole(data: bytes, lines: list[bytes]) -> list[Record] | None:
     ):
         return None
     return records
+
+
+@dataclass(slots=True)
+class Uniform:
+    """What a chunk held in which every line is a record of the same members.
+
+    ``offsets`` are where the lines begin; ``payloads`` are the payloads as JSON, each on a line, and ``ends``
+    where those lines end (LF).
+    """
+
+    records: list[Any]
+    offsets: list[int]
+    payloads: bytes
+    ends: "NDArray[np.int64]"
+
+
+def decode_uniform(
+    data: bytes, base: int, decoder: msgspec.json.Decoder[Any], payload: str, quotes: int
+) -> Uniform | None:
+    """Decode whole lines (``data`` ends with LF) where all are what ``decoder`` takes, else None.
+
+    None says nothing of the lines: ``decode_lines`` does.
+
+    ``decoder`` takes objects with certain members and no others. ``payload`` is the member that holds
+    anything, an object; the others hold no objects, and each record has ``quotes`` quotation marks outside
+    of its payload. What is returned is what ``decode_lines`` accepts: nothing is refused, or mended, here.
+    """
+    if not data.startswith(b"{") or (b"\\" in data and b"\\u0022" in data):
+        return None
+    import numpy as np
+
+    found = np.frombuffer(data, dtype=np.uint8)
+    line_ends = np.flatnonzero(found == _LF)
+    starts = np.empty_like(line_ends)
+    starts[0], starts[1:] = 0, line_ends[:-1] + 1
+    if (line_ends - starts).max() > MAX_NODES:
+        return None
+    if not ((found[starts] == _OPENING).all() and (found[line_ends - 1] == _CLOSING).all()):
+        return None
+    try:
+        records = decoder.decode_lines(data)
+        payloads = _encoder.encode_lines([getattr(record, payload) for record in records])
+    except (msgspec.DecodeError, RecursionError, ValueError, TypeError):
+        return None
+    count = len(records)
+    written = np.frombuffer(payloads, dtype=np.uint8)
+    is_unique = np.count_nonzero(found == _QUOTE) == np.count_nonzero(written == _QUOTE) + quotes * count
+    if count != len(line_ends) or not is_unique:
+        return None
+    # "[" and "{" differ in one bit. Each line has two of them at least: its own and its payload's.
+    opened = (found & _BRACKET_BITS) == _BRACKET
+    if np.count_nonzero(opened) - 2 * (count - 1) > MAX_DEPTH:
+        return None
+    ends = np.flatnonzero(written == _LF)
+    return Uniform(records, (starts + base).tolist(), payloads, ends)
 
 
 def decode_line(line: bytes, offset: int = 0) -> Record | Reject | None:

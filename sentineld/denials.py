@@ -8,6 +8,7 @@ one after the other, and whoever ignores a hook does not wait for its answer.
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 from sentineld.batch import Part
@@ -44,7 +45,17 @@ class Denials:
         self._new: tuple[list[DenialRow], list[DoneRow], list[tuple[int, str]]] = ([], [], [])
 
     def found(self, batch: Batch) -> Iterator[Bypass]:
-        """Yield the denials that were bypassed, by what a batch tells."""
+        """Yield the denials that were bypassed, by what a batch tells; those alike of one file in one."""
+        found: dict[tuple[int, tuple[str, ...]], Bypass] = {}
+        for bypass in self._found(batch):
+            alike = (bypass.incident.source_id, bypass.agents)
+            if alike in found:
+                first = found[alike].incident
+                bypass = Bypass(replace(first, count=first.count + 1), bypass.agents)
+            found[alike] = bypass
+        yield from found.values()
+
+    def _found(self, batch: Batch) -> Iterator[Bypass]:
         parts = [part for part in batch.parts if part.rows.settled]
         if not parts:
             return
@@ -121,7 +132,8 @@ class Denials:
             self._new[2].append((denial.owner, denial.key))
         self._done.pop((done.owner, done.key), None)
         path = paths.get(done.source_id) or self._store.source_path(done.source_id)
-        detail = f"{done.agent_id}: call {denial.call_id!r}, denied at {iso(denial.at_us // SECOND_US * SECOND_US)}"
+        at = iso(denial.at_us // SECOND_US * SECOND_US)
+        detail = f"{done.agent_id}: call {denial.call_id!r}, denied at {at}"
         incident = Incident(
             max(done.at_us, denial.at_us),
             "gate_bypassed",

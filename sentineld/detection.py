@@ -15,18 +15,18 @@ only (``Role.merge``, called by the pipeline), so that it does not matter in whi
 import math
 from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from sentineld.calibration import NEW_AGENT, RANKED_FULLY, Where, sessions_needed
 from sentineld.detectors import GRAVE_FEATURES
 from sentineld.e_detector import add, drift, drift_limit, threshold
 from sentineld.event import Facts, Observation
-from sentineld.habits import Role
+from sentineld.habits import Role, key_of
 from sentineld.instant import SECOND_US, iso
 from sentineld.learned import MAX_HELD, Finished, Learned
 from sentineld.rules import RULES, Rule, rules_of
 from sentineld.scoring import finish, judge, score
-from sentineld.session import MAX_OPEN, Finding, Session
+from sentineld.session import MAX_OPEN, SEEN, Finding, Session
 
 _NO_FACTS = Facts()
 
@@ -35,6 +35,9 @@ _DRIFT_SHARE = 4.0
 #: Sessions without suspicion after which one that called for tier 2, and that nobody judged, teaches after
 #: all.
 LAPSES_AFTER = 3
+#: How often at least something grave comes in such sessions until it teaches; and what tells habits of it.
+_FEWEST_LAPSES = 2
+_LAPSED = "lapsed"
 #: Silence after which a session ends when its agent begins another one, microseconds.
 LEFT_US = 300 * SECOND_US
 
@@ -115,6 +118,10 @@ class Verdict(NamedTuple):
 
 CALM = Verdict(0.0, 1.0, 1)
 
+#: What an event comes to: its session, ``level`` and ``cause`` as in ``Verdict``, and whether it calls for a
+#: tier or has changed what is thought of its session.
+Weighed: TypeAlias = tuple[Session, int, str, bool]
+
 
 def no_starter(_role: str) -> Role | None:
     """Give no role a starter."""
@@ -173,16 +180,33 @@ class Detection:
         ``is_frozen``: the agent is demoted, so that its evidence stays as it is. Without ``is_judged`` the
         event is only learned from: sessions of nothing else are no evidence.
         """
+        return self.verdict(
+            self.weigh(agent, owner, item, at_us, is_frozen=is_frozen, is_judged=is_judged), owner
+        )
+
+    def weigh(
+        self,
+        agent: Learned,
+        owner: int,
+        item: Observation,
+        at_us: int,
+        *,
+        is_frozen: bool,
+        is_judged: bool = True,
+    ) -> Weighed:
+        """Do what ``observe`` does, and leave it to the caller whether to put the verdict in words."""
         facts = item[6] or _NO_FACTS
         if facts.asked and not self.settings.believes_prompts:
             facts = facts._replace(asked=())
         session = self._session(agent, owner, facts, at_us, is_frozen=is_frozen)
-        role = self.role((owner, session.role))
-        session.latest_us = max(session.latest_us, at_us)
+        role = self.roles.get((owner, session.role)) or self.role((owner, session.role))
+        if at_us > session.latest_us:
+            session.latest_us = at_us
         session.events += 1
         session.is_judged |= is_judged
         has_risen = judge(session, role, agent.own, item, facts)
-        if has_risen or session.version != role.version:
+        is_news = has_risen or session.version != role.version
+        if is_news:
             self._rank(session, role)
         level = 1
         if session.p <= self._least_odd:
@@ -193,25 +217,26 @@ class Detection:
             else:
                 now = score(role, session.levels, is_new=session.is_new_agent)
             level = self._level(now, where, role)
-        session.tier = max(session.tier, level)
         cause = "detected"
         # Rules are about what is new, or how many tokens were used.
-        for name, rule in self._rules.items() if session.fresh or session.tokens else ():
-            broken = None if name in session.broken else rule(session, facts, item)
-            if broken is not None:
-                session.breaks(name, broken)
-                session.tier = level = 3
-                cause = "rule"
-        session.fresh = {}
-        if level < 3 and not is_frozen and session.is_evidence:
+        if session.fresh or session.tokens:
+            for name, rule in self._rules.items():
+                broken = None if name in session.broken else rule(session, facts, item)
+                if broken is not None:
+                    session.breaks(name, broken)
+                    level = 3
+                    cause = "rule"
+            session.fresh = {}
+        if level < 3 and not is_frozen and session.is_judged and not session.is_forgiven:
             # The p-value of an open session can only fall. An estimate has no bound, so these go by ranks
             # alone.
             if add(agent.evidence, session.rank) >= self._evidence_limit:
                 level = 3
             elif level < 2 and drift(agent.drift, session.rank) >= self._drift_limit:
                 level = 2
-            session.tier = max(session.tier, level)
-        return self._verdict(session, role, level, cause)
+        if level > session.tier:
+            session.tier = level
+        return session, level, cause, is_news or level > 1
 
     def _rank(self, session: Session, role: Role) -> None:
         ranks = role.calibration
@@ -235,7 +260,7 @@ class Detection:
     def look(self, agent: Learned, owner: int) -> Verdict:
         """Return what is thought of an agent's open sessions: the worst of them."""
         session = agent.worst()
-        return CALM if session is None else self._verdict(session, self.role((owner, session.role)), 1)
+        return CALM if session is None else self.verdict((session, 1, "detected", True), owner)
 
     def end_due(self, agent: Learned, owner: int, until_us: int, *, is_frozen: bool) -> None:
         """End every session that has been silent for the gap before ``until_us``.
@@ -264,7 +289,7 @@ class Detection:
             session.tier = 1
 
     def _session(self, agent: Learned, owner: int, facts: Facts, at_us: int, *, is_frozen: bool) -> Session:
-        name, role = facts.session, self._role_name(owner, facts.role)
+        name, role = facts.session, facts.role and self._role_name(owner, facts.role)
         for session in agent.sessions:
             if session.name == name and (not role or session.role == role):
                 return session
@@ -301,17 +326,54 @@ class Detection:
         if done.is_suspicious:
             agent.held = [*agent.held, done][-MAX_HELD:]
         elif not is_frozen:
-            agent.finished += _lapse(agent, at_us)
+            agent.finished += self._lapse(agent, role, at_us)
 
-    def _verdict(self, session: Session, role: Role, level: int, cause: str = "detected") -> Verdict:
-        findings = tuple(session.findings) if level > 1 else ()
+    def _lapse(self, agent: Learned, role: Role, at_us: int) -> list[Finished]:
+        """Return the held sessions that teach after all, because the agent went on without suspicion.
+
+        A new kind of work is suspicious the first time; if it never taught, each further time would be as
+        well, and hide what is worse. What is grave is taught only when it comes again and again, before its
+        sessions take up half of the ranks that are above an alarm (and twice at least); until then it does
+        not count as new either: the same thing every time says nothing of how often there is another one.
+        """
+        limit = max(_FEWEST_LAPSES, self.settings.false_alarms_per_session * len(role.calibration) / 2)
+        lapsed, stays = [], []
+        for held in agent.held:
+            held.calm += 1
+            if held.tier > 2 or held.calm < LAPSES_AFTER:
+                stays.append(held)
+                continue
+            seen, new, again = {}, dict(held.new), {}
+            for feature, keys in held.seen.items():
+                if feature not in GRAVE_FEATURES:
+                    seen[feature] = keys
+                    continue
+                lapses = {key: key_of(_LAPSED, str(key)) for key in keys if key not in role.known}
+                again.update(dict.fromkeys(lapses.values(), SEEN))
+                taught = {key: keys[key] for key in lapses if role.known.get(lapses[key], 0) + 1 >= limit}
+                if taught:
+                    seen[feature] = taught
+                else:
+                    new.pop(feature, None)
+            if again:
+                seen[_LAPSED] = again
+            lapsed.append(
+                replace(held, ended_us=at_us, seen=seen, new=new, is_rank=False, is_suspicious=False)
+            )
+        agent.held = stays
+        return lapsed
+
+    def verdict(self, weighed: Weighed, owner: int) -> Verdict:
+        """Return what is thought of an agent after an event was weighed, and before the next one is."""
+        session, level, cause, _ = weighed
+        is_odd = level > 1
         return Verdict(
             session.shown,
             session.p,
             level,
             cause,
-            findings,
-            self.bound(role, is_new=session.is_new_agent) if level > 1 else "",
+            tuple(session.findings) if is_odd else (),
+            self.bound(self.role((owner, session.role)), is_new=session.is_new_agent) if is_odd else "",
             session.name or iso(session.began_us),
             session.tier,
             session.began_us,
@@ -342,24 +404,6 @@ class Detection:
         if known < settings.sessions_for_tier3:
             return f"{text}; tier 3 needs several odd sessions, or {settings.sessions_for_tier3} to rank by"
         return f"{text}, at most {settings.false_alarms_per_week:.0%} of honest agent-weeks tier 3"
-
-
-def _lapse(agent: Learned, at_us: int) -> list[Finished]:
-    """Return the held sessions that teach after all, because the agent went on without suspicion.
-
-    A new kind of work is suspicious the first time; if it never taught, each further time would be as well,
-    and hide what is worse. What is grave is not taught even then: that takes an operator's pardon.
-    """
-    lapsed, stays = [], []
-    for held in agent.held:
-        held.calm += 1
-        if held.tier > 2 or held.calm < LAPSES_AFTER:
-            stays.append(held)
-            continue
-        seen = {feature: keys for feature, keys in held.seen.items() if feature not in GRAVE_FEATURES}
-        lapsed.append(replace(held, ended_us=at_us, seen=seen, is_rank=False, is_suspicious=False))
-    agent.held = stays
-    return lapsed
 
 
 def score_of(p: float) -> float:

@@ -30,6 +30,8 @@ MAX_VALUES = 16_384
 MAX_FEATURES = 1024
 MAX_ORDERS = 4096
 MAX_FOLLOWERS = 64
+#: Orders whose bits are kept until the role learns.
+_MAX_BITS = 1024
 #: Longest run of actions that the next one is expected by.
 ORDER = 2
 #: What an agent's own past weighs after one more session, in how often something is new.
@@ -127,6 +129,10 @@ class Role:
         self._totals: dict[str, int] = {}
         #: What each channel counts (see ``scoring.shares``); None: to be found anew.
         self.shares: dict[str, float] | None = None
+        #: What levels make of a score at most (see ``scoring.is_below``).
+        self.steps: dict[tuple[str, bool, int], float] = {}
+        #: Bits of orders that came since the role learned.
+        self._bits: dict[tuple[str, ...], float] = {}
 
     # Asking.
 
@@ -171,6 +177,15 @@ class Role:
 
     def bits_of_order(self, before: list[str], symbol: str) -> float:
         """Return -log2 of the chance that an action follows those before it, after Witten and Bell."""
+        key = (*before, symbol)
+        bits = self._bits.get(key)
+        if bits is None:
+            if len(self._bits) >= _MAX_BITS:
+                self._bits.clear()
+            bits = self._bits[key] = self._find_bits_of_order(before, symbol)
+        return bits
+
+    def _find_bits_of_order(self, before: list[str], symbol: str) -> float:
         order, totals = self.order, self._totals
         p = 1.0 / (len(self.symbols) + 1)
         context, length, at = "", 0, len(before)
@@ -238,7 +253,12 @@ class Role:
             self.tail(name).add(height)
             if not session.is_new_agent:
                 self._tail(name + KNOWN, name).add(height)
+        self.forget_shares()
+
+    def forget_shares(self) -> None:
+        """Have what ``scoring`` worked out from tails found anew: one of them has changed."""
         self.shares = None
+        self.steps = {}
 
     def learn_habits(self, session: Finished) -> None:
         """Learn what a session did; its score is not ranked."""
@@ -267,6 +287,7 @@ class Role:
             counts_of = self.grades.setdefault(feature, {})
             counts_of[grade] = counts_of.get(grade, 0) + 1
         self._learn_order([START, START, *session.symbols])
+        self._bits = {}
 
     def _learn_order(self, symbols: list[str]) -> None:
         order = self.order

@@ -6,7 +6,7 @@ it; nobody else does. Where an owner writes under names that are not its own, al
 """
 
 from bisect import bisect_left
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain, groupby
 from operator import attrgetter
@@ -44,8 +44,8 @@ class Incidents:
         self._new: list[tuple[int, str]] = []
         #: Calls that the gate denied.
         self.denials = Denials(store)
-        #: Who answers for incidents of this batch of which that is known exactly, by source and offset.
-        self._accused: dict[tuple[int, int], tuple[str, ...]] = {}
+        #: Who answers for incidents of this batch of which that is known exactly, by source and detail.
+        self._accused: dict[tuple[int, str], tuple[str, ...]] = {}
 
     def note(self, agent_id: str, run: list[Observation]) -> None:
         """Take note that an agent (by its claimed id) wrote the files of these observations."""
@@ -83,7 +83,7 @@ class Incidents:
         yield from forged(batch.parts, paths.__getitem__)
         self._accused.clear()
         for incident, agents in self.denials.found(batch):
-            self._accused[incident.source_id, incident.start] = agents
+            self._accused[incident.source_id, incident.detail] = agents
             yield incident
         for part in batch.parts:
             if part.skip == SKIP_BEGINS:
@@ -99,6 +99,8 @@ class Incidents:
 
         An agent's files are merged as its events are; at one instant older files come first.
         """
+        if not self._may_number(batch.parts):
+            return [], []
         paths = {source.id: source.path for _, source in batch.sources.values()}
         states: dict[Key, AgentState] = {}
         records: dict[Key, list[_Record]] = {}
@@ -131,6 +133,20 @@ class Incidents:
                     )
         return list(found.values()), [states[key] for key in records]
 
+    def _may_number(self, parts: Sequence[Part]) -> bool:
+        """Say whether any record, or any agent of one, may be numbered: most agents number nothing."""
+        if any(part.rows.seqs for part in parts):
+            return True
+        claims: dict[int, set[str]] = {}
+        for part in parts:
+            claims.setdefault(part.owner, set()).update(part.rows.agent_ids)
+        for owner, agent_ids in claims.items():
+            for agent_id in agent_ids:
+                state = self._roster.find((owner, agent_id), is_stored=False)
+                if state is not None and state.numbering is not None:
+                    return True
+        return False
+
     def _numberers(self, part: Part) -> Iterator[tuple[str, AgentState]]:
         numbered = {part.rows.agent_ids[number] for number in part.rows.seqs}
         for agent_id in sorted(set(part.rows.agent_ids) - {UNNAMED_ID}):
@@ -149,10 +165,10 @@ class Incidents:
         if incident.kind == "too_many_agents":
             return [(owner, OVERFLOW_ID)]
         if incident.kind == "gate_bypassed":
-            accused = self._accused[incident.source_id, incident.start]
+            accused = self._accused[incident.source_id, incident.detail]
             known = [key for agent in accused if self._roster.find(key := (owner, agent)) is not None]
-            if known:
-                return known
+            # Never everybody: who did it is named by its own telemetry.
+            return known or [self._roster.key_of(owner, accused[0])]
         found = set(self._of(incident.source_id)) if incident.source_id else set()
         if not incident.source_id:
             # The path is a directory's, or that of a file in it.

@@ -25,12 +25,12 @@ from sentineld.decode import (
 from sentineld.documents import Document
 from sentineld.event import Incident
 from sentineld.evidence import Trouble
-from sentineld.framing import DOCUMENT, decode_framed
+from sentineld.framing import DOCUMENT, STREAM, decode_framed
 from sentineld.identity import Source, copied
 from sentineld.lines import Chunk
 from sentineld.mapping import FileContext
 from sentineld.memory import grown, load
-from sentineld.recognition import Formats
+from sentineld.recognition import NATIVE, Formats
 from sentineld.tail import CHUNK_BYTES, Tail
 from sentineld.trust import Trust
 
@@ -41,7 +41,7 @@ _TURN_BYTES = CHUNK_BYTES // 2
 #: What a line counts for at least: a short one costs as much time as one of so many bytes, and more memory.
 _LINE_BYTES = 128
 #: Lines of a history batch.
-HISTORY_ROWS = 16_384
+HISTORY_ROWS = 32_768
 #: Reads of history between two pauses.
 _READS = 64
 #: Bytes of history read ahead, over all files; rows in memory take several times as much.
@@ -145,8 +145,28 @@ class Intake:
 
     def decode(self, chunk: Chunk, *, is_history: bool) -> Part:
         """Decode one chunk into a part."""
-        part, decoded = self.begin(chunk, is_history=is_history)
-        self.fill(part, decoded, chunk.source)
+        part = self.decode_at_once(chunk, is_history=is_history)
+        if part is None:
+            part, decoded = self.begin(chunk, is_history=is_history)
+            self.fill(part, decoded, chunk.source)
+        return part
+
+    def decode_at_once(self, chunk: Chunk, *, is_history: bool) -> Part | None:
+        """Decode one chunk into a part, if its records are native ones such as nearly all are; else None.
+
+        The part is the one that ``begin`` and ``fill`` make; this is three times as fast.
+        """
+        source = chunk.source
+        belief = self.trust.belief(source.path, source.owner)
+        name = self.formats.forced or belief.format or source.format
+        if name != NATIVE or source.kind == STREAM or not chunk.data or belief.is_unusable:
+            return None
+        rows = self.formats.native.rows_of_lines(chunk.data, chunk.start, belief.role)
+        if rows is None:
+            return None
+        part = self._begin(chunk, is_history=is_history)
+        part.format, part.rows = name, rows
+        self.trust.apply(rows, source.path, part.owner)
         return part
 
     def fill(self, part: Part, decoded: Decoded, source: Source) -> None:
@@ -164,13 +184,18 @@ class Intake:
 
     def begin(self, chunk: Chunk, *, is_history: bool) -> tuple[Part, Decoded]:
         """Decode one chunk, and say what came out; the part has no rows yet."""
+        part = self._begin(chunk, is_history=is_history)
+        if not chunk.data:
+            return part, Decoded([], [], [], [])
+        return part, decode_framed(chunk.source.kind, chunk.data, chunk.start)
+
+    @staticmethod
+    def _begin(chunk: Chunk, *, is_history: bool) -> Part:
         part = _part(chunk.source, chunk.start, chunk.end, chunk, is_history=is_history)
         part.skip, part.is_skipping = chunk.skip, chunk.is_skipping
         if chunk.reject is not None:
             part.rejects.append(chunk.reject)
-        if not chunk.data:
-            return part, Decoded([], [], [], [])
-        return part, decode_framed(chunk.source.kind, chunk.data, chunk.start)
+        return part
 
     def _turns(self) -> deque[tuple[int, deque[Source]]]:
         """Return all owners with news and their files, each in the order in which it is their turn."""
@@ -401,13 +426,17 @@ class _Merge:
         chunk = self._tail.read(head.ahead, min(self._limit, left)) if left > 0 else None
         if chunk is None:
             return False
-        part, decoded = self._intake.begin(chunk, is_history=True)
-        self._intake.fill(part, decoded, head.ahead)
+        ignored: list[int] = []
+        part = self._intake.decode_at_once(chunk, is_history=True)
+        if part is None:
+            part, decoded = self._intake.begin(chunk, is_history=True)
+            self._intake.fill(part, decoded, head.ahead)
+            ignored = decoded.ignored
         # The proof is of what was read: by the time it is taken, the file may have been changed.
         ahead = self._tail.advance(head.ahead, chunk.end, is_skipping=chunk.is_skipping, raw=chunk.raw)
         learn(ahead, part)
         head.ahead = ahead
-        self._append(head, part, decoded.ignored)
+        self._append(head, part, ignored)
         head.pieces[-1].after = head.ahead
         return chunk.end < head.end
 

@@ -20,7 +20,8 @@ from sentineld.declaration import Declaration, MappingError, at_key, check_keys,
 from sentineld.decode import Decoded, Record, Reject
 from sentineld.dispatch import Dispatch
 from sentineld.emission import Call, Classify, Emission
-from sentineld.names import agent_id, digest
+from sentineld.ids import agent_id
+from sentineld.names import digest
 from sentineld.path_glob import compile_glob
 from sentineld.reading import FileContext, Reading, Trace, TracedEvent
 from sentineld.rows import Rows

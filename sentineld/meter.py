@@ -1,7 +1,7 @@
 """Meter: what the daemon has done since it started, as plain counts. ``metrics`` shows them.
 
-Only the loop's thread touches it, a few times a batch. Values that somebody else chooses (formats of mappings,
-reasons) are bounded: further ones are counted as ``other``.
+Only the loop's thread touches it, a few times a batch. Values that somebody else chooses (formats of
+mappings, reasons) are bounded: further ones are counted as ``other``.
 """
 
 from bisect import bisect_left
@@ -13,6 +13,7 @@ from sentineld.decision import Decision
 from sentineld.event import event_class
 from sentineld.framing import DOCUMENT
 from sentineld.instant import SECOND_US, parse_iso
+from sentineld.integrity import CAUSES
 from sentineld.tables import Commit
 
 #: Different values of one label that are counted by name.
@@ -20,7 +21,7 @@ MAX_VALUES = 64
 #: Stands for those beyond.
 OTHER = "other"
 #: Causes of decisions that follow from what agents did: between its time and the publication lies our delay.
-OBSERVED_CAUSES = ("detected", "rule", "telemetry_gap", "tamper", "identity", "flood")
+OBSERVED_CAUSES = ("detected", "rule", *dict.fromkeys(cause for cause in CAUSES.values() if cause != "note"))
 
 
 class Histogram:
@@ -95,7 +96,9 @@ class Meter:
         for decision in commit.decisions:
             self.decisions[decision.cause, decision.to_tier] += 1
             if decision.cause == "rule":
-                self.rules.update({reason.feature for reason in decision.reasons if reason.detector == "rule"})
+                self.rules.update(
+                    {reason.feature for reason in decision.reasons if reason.detector == "rule"}
+                )
 
     def published(self, duration_us: int) -> None:
         """Take note that the state file was written, and of how long it took."""

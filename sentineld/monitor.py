@@ -134,6 +134,13 @@ class BehavioralMonitor:
         shares = [min(1.0, math.log1p(n) / math.log1p(self.saturation)) for n in range(self.saturation + 1)]
         self._file_parts = [self.file_weight * share for share in shares]
         self._network_parts = [self.network_weight * share for share in shares]
+        #: Of each level, what its scores are above of, and the highest of them.
+        self._bounds = (
+            (-math.inf, math.inf),
+            (-math.inf, self.suspicious_threshold),
+            (self.suspicious_threshold, self.anomalous_threshold),
+            (self.anomalous_threshold, math.inf),
+        )
         self._clock = clock
         self._prognostics = prognostics
         self.forecast_error: Exception | None = None
@@ -231,19 +238,24 @@ class BehavioralMonitor:
         Splitting a batch anywhere gives the same changes. O(1) amortised an observation.
         """
         # The window's own operations, written out over local names: this loop is most of the daemon's work.
+        # What falls into one bucket, one behind the other, is added to that bucket at once.
         file_parts, network_parts, cap = self._file_parts, self._network_parts, self.saturation
         entropy_weight = self.entropy_weight
-        suspicious, anomalous = self.suspicious_threshold, self.anomalous_threshold
+        # Above the first and up to the second one the score calls for the level that it called for before.
+        low, high = self._bounds[level]
         width, buckets = window.bucket_us, window.buckets
         # A window that was never told the time (a new one) must not lie behind the clock.
         window.advance(clock_us // width)
-        newest, events, entropy_units = window.newest, window.events, window.entropy_units
-        file_ops, network_ops, oldest = window.file_ops, window.network_ops, window.oldest
+        newest, oldest = window.newest, window.oldest
+        events, scaled, entropy_units = window.events, window.events * UNITS, window.entropy_units
+        file_ops, network_ops = window.file_ops, window.network_ops
+        file_part, network_part = file_parts[min(file_ops, cap)], network_parts[min(network_ops, cap)]
+        counts = file_part + network_part
         peak = 0.0
         position, end = start, len(observations)
         crossing = None
         while position < end:
-            at, kind, entropy, _type, _source, _offset, _facts = observations[position]
+            at, kind, entropy, _, _, _, _ = observations[position]
             bucket = at // width
             if at > clock_us:
                 if at > deadline_us:
@@ -260,51 +272,67 @@ class BehavioralMonitor:
                         file_ops -= cell[1]
                         network_ops -= cell[2]
                         entropy_units -= cell[3]
-                        score = (
-                            file_parts[file_ops if file_ops < cap else cap]  # noqa: FURB136 (min is a call)
-                            + network_parts[network_ops if network_ops < cap else cap]  # noqa: FURB136
-                            + (entropy_weight * (entropy_units / (events * UNITS)) if events else 0.0)
-                        )
-                        called = 1 if score <= suspicious else 3 if score > anomalous else 2
-                        if called == level:
+                        scaled = events * UNITS
+                        file_part = file_parts[min(file_ops, cap)]
+                        network_part = network_parts[min(network_ops, cap)]
+                        counts = file_part + network_part
+                        score = counts + (entropy_weight * (entropy_units / scaled) if events else 0.0)
+                        if low < score <= high:
                             continue
                         clock_us = newest * width
+                        called = self.level(score)
                         crossing = Crossing(
                             clock_us, called, score, file_ops, network_ops, events, entropy_units
                         )
                         break
                     newest = bucket
                 clock_us = at
-            position += 1
-            cell = buckets.get(bucket)  # type: ignore[assignment]
-            if cell is not None:
-                cell[0] += 1
-                cell[3] += entropy
-            elif bucket < newest - BUCKETS_BEFORE:
+            if bucket < newest - BUCKETS_BEFORE:
                 # Older than the window: it counts over the agent's life, not here.
+                position += 1
                 continue
-            else:
-                cell = buckets[bucket] = [1, 0, 0, entropy]
-                if bucket < oldest:
-                    oldest = bucket
-            events += 1
-            entropy_units += entropy
-            if kind == FILE:
-                cell[1] += 1
-                file_ops += 1
-            elif kind == NETWORK:
-                cell[2] += 1
-                network_ops += 1
-            score = (
-                file_parts[file_ops if file_ops < cap else cap]  # noqa: FURB136 (min is a call)
-                + network_parts[network_ops if network_ops < cap else cap]  # noqa: FURB136
-                + entropy_weight * (entropy_units / (events * UNITS))
-            )
-            if score > peak:
-                peak = score
-            called = 1 if score <= suspicious else 3 if score > anomalous else 2
-            if called != level:
-                crossing = Crossing(clock_us, called, score, file_ops, network_ops, events, entropy_units)
+            if bucket < oldest:
+                oldest = bucket
+            events_before, file_before, network_before = events, file_ops, network_ops
+            entropy_before = entropy_units
+            # What counts at once with this one: what lies in the same bucket, and not behind the deadline.
+            first_us = bucket * width
+            last_us = min(first_us + width - 1, max(deadline_us, clock_us))
+            while True:
+                position += 1
+                scaled += UNITS
+                entropy_units += entropy
+                if kind == FILE:
+                    file_ops += 1
+                    if file_ops <= cap:
+                        file_part = file_parts[file_ops]
+                        counts = file_part + network_part
+                elif kind == NETWORK:
+                    network_ops += 1
+                    if network_ops <= cap:
+                        network_part = network_parts[network_ops]
+                        counts = file_part + network_part
+                score = counts + entropy_weight * (entropy_units / scaled)
+                if score > peak:
+                    peak = score
+                if not low < score <= high:
+                    called, count = self.level(score), scaled // UNITS
+                    crossing = Crossing(clock_us, called, score, file_ops, network_ops, count, entropy_units)
+                    break
+                if position == end:
+                    break
+                at, kind, entropy, _, _, _, _ = observations[position]
+                if not first_us <= at <= last_us:
+                    break
+                if at > clock_us:
+                    clock_us = at
+            events = scaled // UNITS
+            cell = buckets.setdefault(bucket, [0, 0, 0, 0])
+            cell[0] += events - events_before
+            cell[1] += file_ops - file_before
+            cell[2] += network_ops - network_before
+            cell[3] += entropy_units - entropy_before
+            if crossing is not None:
                 break
         window.newest, window.events, window.entropy_units = newest, events, entropy_units
         window.file_ops, window.network_ops, window.oldest = file_ops, network_ops, oldest

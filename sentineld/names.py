@@ -3,18 +3,15 @@
 The same few come again and again, so they are kept; each table is bounded and begins anew when it is full.
 """
 
-import re
 from hashlib import blake2b
 
 from sentineld.entropy import encode_canonical
-from sentineld.rows import is_agent_id
+from sentineld.ids import agent_id
 from sentineld.visible import visible
 
 #: Characters of a name.
 MAX_NAME = 128
 
-_NOT_ID = re.compile(r"[^A-Za-z0-9._:/@+~-]")
-_MAX_ID = 128
 _CACHE_SIZE = 16_384
 #: Copied for each digest, which takes less than to begin anew.
 _BEGUN = blake2b(digest_size=16)
@@ -25,17 +22,6 @@ def clean(text: str) -> str:
     if len(text) > MAX_NAME:
         text = text[: MAX_NAME - 1] + "\u2026"
     return text if text.isascii() and text.isprintable() else visible(text)
-
-
-def agent_id(claim: str) -> str:
-    """Make an agent's id of any text; what cannot stand in one is replaced, and a hash keeps ids apart.
-
-    The same text always gives the same id, and different texts different ones.
-    """
-    if is_agent_id(claim):
-        return claim
-    mark = blake2b(claim.encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()
-    return f"{_NOT_ID.sub('-', claim)[: _MAX_ID - 9]}~{mark}"
 
 
 def digest(data: bytes) -> bytes:

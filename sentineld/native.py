@@ -16,11 +16,23 @@ that could pass for something else on a terminal, are rejected: ``missing_type``
 """
 
 from hashlib import blake2b
+from itertools import repeat
+from operator import contains
 from typing import Any
 
+import msgspec
+
 from sentineld import numbering
-from sentineld.decode import Decoded, Record, Reject, encode_element, reject
-from sentineld.entropy import batch_entropy_units, encode_canonical
+from sentineld.decode import (
+    Decoded,
+    Record,
+    Reject,
+    decode_uniform,
+    decoder_of,
+    encode_element,
+    reject,
+)
+from sentineld.entropy import batch_entropy_units, encode_canonical, lines_entropy_units
 from sentineld.event import ERROR, OK, OPERATION_KIND, OTHER, PROMPTS, Facts
 from sentineld.features import Features
 from sentineld.features.intent import asked_in
@@ -42,6 +54,20 @@ _FIRST_MS = 100_000_000_000
 _CACHE_SIZE = 16_384
 
 
+class _Common(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """A native record as nearly all are."""
+
+    type: str
+    source: str
+    timestamp: Any
+    data: dict[str, Any]
+
+
+_common_decoder = decoder_of(_Common)
+#: Four names, and the values of ``type`` and ``source``: identifiers that were found good hold none.
+_COMMON_QUOTES = 12
+
+
 class NativeMapping:
     """The mapping of the native format; it remembers which identifiers it has found good."""
 
@@ -57,16 +83,52 @@ class NativeMapping:
         self._agents: set[str] = set()
         self._kinds: dict[str, int] = {}
 
+    def rows_of_lines(self, data: bytes, base: int, role: str = "") -> Rows | None:
+        """Read whole lines (``data`` ends with LF) at once, if every record is a common one; else None.
+
+        The first line begins at byte ``base`` of its file. Equal to ``rows`` of what ``decode_lines`` gives,
+        and none of it is rejected. Common: four members, known identifiers, a time, a payload, no tool and
+        no session.
+        """
+        found = decode_uniform(data, base, _common_decoder, "data", _COMMON_QUOTES)
+        if found is None:
+            return None
+        records = found.records
+        event_types = [record.type for record in records]
+        agent_ids = [record.source for record in records]
+        if not (
+            self._agents.issuperset(agent_ids)
+            and self._kinds.keys() >= set(event_types)
+            and "tool_call" not in event_types
+        ):
+            return None
+        payloads = [record.data for record in records]
+        if any(map(contains, payloads, repeat("tool"))) or any(map(contains, payloads, repeat("session"))):
+            return None
+        try:
+            at_us = _instants([record.timestamp for record in records])
+        except _MisfitError:
+            return None
+        return Rows(
+            at_us=at_us,
+            agent_ids=agent_ids,
+            kinds=list(map(self._kinds.__getitem__, event_types)),
+            entropies=lines_entropy_units(found.payloads, found.ends),
+            event_types=event_types,
+            offsets=found.offsets,
+            facts=self._facts_of_common(event_types, payloads, role),
+        )
+
     def rows(self, decoded: Decoded, agent: str = "", role: str = "") -> tuple[Rows, list[Reject]]:
         """Turn decoded records into rows, in order; what does not fit is rejected.
 
         ``agent`` is the id of records that claim none; empty: such records are rejected. ``role`` is what the
         configuration says of their file; records cannot name one, or each would choose its own measure.
         """
-        rows = None if self._features is not None else self._rows_of_common(decoded)
+        rows = self._rows_of_common(decoded, role)
         return (rows, []) if rows is not None else self._rows_of_any(decoded, agent, role)
 
-    def _rows_of_common(self, decoded: Decoded) -> Rows | None:
+    def _rows_of_common(self, decoded: Decoded, role: str) -> Rows | None:
         # A chunk in which every record is a common one: four members (or all of them numbered), known
         # identifiers, a time, a payload, no tool and no session. Whole columns at once are three times as
         # fast as record by record.
@@ -96,6 +158,7 @@ class NativeMapping:
             ):
                 return None
             at_us = _instants(timestamps)
+            facts = self._facts_of_common(event_types, payloads, role)
             if seqs:
                 payloads = [{**data, "seq": seq} for data, seq in zip(payloads, seqs, strict=True)]
         except (KeyError, TypeError, _MisfitError):
@@ -108,7 +171,17 @@ class NativeMapping:
             event_types=event_types,
             offsets=decoded.offsets,
             seqs=dict(enumerate(seqs)),
+            facts=facts,
         )
+
+    def _facts_of_common(self, event_types: list[str], payloads: list[Record], role: str) -> dict[int, Facts]:
+        """Return the facts of records that are no calls of tools and name no session."""
+        if self._features is None:
+            return {}
+        return {
+            number: self._facts(event_type, payload, None, "", role)
+            for number, (event_type, payload) in enumerate(zip(event_types, payloads, strict=True))
+        }
 
     def _rows_of_any(self, decoded: Decoded, agent: str, role: str) -> tuple[Rows, list[Reject]]:
         rows = Rows()
@@ -161,32 +234,41 @@ class NativeMapping:
 
     def _facts(self, event_type: str, payload: Record, call: Call | None, session: str, role: str) -> Facts:
         """Return what a record tells beside its type; without a tool its type is taken for one."""
-        tool, failed = payload.get("tool"), payload.get("error")
+        features = self._features
+        if features is None:
+            return Facts()
+        named, failed = payload.get("tool"), payload.get("error")
+        tool = named if type(named) is str else None
         outcome = "" if failed is None else ERROR if failed else OK
-        used = to_count(to_number(payload.get("input_tokens")))
-        made = to_count(to_number(payload.get("output_tokens")))
-        if event_type in PROMPTS and type(tool) is not str:
+        used = to_count(to_number(payload["input_tokens"])) if "input_tokens" in payload else None
+        made = to_count(to_number(payload["output_tokens"])) if "output_tokens" in payload else None
+        if event_type in PROMPTS and tool is None:
             said = payload.get("prompt")
             prompt = payload.get("text") if said is None else said
             return Facts("", role, "", outcome, (), None, used, made, session, (), asked_in(prompt))
         if event_type in _NO_CALLS:
             return Facts("", role, "", outcome, (), None, used, made, session)
         asked: tuple[int, ...] = ()
-        if type(tool) is str:
+        arguments: object = payload
+        if tool is not None:
             arguments = payload.get("args")
             if "prompt" in payload:
                 asked = asked_in(payload["prompt"])
         else:
             tool = event_type
-            arguments = {name: value for name, value in payload.items() if name not in _ENVELOPE}
+            if not _ENVELOPE.isdisjoint(payload):
+                arguments = {name: value for name, value in payload.items() if name not in _ENVELOPE}
         if call is None:
-            call = self._taxonomy.classify(tool, arguments)._replace(event_class=event_type)
-        features = self._features.of(tool, arguments, call, has_failed=bool(failed)) if self._features else ()
+            found = self._taxonomy.classify(tool, arguments)
+            call = Call(event_type, found.entities, found.commands)
+        told = features.of(tool, arguments, call, has_failed=bool(failed))
         name = tool[:_MAX_NAME]
-        return Facts(name, role, "", outcome, call.entities, None, used, made, session, features, asked)
+        return Facts(name, role, "", outcome, call.entities, None, used, made, session, told, asked)
 
     def _admit_type(self, record: Record) -> str:
         event_type = record.get("type")
+        if type(event_type) is str and event_type in self._kinds:
+            return event_type
         if event_type is None:
             raise _MisfitError("missing_type", "the record has no `type`")
         if type(event_type) is not str:
@@ -206,6 +288,8 @@ class NativeMapping:
 
     def _admit_agent(self, record: Record) -> str:
         agent_id = record.get("source")
+        if type(agent_id) is str and agent_id in self._agents:
+            return agent_id
         if agent_id is None:
             raise _MisfitError("missing_source", "the record has no `source` (the agent's id)")
         if type(agent_id) is not str:
@@ -230,6 +314,8 @@ class _MisfitError(ValueError):
 
 def _instants(timestamps: list[Any]) -> list[int | None]:
     kinds = set(map(type, timestamps))
+    if kinds == {int} and min(timestamps) > 0 and max(timestamps) < _FIRST_MS:
+        return [seconds * SECOND_US for seconds in timestamps]
     if kinds <= {int, float} and min(timestamps) > 0 and max(timestamps) < _FIRST_MS:
         # All of them seconds, as nearly always.
         return [round(seconds * SECOND_US) for seconds in timestamps]
@@ -269,6 +355,8 @@ def native_metadata(record: Record) -> dict[str, Any]:
 
 
 def _identity(record: Record, event_type: str) -> tuple[bytes, bytes] | None:
+    if "event_id" not in record and "id" not in record:
+        return None
     explicit = _text(record.get("event_id")) or _text(record.get("id"))
     if not explicit:
         return None

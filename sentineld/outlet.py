@@ -19,6 +19,7 @@ from sentineld.journal import Journal
 from sentineld.keyring import reader_keys, signing_key
 from sentineld.keys import expiry_warning, parse_key_table
 from sentineld.log import Reporter
+from sentineld.meter import Meter
 from sentineld.publisher import ObservingPublisher, Publisher
 from sentineld.sd_notify import Notifier
 from sentineld.state_reader import StateReader
@@ -29,6 +30,17 @@ from sentineld.tables import Commit
 
 #: How often a daemon that could not publish or log tries again.
 _RETRY_US = SECOND_US
+#: What may not work.
+FAULTS = (
+    "storage",
+    "memory_lost",
+    "database_size",
+    "telemetry",
+    "publish",
+    "decision_log",
+    "rejects",
+    "log",
+)
 _RETRIED = {"storage", "publish", "decision_log", "rejects"}
 
 _EVENT_NAMES = {
@@ -38,6 +50,7 @@ _EVENT_NAMES = {
     "tamper": "agent_demoted",
     "identity": "agent_demoted",
     "flood": "agent_demoted",
+    "gate_bypassed": "gate_bypassed",
     "damaged": "agent_demoted",
     "recovered": "agent_recovered",
     "pardoned": "agent_pardoned",
@@ -83,8 +96,8 @@ class Outlet:
         ]
         self.publisher = self.make_publisher(config)
         self.notifier = Notifier({})
-        #: What does not work now: storage, memory_lost, database_size, telemetry, publish, decision_log,
-        #: rejects, log.
+        self.meter = Meter()
+        #: What does not work now, of ``FAULTS``.
         self.faults: set[str] = set()
         #: The status that was published last, and when the next heartbeat is due (monotonic microseconds).
         self.word = ""
@@ -144,12 +157,15 @@ class Outlet:
             self.keep_books(bumps_seq=True)
         self._tell_override()
         self._brief_publisher()
+        began = clock.monotonic_us()
         try:
             self.publisher.publish(self._epoch, self.seq, word, demoted, known)
         except OSError as error:
             # The old file stays and expires by itself; the next beat tries again.
             self.fault("publish", "publish_failed", error)
+            self.meter.publish_failures += 1
         else:
+            self.meter.published(clock.monotonic_us() - began)
             self.faults.discard("publish")
             self._tell_systemd(word)
         self._tell_key()

@@ -60,6 +60,15 @@ def default_state_dir(env: Mapping[str, str], uid: int) -> str:
     return os.path.join(_xdg(env, uid, "XDG_STATE_HOME", ".local/state"), "sentineld")
 
 
+def default_gate_dir(state_dir: str | None, env: Mapping[str, str], uid: int) -> str:
+    """Return the directory to which the gate's denials are written: beside the state directory.
+
+    Not inside of it: the gate runs as the agents' user. Raises `ConfigError` for a user without a home.
+    """
+    directory = default_state_dir(env, uid) if state_dir is None else os.path.abspath(state_dir)
+    return directory.rstrip("/") + "-gate"
+
+
 def default_state_file(state_dir: str | None, env: Mapping[str, str], uid: int) -> str:
     """Return the path of the state file.
 

@@ -53,7 +53,7 @@ class Observer(Protocol):
         """Take note of the highest score in the run that was just judged."""
 
     def learned(self, key: Key, run: list[Observation], verdicts: list[Verdict]) -> None:
-        """Take note of what learned detection thinks of each event of a run."""
+        """Take note of what learned detection thinks of the events of a run, where it is anything new."""
 
 
 @dataclass(slots=True)

@@ -106,12 +106,11 @@ class Sessions:
 
     def runs(self, key: Key, run: list[Observation], names: list[str] | None) -> list[list[Observation]]:
         """Cut a run of one agent's observations at session gaps; named sessions are scored here."""
-        self._note_weeks(key, run)
+        latest = self._note_weeks(key, run)
         if names is not None or key in self._named or self.monitor.bucket_us * BUCKETS > SESSION_GAP_US:
             self._score_named(key, run, names or [""] * len(run))
             return [run]
         session = self._unnamed.get(key)
-        latest = max(map(_AT, run))
         is_near = session is not None and latest - session.clock_us <= SESSION_GAP_US
         cuts = [] if is_near else self._gaps(run, None if session is None else session.clock_us)
         if session is not None and not cuts:
@@ -134,7 +133,10 @@ class Sessions:
             session.names.pop(0)
 
     def learned(self, key: Key, run: list[Observation], verdicts: list[Verdict]) -> None:
-        """Take note of what learned detection thinks of events: of each session its own score and tier."""
+        """Take note of what learned detection thinks of a run: of each session its own score and tier.
+
+        ``verdicts`` are those that say anything new.
+        """
         self._note_weeks(key, run)
         peaks, stretches = self.peaks.setdefault(key, {}), self.stretches.setdefault(key, {})
         for verdict in verdicts:
@@ -155,14 +157,20 @@ class Sessions:
             peak.max_score = max(peak.max_score, verdict.score)
             peak.max_tier = max(peak.max_tier, verdict.tier)
 
-    def _note_weeks(self, key: Key, run: list[Observation]) -> None:
-        first, last = min(map(_AT, run)), max(map(_AT, run))
+    def _note_weeks(self, key: Key, run: list[Observation]) -> int:
+        """Note when an agent did anything; return the latest instant of the run."""
+        times: list[int] = list(map(_AT, run))
+        first, last = min(times), max(times)
         self.first_us, self.last_us = min(self.first_us, first), max(self.last_us, last)
-        weeks = self.weeks.setdefault(key, set())
-        if week_of(first) == week_of(last):
-            weeks.add(week_of(first))
+        weeks = self.weeks.get(key)
+        if weeks is None:
+            weeks = self.weeks[key] = set()
+        week = week_of(first)
+        if week == week_of(last):
+            weeks.add(week)
         else:
-            weeks.update(week_of(at_us) for at_us in map(_AT, run))
+            weeks.update(map(week_of, times))
+        return last
 
     @staticmethod
     def _gaps(run: list[Observation], latest: int | None) -> list[int]:

@@ -6,7 +6,9 @@ stand in a claimed id).
 Cold agents (empty window, tier 1) leave memory and come back from the database when they act again.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from heapq import nsmallest
 
 from sentineld.batch import Key
 from sentineld.step import (
@@ -246,6 +248,21 @@ class Roster:
         names = self._names
         above = sorted((names[key], key) for key in self._above)
         return ((name, self._states[key]) for name, key in above)
+
+    def tiers(self) -> dict[int, int]:
+        """Return how many agents are published at each tier. Cost: O(1) for each above tier 1."""
+        counts = Counter(self._states[key].standing.effective_tier for key in self._above)
+        all_agents = sum(self._owner_counts.values())
+        return {1: max(0, all_agents - len(self._above)), 2: counts[2], 3: counts[3]}
+
+    def most_suspicious(self, limit: int) -> list[tuple[str, AgentState]]:
+        """Return published id and state of agents in memory: the highest tiers first, then the latest."""
+        chosen = nsmallest(
+            limit,
+            self._states.items(),
+            key=lambda item: (-item[1].standing.effective_tier, -item[1].last_activity_us, item[0]),
+        )
+        return [(self._names[key], state) for key, state in chosen]
 
     def known(self) -> Iterable[str]:
         """Return every published id, of agents in memory or not."""

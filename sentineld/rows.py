@@ -1,14 +1,22 @@
 """Rows: events on their way from records to agents, column by column, with the facts that some carry."""
 
-import re
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from sentineld.event import ERROR, OK, OUTCOMES, REFUSED, Facts
+from sentineld.ids import is_agent_id
 
-__all__ = ["ERROR", "OK", "OUTCOMES", "REFUSED", "Facts", "Remembered", "Rows", "Settled", "is_agent_id"]
-
-_AGENT_ID = re.compile(r"[A-Za-z0-9._:/@+~-]{1,128}")
+__all__ = [
+    "ERROR",
+    "OK",
+    "OUTCOMES",
+    "REFUSED",
+    "Facts",
+    "Remembered",
+    "Rows",
+    "Settled",
+    "is_agent_id",
+]
 
 
 class Remembered(NamedTuple):
@@ -74,8 +82,3 @@ class Rows:
 
     def __len__(self) -> int:
         return len(self.offsets)
-
-
-def is_agent_id(text: str) -> bool:
-    """Say whether a text can be an agent's id."""
-    return _AGENT_ID.fullmatch(text) is not None

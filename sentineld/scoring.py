@@ -15,17 +15,19 @@ While a role has learned from less than twenty sessions, its scores are
 smaller in proportion. What a score means is said by its rank (``detection``), so none of these choices
 touches the bound.
 
-What a user's prompt named is hardly a surprise (``detectors.intent``). Where prompts named all that a call is
-for, its place in the order of calls counts half, and who sends it not at all.
+What a user's prompt named is hardly a surprise (``detectors.intent``), and in a session with prompts what is
+looked up follows from what was asked: the order and the arguments of calls count half, but of those that
+change something of which no prompt named anything; the order of the first call counts nothing. Where prompts
+named all that a call is for, who sends it counts nothing.
 """
 
 import math
 from functools import lru_cache
 from typing import NamedTuple
 
-from sentineld.detectors import CHANNELS, DETECTORS, READERS, SENTENCES, WATCHES, Kind, argument, order
+from sentineld.detectors import CHANNELS, DETECTORS, READERS, SENTENCES, Kind, argument, order, watches_of
 from sentineld.detectors.base import ARGUMENT, CONSEQUENCE, ORDER, TARGET
-from sentineld.detectors.intent import PROMPTED, UNASKED
+from sentineld.detectors.intent import PERSON, PROMPTED, UNASKED, is_unasked
 from sentineld.event import PROMPTS, Facts, Feature, Observation
 from sentineld.features import intent
 from sentineld.features.paths import place_of, traits
@@ -45,14 +47,20 @@ SECOND, SECOND_GROUP = 0.5, 0.7
 AGAIN, MAX_NEW = 0.25, 4
 #: Power of the mean of p-values, negated.
 POWER = 0.5
+#: Steps of a bit by which ``is_below`` goes, and more than what rounding can add to a sum.
+_STEPS, _ROUNDING = 4, 1.0 + 1e-9
+#: Levels that are high enough to be scored in any case, bits: so few steps are kept.
+_HIGH = 64.0
 #: A channel's share falls by a factor of e with so many bits ... more than these in one of twenty sessions.
 QUIET, FALLING = 12.0, 4.0
 _USUAL = 0.05
 #: Features that say whom or what a call is about, and those that count there alone.
 _TARGETS = frozenset({"out.target", "out.host", "delete.target"})
 _TARGET_ONLY = frozenset({"out.target"})
-#: What of an unusual order counts where a prompt named all that a call is for.
-_ORDERED = 0.5
+#: Features whose value may be somebody's address.
+_RECIPIENTS = frozenset({"out.target", "out.host"})
+#: What counts of the order and of the arguments of a call that only looks, or changes what a prompt named.
+_FOLLOWS = 0.5
 #: Who sends, which says nothing new where a prompt named to whom.
 _SENDER = "out.by"
 #: How often honest sessions are taken to send where no prompt of theirs named, before anything was counted.
@@ -113,6 +121,7 @@ class _Event:
         "groups",
         "is_asked_for",
         "is_news",
+        "is_unasked",
         "item",
         "order",
         "own",
@@ -129,14 +138,19 @@ class _Event:
         self.is_news = False
         #: Whether prompts named all that the call is for.
         self.is_asked_for = False
+        #: Whether it changes something of which they named nothing; so it is where there are none.
+        self.is_unasked = True
 
     def take(self, feature: Feature, path: str = "") -> None:
         """Take in a feature that is neither raw nor an argument; ``path`` is what it was read from."""
         name, value = feature
+        session = self.session
+        known = session.seen.get(name)
+        if known is not None and known.get(_key_of(name, value)) == SEEN:
+            return
         plan = _PLANS.get(name)
         if plan is None:
             return
-        session = self.session
         if plan.is_grade:
             height = int(value)
             if height <= session.grades.get(name, -99):
@@ -159,6 +173,9 @@ class _Event:
                 self.take((ASKED, f"{name} {value}"))
                 return
             session.fresh[name] = value
+            if session.asked and name in _RECIPIENTS and intent.names_person(session.asked, value):
+                self.take((PERSON, value))
+                return
             times = session.new[name] = session.new.get(name, 0) + 1
             is_unnamed = session.asked and name in intent.AIMS
             first = plan.first * _UNNAMED_FIRST if is_unnamed else plan.first
@@ -198,8 +215,11 @@ class _Event:
             bits = self.role.bits_of_value(feature[0])
             # Work that was asked for may be new all the same.
             self.is_news |= bits > FLOOR
-            if self.session.asked and intent.names(self.session.asked, *feature):
+            asked = self.session.asked
+            if asked and (intent.names(asked, *feature) or intent.names_person(asked, feature[1])):
                 return
+            if not self.is_unasked:
+                bits *= _FOLLOWS
             self.argument += bits
             self.note(argument.NAME, *feature, bits)
 
@@ -208,8 +228,11 @@ class _Event:
         symbols = self.session.symbols
         before = symbols[-2:] if len(symbols) > 1 else [START, START, *symbols][-2:]
         self.order = max(0.0, self.role.bits_of_order(before, symbol) - order.FLOOR)
-        if self.is_asked_for:
-            self.order *= _ORDERED
+        if not self.is_unasked:
+            self.order *= _FOLLOWS
+        if self.is_asked_for or (self.session.asked and not symbols):
+            # What comes first is what was asked for.
+            self.order = 0.0
         if len(symbols) < MAX_SYMBOLS:
             symbols.append(symbol)
         else:
@@ -231,68 +254,79 @@ class _Event:
             Finding(detector, feature, masked, sentence, round(bits, 3), at_us, event_type, source_id, offset)
         )
 
-    def added(self) -> tuple[float, ...]:
-        """Return what this event adds to each channel, in the order of ``_LEAKS``."""
+    def raise_levels(self) -> bool:
+        """Let the levels of the session's channels leak, and add this event; say whether it adds anything."""
+        levels = self.session.levels
         groups = self.groups
+        if not (groups or self.order or self.argument or self.target):
+            for name, leak in _LEAKS:
+                levels[name] = levels.get(name, 0.0) * leak
+            return False
         if not groups:
             consequence = 0.0
         elif len(groups) == 1:
             consequence = _falling(next(iter(groups.values())), SECOND)
         else:
             consequence = _falling([_falling(found, SECOND) for found in groups.values()], SECOND_GROUP)
-        return consequence, self.argument, self.target, self.order
+        peaks = self.session.peaks
+        added = (consequence, self.argument, self.target, self.order)
+        for (name, leak), bits in zip(_LEAKS, added, strict=True):
+            level = levels[name] = levels.get(name, 0.0) * leak + bits
+            if bits > 0.0 and level > peaks.get(name, 0.0):
+                peaks[name] = level
+        return True
 
 
 def judge(session: Session, role: Role, own: Own, item: Observation, facts: Facts) -> bool:
     """Take an event into its session; say whether one of ``session.bests`` has risen: it is now's score."""
-    session.fresh = {}
+    if session.fresh:
+        session.fresh = {}
     session.is_unfamiliar = session.news > 0
+    features = facts.features
     if facts.asked:
         session.ask(facts.asked)
         _is_new(session, role, PROMPTED)
-    if item[3] in PROMPTS and not facts.features:
+    if not features and item[3] in PROMPTS:
         # Nothing that the agent did: no level falls for it.
         return False
     event = _Event(session, role, own, item)
-    event.is_asked_for = bool(session.asked) and intent.is_asked_for(session.asked, facts.features)
+    if session.asked:
+        event.is_asked_for = intent.is_asked_for(session.asked, features)
+        event.is_unasked = is_unasked(session, facts)
     told = []
     seen = session.seen
-    for feature in facts.features:
+    for feature in features:
         name, value = feature
         known = seen.get(name)
         if known is not None and known.get(_key_of(name, value)) == SEEN:
             # Most values: nothing is new twice, nor told twice.
             continue
-        if name in _PLANS:
-            event.take(feature)
-        elif name in READERS:
+        readers = READERS.get(name)
+        if readers is not None:
             path = value if name in intent.PATHS else ""
-            for read in READERS[name]:
+            for read in readers:
                 for derived in read(session, value):
                     event.take(derived, path)
         elif name == "act":
             event.take_action(value)
+        elif name in _PLANS:
+            event.take(feature)
         elif name.startswith(argument.PREFIX):
             event.take_argument(feature)
             told.append(value)
-    for watch in WATCHES:
+    for watch in watches_of(session, facts):
         for derived in watch(session, facts, item):
             event.take(derived)
     for text in told:
         session.tell(text)
     session.news += event.is_news
-    levels, peaks = session.levels, session.peaks
-    has_more = False
-    for (name, leak), bits in zip(_LEAKS, event.added(), strict=True):
-        level = levels.get(name, 0.0) * leak + bits
-        levels[name] = level
-        if bits > 0.0:
-            has_more = True
-            if level > peaks.get(name, 0.0):
-                peaks[name] = level
+    has_more = event.raise_levels()
     state = int(session.is_unfamiliar)
     best = session.bests.setdefault(state, 0.0)
-    if not has_more or (now := score(role, levels, is_new=session.is_new_agent)) <= best:
+    if not has_more or is_below(role, session.levels, best, is_new=session.is_new_agent):
+        return False
+    now = score(role, session.levels, is_new=session.is_new_agent)
+    if now <= best:
         return False
     session.bests[state] = now
     session.score = max(session.score, now)
@@ -311,6 +345,29 @@ def score(role: Role, levels: dict[str, float], *, is_new: bool) -> float:
         level = levels.get(name, 0.0)
         mean += share * role.tail(name, is_new=is_new).p(level) ** -POWER if level > 0 else share
     return min(1.0, role.sessions / LEARNING) * max(0.0, math.log(mean) / POWER)
+
+
+def is_below(role: Role, levels: dict[str, float], best: float, *, is_new: bool) -> bool:
+    """Say whether the score of levels cannot be above ``best``, at a tenth of the cost of working it out.
+
+    A score grows with every level. So that of the next higher steps (of a quarter of a bit), whose parts are
+    kept until the role learns, is at least as high. Where that is above ``best`` nothing is said.
+    """
+    if not role.sessions:
+        return True
+    steps = role.steps
+    bound = 0.0
+    for name in CHANNELS:
+        level = levels.get(name, 0.0)
+        if level > _HIGH:
+            return False
+        step = (name, is_new, int(level * _STEPS) + 1 if level > 0.0 else 0)
+        part = steps.get(step)
+        if part is None:
+            share = (role.shares or shares(role))[name]
+            part = steps[step] = share * role.tail(name, is_new=is_new).p(step[2] / _STEPS) ** -POWER
+        bound += part
+    return min(1.0, role.sessions / LEARNING) * math.log(bound * _ROUNDING) / POWER <= best
 
 
 def shares(role: Role) -> dict[str, float]:

@@ -29,6 +29,8 @@ from sentineld.explain import printable_path
 from sentineld.glance import Glance
 from sentineld.instant import SECOND_US
 from sentineld.intake import Batch, Intake
+from sentineld.metrics import Sample, Sources, sample, spoken
+from sentineld.metrics_exporter import Exporter
 from sentineld.monitor import NEVER_US
 from sentineld.outlet import Outlet
 from sentineld.override import override_path
@@ -91,6 +93,8 @@ class Service:
         self._log = structlog.get_logger()
         self._reporter = log.Reporter(clock.monotonic_us)
         self._outlet = Outlet(config, paths, env, self._reporter, config_file)
+        self._exporter = Exporter(config.metrics, paths.database, self._reporter)
+        self._outlet.meter = self._exporter.meter
         self._formats = config.formats()
         self._rejects = Rejects(paths.rejects, config.limits.rejects_bytes)
         self._was_open = False
@@ -104,6 +108,8 @@ class Service:
         self._intake: Intake
         self._trust: Trust
         self._is_first_run = self._is_caught_up = False
+        #: Whether the gate's denials are waited for.
+        self._has_gate = bool(config.gate.directory) or os.path.isdir(paths.gate_dir)
         self._roots = Roots()
         #: Who writes telemetry (uids), as far as the last scan and what was read since tell.
         self._owners: set[int] = set()
@@ -127,8 +133,10 @@ class Service:
                         raise
                     # Nothing was committed: everything is read again from the database once it works.
                     self._outlet.fail_storage(error)
+                    self._exporter.amend(spoken(self._exporter.meter, self._outlet))
                     self._signals.wait(self._pause_s)
                     self._pause_s = min(_LAST_PAUSE_S, self._third_s(), self._pause_s * 2)
+            self._exporter.stop()
 
     def run_once(self, valid_for_us: int) -> None:
         """Process what is there, publish, and return.
@@ -151,6 +159,7 @@ class Service:
                 self._is_caught_up = True
                 self._publish()
                 self._outlet.keep_books(last_scan_us=self._tail.last_scan_us)
+                self._exporter.write_once(self._sample(is_watching=False))
         except sqlite3.Error as error:
             raise cannot_open(self.paths.database, error) from error
         if "publish" in self._outlet.faults:
@@ -185,6 +194,7 @@ class Service:
             self._obey_requests()
             self._look()
             is_busy = self._drain()
+            self._exporter.note_busy(is_busy=is_busy)
             self._is_caught_up = not is_busy or self._tail.unread_bytes() <= _BACKLOG_BYTES
             if not is_busy and self._store.retention.is_behind:
                 self._store.prune()
@@ -246,8 +256,26 @@ class Service:
         if now >= self._outlet.next_heartbeat or self._outlet.word != self._status():
             self._outlet.write_log()
             self._publish()
+        self._exporter.offer(lambda: self._sample(is_watching=self._watch.is_healthy()))
         self._ping(now)
         return not self._signals.is_stopping
+
+    def _sample(self, *, is_watching: bool) -> Sample:
+        detection = self._pipeline.prior.detection
+        self._exporter.sessions_needed = 0 if detection is None else detection.settings.sessions_for_tier2
+        return sample(
+            self._exporter.meter,
+            Sources(
+                self.config,
+                self._outlet,
+                self._pipeline.roster,
+                detection,
+                self._tail,
+                self._store,
+                is_watching,
+                self._exporter.lag_us,
+            ),
+        )
 
     def _check_storage(self) -> None:
         """See whether the database is where it belongs, and within its bounds."""
@@ -295,6 +323,8 @@ class Service:
             due.append(self._next_ping)
         if self._glance.is_wanted:
             due.append(self._glance.earliest_us)
+        if (sample_due := self._exporter.due_us()) is not None:
+            due.append(sample_due)
         if self._store.retention.is_behind:
             return _PRUNE_PAUSE_S
         sleep_us = min(min(due) - clock.monotonic_us(), self._next_deadline + 1 - clock.now_us())
@@ -334,6 +364,7 @@ class Service:
         try:
             meta = store.meta()
             self._store = store
+            store.on_commit = self._exporter.meter.committed
             # First by the settings of the last run: what time has done since then, it did under those.
             prior = (
                 recorded_prior(json.loads(meta.settings), self.config)
@@ -390,7 +421,10 @@ class Service:
         return Claims(self._formats, self._trust, self._env, os.geteuid())
 
     def _directories(self) -> list[str]:
-        return [os.path.abspath(path) for path in self.config.telemetry.directories]
+        directories = [os.path.abspath(path) for path in self.config.telemetry.directories]
+        gate_dir = self.paths.gate_dir
+        is_inside = any(f"{gate_dir}/".startswith(os.path.join(path, "")) for path in directories)
+        return directories if not self._has_gate or is_inside else [*directories, gate_dir]
 
     # Work.
 
@@ -489,6 +523,8 @@ class Service:
         self._next_deadline = min([self._next_deadline, *(at for at in outcome.deadlines if at >= now)])
         if outcome.decisions:
             self._publish(is_numbered=True)
+            if "publish" not in self._outlet.faults and not self._is_first_run:
+                self._exporter.meter.told(outcome.decisions, clock.now_us())
             self._outlet.tell(outcome.decisions)
 
     def _obey_requests(self) -> None:
@@ -619,7 +655,8 @@ class Service:
             config = self._load()
             if resolve_paths(config, self._env, os.geteuid()) != self.paths:
                 raise ConfigError(
-                    "state_dir and state.file cannot change while the daemon runs", hint="restart it"
+                    "state_dir, state.file and gate.directory cannot change while the daemon runs",
+                    hint="restart it",
                 )
             publisher = self._outlet.make_publisher(config)
             formats = config.formats()
@@ -627,11 +664,14 @@ class Service:
             self._log.error(
                 "config_reload_failed", error=str(error), hint=error.hint, kept="the old configuration"
             )
+            self._exporter.meter.reloaded(is_good=False)
             self._outlet.notifier.send("READY=1", "STATUS=the new configuration is faulty; the old one stays")
             return
         changed = sorted(_differences(self.config, config))
         self.config, self._outlet.publisher, self._formats = config, publisher, formats
         self._outlet.take_limits(config)
+        self._exporter.meter.reloaded(is_good=True)
+        self._exporter.configure(config.metrics)
         self._store.retention.limit_bytes = config.limits.database_bytes
         log.configure(config.log.level, config.log.format)
         self._record_settings(self._store.meta().settings)

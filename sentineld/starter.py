@@ -68,7 +68,7 @@ def learn_starter(role_name: str, sessions: Sequence[PastSession]) -> Role:
             for key, among in ((name, ranked), (name + KNOWN, known)):
                 heights = [session.peaks.get(name, 0.0) for session in among]
                 role.tails[key] = Tail(*channel[2:], heights, len(heights))
-        role.shares = None
+        role.forget_shares()
         role.calibration = Calibration(map(scored, ranked), len(ranked))
     return role
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from sentineld.config import Config
 from sentineld.errors import AccessError, ConfigError, LockedError, StorageError
-from sentineld.paths import default_state_dir, default_state_file
+from sentineld.paths import default_gate_dir, default_state_dir, default_state_file
 
 #: Errors of the system that pass without a change of configuration.
 PASSING_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
@@ -29,6 +29,8 @@ class Paths:
 
     state_dir: str
     state_file: str
+    #: Where the gate writes its denials: telemetry that is always watched.
+    gate_dir: str = ""
 
     @property
     def database(self) -> str:
@@ -71,7 +73,8 @@ def resolve_paths(config: Config, env: Mapping[str, str], uid: int) -> Paths:
     given = os.path.abspath(config.state_dir) if config.state_dir else None
     state_dir = given or default_state_dir(env, uid)
     file = os.path.abspath(config.state.file) if config.state.file else default_state_file(given, env, uid)
-    return Paths(state_dir, file)
+    gate_dir = os.path.abspath(config.gate.directory or default_gate_dir(state_dir, env, uid))
+    return Paths(state_dir, file, gate_dir)
 
 
 def check_apart(paths: Paths, directories: list[str]) -> None:
@@ -80,7 +83,7 @@ def check_apart(paths: Paths, directories: list[str]) -> None:
         "the state directory": paths.state_dir,
         "the state file": paths.state_file,
     }
-    for directory in directories:
+    for directory in filter(None, (*directories, paths.gate_dir)):
         for name, path in own.items():
             if _lies_in(path, directory):
                 raise ConfigError(
@@ -137,6 +140,10 @@ def prepare(paths: Paths) -> None:
         os.makedirs(os.path.dirname(paths.state_file), mode=0o755, exist_ok=True)
         for directory in (paths.requests, paths.rejects):
             os.makedirs(directory, mode=0o700, exist_ok=True)
+        if paths.gate_dir:
+            # Where agents run as other users, it is made beforehand (docs/gate.md): we may not be able to.
+            with contextlib.suppress(OSError):
+                os.makedirs(paths.gate_dir, mode=0o700, exist_ok=True)
     except OSError as error:
         raise _cannot(
             "create", str(error.filename), error, "choose another place with --state-dir"

@@ -17,7 +17,7 @@ from typing import cast
 import msgspec
 
 from sentineld.detection import CALM, Detection, Verdict
-from sentineld.event import Incident, Observation, Tick
+from sentineld.event import FILE, NETWORK, Incident, Observation, Tick
 from sentineld.instant import SECOND_US, iso
 from sentineld.integrity import CAUSES, KINDS, Charges
 from sentineld.learned import Learned
@@ -27,6 +27,7 @@ from sentineld.policy import Change, Policy, Standing
 from sentineld.profile import AgentBehavioralProfile
 from sentineld.tier import Tier
 from sentineld.trail import ACTIVITY, LEARNED, Trail, end_us
+from sentineld.window import Window
 from sentineld.wishes import ACTS, Freeze, Renew, Retire
 
 #: When an observation counts.
@@ -212,26 +213,27 @@ def observe(
     """Apply a run of observations (not empty); decisions are appended to ``drafts``.
 
     Where learned detection decides, ``is_learning`` says that habits are learned and nothing is decided, and
-    the verdict on every event is appended to ``verdicts``.
+    ``verdicts`` gets those on events that call for a tier or change what is thought of their session.
     """
+    latest_us = max(map(_AT, run))
     if prior.detection is None:
-        _observe_activity(state, prior, run, drafts)
+        _observe_activity(state, prior, run, latest_us, drafts)
     else:
         _observe_learned(state, prior, prior.detection, run, drafts, is_learning, verdicts)
     state.retired_us = None
     state.events += len(run)
     state.recent = _latest(state, run)
-    state.last_activity_us = max(state.last_activity_us, max(map(_AT, run)))
+    state.last_activity_us = max(state.last_activity_us, latest_us)
 
 
 def _observe_activity(
-    state: AgentState, prior: Prior, run: Sequence[Observation], drafts: list[Draft]
+    state: AgentState, prior: Prior, run: Sequence[Observation], latest_us: int, drafts: list[Draft]
 ) -> None:
     monitor, policy, standing = prior.monitor, prior.policy, state.standing
     window, trail = state.profile.window, state.trail
     position = 0
     # The last of the slots that the trail will hold no more; behind it each slot is looked at for itself.
-    border = end_us(max(state.clock_us, *map(_AT, run)), ACTIVITY) - ACTIVITY[0] * ACTIVITY[1] * SECOND_US
+    border = end_us(max(state.clock_us, latest_us), ACTIVITY) - ACTIVITY[0] * ACTIVITY[1] * SECOND_US
     while True:
         deadline = policy.next_deadline(standing)
         limit = border if deadline is None or border < deadline else deadline
@@ -259,35 +261,74 @@ def _observe_learned(
     is_learning: bool,
     verdicts: list[Verdict] | None,
 ) -> None:
-    policy, standing, monitor, window = prior.policy, state.standing, prior.monitor, state.profile.window
+    policy, standing, trail, window = prior.policy, state.standing, state.trail, state.profile.window
     agent = state.learned
     if agent is None:
         agent = state.learned = Learned()
+    gap_us = detection.settings.gap_us
+    # Nothing ends or falls due up to ``due_us``. The window has taken in all before ``counted``, the trail no
+    # score above ``highest`` in the slot that ends at ``slot_us``.
+    due_us, counted, slot_us, highest = -1, 0, -1, 0.0
     for position, item in enumerate(run):
-        seen = run[max(0, position - RECENT) : position]
         if item[0] > state.clock_us:
-            _elapse(state, prior, item[0], seen, drafts)
-        monitor.observe(window, state.clock_us, 1, (item,))
-        at_us = state.clock_us = max(state.clock_us, item[0])
-        verdict = detection.observe(
+            if item[0] > due_us:
+                _count(window, state.clock_us, run[counted:position])
+                counted = position
+                _elapse(state, prior, item[0], run[max(0, position - RECENT) : position], drafts)
+                due_us = _due_us(standing, policy, agent, gap_us, item[0])
+            state.clock_us = item[0]
+        at_us = state.clock_us
+        weighed = detection.weigh(
             agent, state.owner, item, at_us, is_frozen=standing.tier > 1, is_judged=not is_learning
         )
-        state.peak = max(state.peak, verdict.score)
-        state.trail.add(at_us, verdict.score, LEARNED)
-        if verdicts is not None:
-            verdicts.append(verdict)
+        session, level, cause, is_news = weighed
+        if at_us > slot_us or session.shown > highest:
+            highest, slot_us = session.shown, end_us(at_us, LEARNED)
+            state.peak = max(state.peak, highest)
+            trail.add(at_us, highest, LEARNED)
+        if verdicts is not None and is_news:
+            verdicts.append(detection.verdict(weighed, state.owner))
         if is_learning:
             continue
+        state.level = level
+        if level == standing.tier and standing.quiet_since_us is None:
+            # It goes on as it was: the policy has nothing to take note of.
+            continue
         before = standing.tier
-        if verdict.cause == "rule":
-            changes = policy.charge(standing, at_us, verdict.level, verdict.level, "rule")
+        if cause == "rule":
+            changes = policy.charge(standing, at_us, level, level, "rule")
         else:
-            changes = policy.call(standing, at_us, verdict.level)
-        state.level = verdict.level
+            changes = policy.call(standing, at_us, level)
+        due_us = -1
         if changes or standing.tier != before:
+            _count(window, at_us, run[counted : position + 1])
+            counted = position + 1
+            verdict = detection.verdict(weighed, state.owner)
             moment = _moment(state, prior, verdict)
             recent = tuple(_latest(state, run[max(0, position + 1 - RECENT) : position + 1]))
             drafts.extend(Draft(change, moment, recent, verdict=verdict) for change in changes)
+    _count(window, state.clock_us, run[counted:])
+
+
+def _count(window: Window, clock_us: int, run: Sequence[Observation]) -> None:
+    """Let a window take in observations by which nothing is decided; ``clock_us`` is the latest instant."""
+    width = window.bucket_us
+    window.advance(clock_us // width)
+    for at_us, kind, entropy, _, _, _, _ in run:
+        bucket = at_us // width
+        window.advance(bucket)
+        window.add(bucket, int(kind == FILE), int(kind == NETWORK), entropy)
+
+
+def _due_us(standing: Standing, policy: Policy, agent: Learned, gap_us: int, from_us: int) -> int:
+    """Return up to when time alone changes nothing, whatever is observed from ``from_us`` on.
+
+    Sessions that begin later end later, and those that go on too.
+    """
+    deadline, ends_us = policy.next_deadline(standing), agent.next_end_us(gap_us)
+    return min(
+        NEVER_US if deadline is None else deadline, NEVER_US if ends_us is None else ends_us, from_us + gap_us
+    )
 
 
 def _moment(state: AgentState, prior: Prior, verdict: Verdict | None = None) -> Crossing:
@@ -303,10 +344,11 @@ def _moment(state: AgentState, prior: Prior, verdict: Verdict | None = None) -> 
 def elapse(state: AgentState, prior: Prior, at_us: int, drafts: list[Draft]) -> None:
     """Let time pass until ``at_us``; decisions are appended to ``drafts``. Going back is ignored."""
     if at_us > state.clock_us:
-        moment = _moment(state, prior)
-        if moment.level != state.level:
-            # Other thresholds, or another width of the window, came into force since the last input.
-            _cross(state, prior, moment, (), drafts)
+        if prior.detection is None:
+            moment = _moment(state, prior)
+            if moment.level != state.level:
+                # Other thresholds, or another width of the window, came into force since the last input.
+                _cross(state, prior, moment, (), drafts)
         _elapse(state, prior, at_us, (), drafts)
         state.clock_us = at_us
 
@@ -339,13 +381,14 @@ def charge(state: AgentState, prior: Prior, incident: Incident, drafts: list[Dra
     """Charge the agent with an incident; a decision that follows is appended to ``drafts``."""
     at_us = max(incident.at_us, state.clock_us)
     elapse(state, prior, at_us, drafts)
+    cause = CAUSES[KINDS[incident.kind].family]
     changes = prior.policy.charge(
-        state.standing,
-        at_us,
-        prior.charges.tier(incident.kind),
-        state.level,
-        CAUSES[KINDS[incident.kind].family],
+        state.standing, at_us, prior.charges.tier(incident.kind), state.level, cause
     )
+    if not changes and incident.kind == "gate_bypassed" != state.reason_code:
+        # Whoever is denied calls has its tier already: that the gate does not hold must be told all the same.
+        tier = state.standing.effective_tier
+        changes = [Change(at_us, tier, tier, cause)]
     moment = _moment(state, prior)
     drafts.extend(Draft(change, moment, tuple(state.recent), incident=incident) for change in changes)
 
@@ -399,7 +442,8 @@ def _cross(
 
 def _latest(state: AgentState, seen: Sequence[Observation]) -> list[Observation]:
     # What the facts say of them has been judged.
-    return [*state.recent, *((*item[:6], None) for item in seen[-RECENT:])][-RECENT:]
+    latest = [item if item[6] is None else (*item[:6], None) for item in seen[-RECENT:]]
+    return latest if len(latest) == RECENT else [*state.recent, *latest][-RECENT:]
 
 
 def _obey(state: AgentState, prior: Prior, wish: Wish, drafts: list[Draft]) -> None:

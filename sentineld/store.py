@@ -9,12 +9,13 @@ import contextlib
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from operator import attrgetter
 from typing import Any
 
+from sentineld import clock
 from sentineld.batch import Key, Part
 from sentineld.database import (
     PATIENCE_S,
@@ -92,6 +93,8 @@ class Store:
         self._db = connection
         self._is_durable = is_durable
         self.retention = Retention(connection, limit_bytes)
+        #: Told of every commit that succeeded, and of how long it took, microseconds.
+        self.on_commit: Callable[[Commit, int], None] = lambda _commit, _duration_us: None
         #: Which file was opened; nobody may hold this connection and another file for the same one.
         self._inode = (0, 0)
         self._next_source = 1 + self._value("SELECT coalesce(max(id), 0) FROM source")
@@ -218,6 +221,7 @@ class Store:
         Raises ``StoreError`` where a source's position is not the expected one (another writer), and
         ``sqlite3.Error`` for faults of the storage; then nothing was written and the caller must reload.
         """
+        began = clock.monotonic_us()
         try:
             self._commit(commit)
         except BaseException:
@@ -226,6 +230,7 @@ class Store:
             with contextlib.suppress(sqlite3.Error):
                 self._count()
             raise
+        self.on_commit(commit, clock.monotonic_us() - began)
 
     def prune(self) -> bool:
         """Forget a bounded part of what retention does not keep; say whether there is more."""

@@ -205,6 +205,11 @@ class Tail:
         lines = [file.source for file in self._files.by_inode.values()]
         return [*lines, *self._documents.sources(), *self._compressed.sources()]
 
+    def count(self) -> int:
+        """Return how many sources are followed now."""
+        others = len(self._documents.sources()) + len(self._compressed.sources())
+        return len(self._files.by_inode) + others
+
     def owners(self) -> set[int]:
         """Return the owners (uids) of the files that are followed now."""
         return self._quota.owners()

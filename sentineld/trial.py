@@ -176,6 +176,9 @@ class _Reader(Intake):
         self._chunk = chunk
         return super().begin(chunk, is_history=is_history)
 
+    def decode_at_once(self, chunk: Chunk, *, is_history: bool) -> None:
+        """Every record is looked at by itself."""
+
     def fill(self, part: Part, decoded: Decoded, source: Source) -> None:
         """Tell of decoded records, each with what came out of it."""
         self._recognise(part, decoded, source)

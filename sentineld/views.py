@@ -454,9 +454,8 @@ def _lifts(state: AgentState, policy: Policy) -> Iterator[str]:
         return
     if standing.pinned_tier is not None:
         until = standing.pinned_until_us
-        yield (
-            "sentineld unpin" if until is None else f"the end of the pin at {iso(until)}, or sentineld unpin"
-        )
+        command = f"sentineld unpin {state.agent_id} --reason WHY"
+        yield command if until is None else f"the end of the pin at {iso(until)}, or {command}"
         return
     if standing.tier < 3 or not policy.tier3_needs_pardon:
         lower = standing.tier - 1
@@ -464,7 +463,7 @@ def _lifts(state: AgentState, policy: Policy) -> Iterator[str]:
             yield f"{policy.quiet_us / SECOND_US:g} s in which its score calls for less: then tier {lower}"
         else:
             yield f"more quiet until {iso(standing.quiet_since_us + policy.quiet_us)}: then tier {lower}"
-    yield "sentineld pardon"
+    yield f"sentineld pardon {state.agent_id} --reason WHY"
 
 
 def decision_line(decision: Decision) -> str:

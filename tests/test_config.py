@@ -107,9 +107,9 @@ def test_the_environment_overrides_the_file_and_flags_override_that(option, writ
 def test_every_option_is_read_by_something(option):
     name = option.key.rpartition(".")[2]
     code = "\n".join(path.read_text() for path in (ROOT / "sentineld").rglob("*.py"))
-    used = re.findall(
-        rf"(?:config|detection|state|telemetry|recovery|identity|limits|log|prognostics|self)\.{name}\b", code
-    )
+    tables = "config|detection|state|telemetry|recovery|identity|limits|"
+    tables += "log|gate|metrics|options|chosen|prognostics|self"
+    used = re.findall(rf"(?:{tables})\.{name}\b", code)
 
     assert used, option.key
 

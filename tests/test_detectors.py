@@ -3,7 +3,7 @@
 import pytest
 from calls import HOME, OWNER, Shop, bash, observation, ordinary, read, taught, write
 
-from sentineld.detectors import DETECTORS, OF_FEATURE, READERS, SENTENCES, argument, order
+from sentineld.detectors import DETECTORS, OF_FEATURE, READERS, SENTENCES, argument, order, watches_of
 from sentineld.event import ERROR, OK, REFUSED
 from sentineld.session import Session
 
@@ -124,13 +124,11 @@ def test_an_agent_without_a_past_cannot_be_faster_than_itself():
 
 def feed(session, events):
     names = []
-    from sentineld.detectors import WATCHES
-
     for number, (call, outcome, tokens, entropy) in enumerate(events):
         item = observation(call, 1 + number * 10**7, outcome=outcome, tokens=tokens, entropy=entropy)
         if call[0] == "result":
             item = (*item[:6], item[6]._replace(features=()))
-        for watch in WATCHES:
+        for watch in watches_of(session, item[6]):
             names += watch(session, item[6], item)
     return names
 

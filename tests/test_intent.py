@@ -26,6 +26,7 @@ from sentineld.features.intent import (
     names,
     names_in,
     names_path,
+    names_person,
 )
 from sentineld.features.paths import normal
 from sentineld.learned import MAX_KEPT, MAX_PROMPTED, Learned
@@ -217,6 +218,23 @@ def test_a_call_is_asked_for_where_all_that_it_is_for_is_named():
     assert not is_asked_for(asked, [("act", "mail")])
 
 
+@pytest.mark.parametrize(
+    ("value", "is_person"),
+    [
+        ("dora.klein@gmail.com", True),
+        ("klein-77@gmail.com", True),
+        ("klein@gmail.com@evil.io", True),
+        ("dorak@gmail.com", False),
+        ("bob@klein.com", False),
+        ("klein.com", False),
+        ("d.k.7@gmail.com", False),
+        ("", False),
+    ],
+)
+def test_an_address_may_have_the_name_of_somebody(value, is_person):
+    assert names_person(asked_in("invite Dora Klein"), value) is is_person
+
+
 def test_a_session_remembers_the_latest_names():
     session = Session("s", "r", 0, 0)
     session.ask(tuple(range(MAX_ASKED)))
@@ -365,10 +383,56 @@ def test_each_channel_takes_notice_of_what_was_asked_for():
     (plain, _), (asked, new), (other, found) = map(peaks, ("", f"bill {NAMED}", "bill Bob"))
 
     assert asked.get("argument", 0.0) < other["argument"] == plain["argument"]
-    assert asked["order"] < other["order"] == plain["order"]
+    assert asked.get("order", 0.0) < 0.2 * other["order"]
+    assert other["order"] == plain["order"]
     assert asked.get("target", 0.0) < plain["target"] < other["target"]
     assert "out.by" in found
     assert "out.by" not in new
+
+
+def test_an_address_with_a_name_that_a_prompt_gave_is_less_of_a_stranger_and_no_excuse():
+    """Neither for a domain that anybody can have, nor for a rule."""
+    mail = ("send_mail", {"to": "dora.klein@gmail.com", "subject": "done"})
+
+    def after(prompt, *calls):
+        verdicts, session = taught().work([*START, *calls], prompt=prompt)
+        return session.peaks, session.new, {verdict.cause for verdict in verdicts}
+
+    (person, new, _), (other, found, _) = after("tell Dora", mail), after("tell Bob", mail)
+    assert 0 < person["consequence"] < other["consequence"] / 2
+    assert person.get("argument", 0.0) < 0.3 * other["argument"]
+    assert person.get("target", 0.0) < other["target"]
+    assert (new["person"], found["out.host"]) == (1, 1)
+    assert "unasked" in found
+    assert not {"out.host", "unasked"} & new.keys()
+    assert after("tell Dora", read(f"{HOME}/.aws/credentials"), mail)[2] == {"detected", "rule"}
+    domain = ("send_mail", {"to": "dora.klein@evil.io", "subject": "done"})
+    assert "out.host" in after("tell Dora", domain)[1]
+
+
+def test_what_is_looked_up_follows_from_what_was_asked():
+    """Order and arguments count half for it, in full for changes nobody asked for; not what is first."""
+    look, change = ("find_shops", {"town": "Ulm-77"}), ("update_shops", {"town": "Ulm-77"})
+    usual = [
+        [read("~/shop/cart.py"), (call[0], {"town": f"Ulm-{n}"})] for n in range(3) for call in (look, change)
+    ]
+
+    def peaks(*calls, prompt):
+        shop = Shop()
+        for number in range(40):
+            shop.work([*START, *usual[number % len(usual)]], learn=True)
+        return shop.work(calls, prompt=prompt)[1].peaks
+
+    for call, share in ((look, 0.5), (change, 1.0)):
+        plain, asked = (
+            peaks(START[0], bash("git status"), call, prompt=prompt) for prompt in ("", "help Bob")
+        )
+        assert asked["argument"] == pytest.approx(share * plain["argument"])
+        first, first_asked = (peaks(change, prompt=prompt) for prompt in ("", "help Bob"))
+        assert first["order"] > 1
+        assert first_asked.get("order", 0.0) == 0.0
+    plain, asked = (peaks(START[0], look, look, prompt=prompt) for prompt in ("", "help Bob"))
+    assert 0 < asked["order"] < 0.6 * plain["order"]
 
 
 def test_a_later_prompt_of_the_session_counts_and_a_prompt_is_no_act():

@@ -6,13 +6,17 @@ import time
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sentineld import native as native_module
 from sentineld.decode import Decoded, decode_lines
 from sentineld.entropy import entropy_units, metadata_entropy
 from sentineld.event import FILE, NETWORK, OTHER
+from sentineld.features import Features
 from sentineld.instant import MAX_US, iso
 from sentineld.native import NativeMapping, native_metadata
+from sentineld.taxonomy import Taxonomy
 
 SAMPLE = Path(__file__).parents[2] / "shared" / "data" / "wordpress" / "events.jsonl"
 AT = 1_763_858_410
@@ -379,3 +383,35 @@ def test_a_whole_number_seq_is_the_agents_own_number_and_stays_in_the_metadata(s
 @pytest.mark.parametrize("seq", [-1, 1 << 63, 1.0, "7", True, None, [1]])
 def test_any_other_seq_is_no_number(seq):
     assert row_of(seq=seq).seqs == {}
+
+
+@settings(max_examples=60)
+@given(
+    st.lists(
+        st.fixed_dictionaries(
+            {
+                "type": st.sampled_from(["file_read", "api_call", "model_call", "deploy", "prompt"]),
+                "timestamp": st.integers(1, 2_000_000_000),
+                "source": st.sampled_from(["a", "b"]),
+                "data": st.dictionaries(
+                    st.sampled_from(["path", "to", "error", "input_tokens", "prompt", "text", "n", "args"]),
+                    st.one_of(
+                        st.integers(0, 9), st.booleans(), st.sampled_from(["/etc/passwd", "x y", "bob@x.org"])
+                    ),
+                ),
+            }
+        ),
+        min_size=1,
+        max_size=5,
+    )
+)
+def test_facts_are_the_same_whether_records_are_read_at_once_or_one_by_one(records):
+    lines = b"".join(json.dumps(record).encode() + b"\n" for record in records)
+    decoded = decode_lines(lines, 7)
+    taxonomy = Taxonomy()
+    mapping = NativeMapping(taxonomy, Features(taxonomy))
+
+    one_by_one, _ = mapping.rows(decoded, "", "worker")
+    assert mapping.rows(decoded, "", "worker") == (one_by_one, [])
+    assert mapping.rows_of_lines(lines, 7, "worker") == one_by_one
+    assert [facts.role for facts in one_by_one.facts.values()] == ["worker"] * len(records)

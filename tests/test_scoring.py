@@ -15,9 +15,9 @@ from sentineld.detection import LAPSES_AFTER, Detection, DetectionSettings, scor
 from sentineld.detectors.base import CHANNELS
 from sentineld.e_detector import drift, drift_limit
 from sentineld.event import Facts
-from sentineld.habits import KNOWN, MAX_FEATURES, MAX_FOLLOWERS, MAX_ORDERS, MAX_VALUES, Role
+from sentineld.habits import KNOWN, MAX_FEATURES, MAX_FOLLOWERS, MAX_ORDERS, MAX_VALUES, START, Role
 from sentineld.learned import Finished, Learned, Own
-from sentineld.scoring import MAX_SEEN, MAX_SYMBOLS, judge, score, shares
+from sentineld.scoring import MAX_SEEN, MAX_SYMBOLS, is_below, judge, score, shares
 
 S = 1_000_000
 STRANGE = [
@@ -289,6 +289,28 @@ def test_suspicion_lapses_after_calm_sessions_but_what_is_grave_is_not_taught():
     assert "run.verb" not in again.new
 
 
+@pytest.mark.parametrize(("ranks", "times"), [(20, 2), (700, 4)])
+def test_what_is_grave_is_taught_when_it_came_again_and_again_and_counts_as_new_only_then(ranks, times):
+    """Else the same alarm over and over would take the place of worse ones, and make every host less odd."""
+    shop = taught()
+    rates = []
+    for _ in range(times):
+        # With some that are higher still: what none was as odd as calls for tier 3, and waits.
+        scores = [*(n / 1000 for n in range(ranks - LAPSES_AFTER)), *[90.0] * (ranks // 200)]
+        shop.role.calibration = Calibration(scores)
+        _, session = shop.work([*ordinary(1), STRANGE[1]], learn=True)
+        assert session.tier == 2
+        rates.append(shop.role.new.get("out.host", 0.0))
+        for _ in range(LAPSES_AFTER):
+            shop.work(ordinary(2), learn=True)
+    _, session = shop.work([*ordinary(1), STRANGE[1]])
+
+    assert max(rates) == rates[0]
+    assert shop.role.new["out.host"] > rates[0]
+    assert "out.host" not in session.new
+    assert session.tier == 1
+
+
 def test_what_broke_a_rule_never_lapses():
     shop = taught()
     shop.work([read(f"{HOME}/src/shop/a.py"), bash(f"rm -rf {HOME}/photos")], learn=True)
@@ -384,3 +406,79 @@ def test_the_bound_says_what_is_promised_and_what_is_only_estimated():
     assert "exact from 400" in bound(399)
     assert bound(400).startswith("at most 1.00% of honest sessions reach tier 2, 0.25% more")
     assert bound(400).endswith("5% of honest agent-weeks tier 3")
+
+
+# The short ways, each against the long one.
+
+
+@st.composite
+def taught_channels(draw):
+    """Return a role that knows the heights of some sessions, and levels."""
+    role = Role()
+    role.sessions = draw(st.integers(1, 40))
+    height = st.floats(0, 30)
+    for name in CHANNELS:
+        for key in (name, name + KNOWN):
+            role.tails[key] = Tail(*CHANNELS[name][2:], draw(st.lists(height, max_size=15)))
+    levels = {name: draw(st.one_of(st.just(0.0), st.floats(0, 80))) for name in CHANNELS}
+    return role, levels
+
+
+@settings(max_examples=40)
+@given(taught_channels(), st.booleans(), st.floats(0, 12))
+def test_levels_that_are_said_to_score_no_more_do_not(known, is_new, best):
+    role, levels = known
+    now = score(role, levels, is_new=is_new)
+    assert is_below(role, levels, now - 1e-6, is_new=is_new) is False
+    if is_below(role, levels, best, is_new=is_new):
+        assert now <= best
+
+
+@settings(max_examples=20)
+@given(taught_channels(), st.booleans())
+def test_levels_far_below_the_best_ones_are_not_scored(known, is_new):
+    role, levels = known
+    low = {name: min(level, 60.0) for name, level in levels.items()}
+    best = score(role, {name: level + 0.3 for name, level in low.items()}, is_new=is_new)
+    assert is_below(role, low, best + 1e-6, is_new=is_new)
+
+
+def test_what_levels_make_of_a_score_is_found_anew_when_a_session_ranks():
+    role, levels = Role(), dict.fromkeys(CHANNELS, 6.0)
+    role.sessions = 40
+    best = score(role, levels, is_new=True)
+    assert is_below(role, levels, best + 0.2, is_new=True)
+    for _ in range(60):
+        quiet = Finished(0, ROLE, "", 0.1, 1, dict.fromkeys(CHANNELS, 0.1), {}, [], {}, {})
+        role.merge([quiet], [Own()])
+
+    assert score(role, levels, is_new=True) > best + 0.2
+    assert not is_below(role, levels, best + 0.2, is_new=True)
+
+
+@given(st.lists(st.lists(st.sampled_from("abc"), min_size=1, max_size=6), min_size=1, max_size=5))
+def test_bits_of_an_order_are_those_of_what_the_role_has_learned_by_now(sessions):
+    role = Role()
+    orders = [([START, START], "a"), ([START, "a"], "b"), (["a", "b"], "c"), (["c", "c"], "a")]
+    for symbols in sessions:
+        role.learn_habits(Finished(0, ROLE, "", 0.0, 1, {}, {}, symbols, {}, {}))
+        found = [role.bits_of_order(*order) for order in orders]
+        assert found == [Role.load(role.dump()).bits_of_order(*order) for order in orders]
+        assert found == [role.bits_of_order(*order) for order in orders]
+
+
+def test_where_there_is_nothing_to_say_the_verdict_is_the_one_before():
+    shop = taught()
+    agent = Learned(own=deepcopy(shop.agent.own))
+    told, is_told = None, []
+    for number, call in enumerate([*ordinary(1), *STRANGE, *ordinary(2)]):
+        at_us = 10**15 + number * 5 * S
+        item = observation(call, at_us, offset=number)
+        weighed = shop.detection.weigh(agent, OWNER, item, at_us, is_frozen=False)
+        verdict = shop.detection.verdict(weighed, OWNER)
+        is_told.append(weighed[3])
+        if not weighed[3]:
+            assert verdict == told._replace(level=1, cause="detected", findings=(), bound="")
+        told = verdict
+
+    assert set(is_told) == {False, True}

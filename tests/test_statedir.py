@@ -75,7 +75,7 @@ def test_directories_with_secrets_are_closed_and_the_readers_one_is_not(tmp_path
 
 def test_the_state_file_is_in_the_state_directory_that_was_given():
     paths = resolve_paths(Config(state_dir="/x"), {"RUNTIME_DIRECTORY": "/run/y"}, 1000)
-    assert paths == Paths("/x", "/x/state.json")
+    assert paths == Paths("/x", "/x/state.json", "/x-gate")
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,21 @@
 """The keyed step: inputs in, decisions out, at exact instants."""
 
 import json
+from functools import lru_cache
 
 import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from sentineld.event import FILE, NETWORK, OTHER, Tick
+from sentineld.detection import Detection, DetectionSettings
+from sentineld.event import FILE, NETWORK, OTHER, Facts, Tick
+from sentineld.habits import Role, key_of
+from sentineld.learned import Finished, Learned, Own
 from sentineld.monitor import BehavioralMonitor
 from sentineld.policy import Policy
-from sentineld.step import RECENT, Pardon, Pin, Prior, Unpin, dump_state, load_state, new_state, step
+from sentineld.replay import Sessions
+from sentineld.step import RECENT, Pardon, Pin, Prior, Unpin, dump_state, load_state, new_state, observe, step
 
 S = 1_000_000
 T0 = 1_763_858_400 * S
@@ -259,3 +266,76 @@ def test_the_name_of_a_prior_tells_settings_apart():
 
     assert len({prior.version for prior in priors}) == 4
     assert Prior(BehavioralMonitor(), Policy()).version == PRIOR.version
+
+
+@lru_cache(1)
+def calm_role():
+    """Return the habits of a role in whose 450 sessions nothing odd ever happened."""
+    role = Role()
+    for number in range(450):
+        seen = {"first.tool": {key_of("first.tool", "Read"): 1}}
+        done = Finished(0, "r", "", 0.1 + number / 1e4, 1, {"consequence": 0.1}, seen, ["Read"], {}, {})
+        role.merge([done], [Own()])
+    return role.dump()
+
+
+def learned_prior():
+    detection = Detection(DetectionSettings(gap_us=GAP), {(1000, "r"): Role.load(calm_role())})
+    return Prior(BehavioralMonitor(), Policy(quiet_us=GAP // 2), detection=detection)
+
+
+CALLS = [
+    (("act", "Read"), ("first.tool", "Read")),
+    (("act", "Bash"), ("out.host", "evil.example.net"), ("power.verb", "sudo")),
+    (("act", "Bash"), ("out.host", "other.example.net"), ("out.publish", "gh release create")),
+]
+GAP = 1800 * S
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([-30 * S, 0, S, 60 * S, GAP // 2, GAP // 2 + 1, GAP, GAP + 1, 3 * GAP]),
+            st.sampled_from([0, 0, 1, 2]),
+            st.sampled_from(["", "s", "t"]),
+        ),
+        min_size=1,
+        max_size=12,
+    )
+)
+def test_a_run_of_learned_events_is_judged_as_one_by_one_where_each_asks_what_is_due(events):
+    run, at_us = [], T0
+    for number, (pause_us, call, session) in enumerate(events):
+        at_us += pause_us
+        facts = Facts("x", "r", session=session, features=CALLS[call])
+        run.append((at_us, (FILE, NETWORK, OTHER)[call], 10**8, "x", 1, number, facts))
+
+    def judged(pieces):
+        prior = learned_prior()
+        state, drafts, verdicts = fresh(prior), [], []
+        for piece in pieces:
+            observe(state, prior, piece, drafts, verdicts=verdicts)
+        sessions = Sessions(prior.monitor)
+        sessions.learned((1000, "a"), run, verdicts)
+        return dump_state(state), drafts, sessions.stretches
+
+    assert judged([run]) == judged([[item] for item in run])
+
+
+def test_a_replay_takes_from_what_is_told_what_all_verdicts_say():
+    prior, run = learned_prior(), []
+    for number in range(40):
+        facts = Facts("x", "r", session=f"s{number // 8}", features=CALLS[number % 9 == 4])
+        run.append((T0 + number * 60 * S, OTHER, 0, "x", 1, number, facts))
+    told, every = [], []
+    observe(fresh(prior), prior, run, [], verdicts=told)
+    detection, agent = learned_prior().detection, Learned()
+    every = [detection.observe(agent, 1000, item, item[0], is_frozen=True) for item in run]
+
+    some, whole = Sessions(prior.monitor), Sessions(prior.monitor)
+    some.learned((1000, "a"), run, told)
+    whole.learned((1000, "a"), run, every)
+
+    assert len(told) < len(every)
+    assert (some.stretches, some.peaks) == (whole.stretches, whole.peaks)

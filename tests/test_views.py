@@ -95,11 +95,14 @@ def test_agents_are_explained_by_the_thresholds_that_judged_them(place):
 @pytest.mark.parametrize(
     ("config", "ways"),
     [
-        ("", ["900 s in which its score calls for less: then tier 2", "sentineld pardon"]),
-        ('[recovery]\ntier3 = "pardon"\n', ["sentineld pardon"]),
+        (
+            "",
+            ["900 s in which its score calls for less: then tier 2", "sentineld pardon scraper --reason WHY"],
+        ),
+        ('[recovery]\ntier3 = "pardon"\n', ["sentineld pardon scraper --reason WHY"]),
         (
             '[recovery]\nquiet_time = "30s"\n',
-            ["30 s in which its score calls for less: then tier 2", "sentineld pardon"],
+            ["30 s in which its score calls for less: then tier 2", "sentineld pardon scraper --reason WHY"],
         ),
     ],
 )
@@ -121,6 +124,8 @@ def test_why_tells_of_a_pin_and_its_end(place):
         report = look_at_state(Config(), Paths(str(place.state_dir), str(place.state_file)), {})
         document = why_document(store, Config(), report, store.agent_named("biller"))
 
-    assert document["lifted_by"] == ["the end of the pin at 2099-01-01T00:00:00Z, or sentineld unpin"]
+    assert document["lifted_by"] == [
+        "the end of the pin at 2099-01-01T00:00:00Z, or sentineld unpin biller --reason WHY"
+    ]
     assert (document["decision"]["cause"], document["demotion"]["cause"]) == ("pinned", "pinned")
     json.dumps(document)

@@ -1,6 +1,6 @@
 """The command line: one file a command.
 
-``tier`` is dispatched before click is imported: agents' hooks call it for every change.
+``tier`` and ``gate`` are dispatched before click is imported: agents' hooks call them for every change.
 """
 
 import signal
@@ -16,6 +16,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         from sentineld.cli.tier import main as tier
 
         return tier(arguments[1:])
+    if arguments[:1] == ["gate"]:
+        from sentineld.cli.gate import main as gate
+
+        return gate(arguments[1:])
     if arguments[:1] == ["run"]:
         # Until the daemon listens: nothing has begun that a stop would have to finish. A reload waits,
         # for the configuration may have been read before it was changed. Imports take a few hundred

@@ -34,6 +34,7 @@ COMMANDS = {
     "status": "status",
     "why": "why",
     "tier": "tier",
+    "gate": "gate",
     "log": "log",
     "pardon": "pardon",
     "pin": "pin",
@@ -47,6 +48,14 @@ COMMANDS = {
     "agent": "agent",
     "backup": "backup",
     "restore": "restore",
+    "share": "share",
+    "schema": "schema",
+}
+
+#: Commands that run without click, and what the list says of them.
+_EARLY = {
+    "tier": "Print the tier that a router would use for an agent.",
+    "gate": "Hold calls of tools by agents that misbehave: a hook for coding agents.",
 }
 
 #: Help of ``--format`` where it is for all files.
@@ -60,8 +69,9 @@ class _Lazy(click.Group):
         return list(COMMANDS)
 
     def get_command(self, _ctx: click.Context, name: str) -> click.Command | None:
-        if name == "tier":
-            return _tier_help()
+        if name in _EARLY:
+            # The commands themselves never come this way (see sentineld.cli.main): this is for the list.
+            return click.Command(name, help=_EARLY[name])
         if name not in COMMANDS:
             return None
         command: click.Command = getattr(
@@ -90,11 +100,6 @@ class _Lazy(click.Group):
 @click.version_option(package_name="sentineld", message="sentineld %(version)s")
 def cli() -> None:
     """Behavioural defence for AI agents: watch what they do, demote what stops behaving as it should."""
-
-
-def _tier_help() -> click.Command:
-    # The command itself never comes this way (see sentineld.cli.main): this is for the list of commands.
-    return click.Command("tier", help="Print the tier that a router would use for an agent.")
 
 
 def common(function: F) -> F:

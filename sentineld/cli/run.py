@@ -164,6 +164,11 @@ def _settled(config: Config, base: str) -> Config:
         ),
         state=state,
         state_dir=_absolute(config.state_dir, base),
+        metrics=msgspec.structs.replace(
+            config.metrics,
+            socket=_absolute(config.metrics.socket, base),
+            textfile=_absolute(config.metrics.textfile, base),
+        ),
     )
     check_apart(daemon_paths(settled), directories)
     # Formats and users that do not exist show here, and not when the first file of theirs is read.

@@ -32,7 +32,7 @@ from sentineld.visible import visible
 #: A configuration of more bytes than this is another file given by mistake.
 MAX_CONFIG_BYTES = 1024 * 1024
 #: Characters shown of an error: ids, paths and arguments may come from an agent.
-_MAX_ERROR = 4000
+MAX_ERROR = 4000
 
 _HELP_HINT = "sentineld tier --help"
 
@@ -45,19 +45,24 @@ Example: sentineld tier --max-tier 2 -- "$AGENT" && git merge --ff-only proposal
 """
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are ours."""
 
     def error(self, message: str) -> NoReturn:
         """Raise `UsageError` in place of printing and leaving."""
-        raise UsageError(message, hint=_HELP_HINT)
+        raise UsageError(message, hint=f"{self.prog} --help")
 
 
-class _Settings(NamedTuple):
-    """Which file to read, and which keys must have signed it."""
+class Settings(NamedTuple):
+    """Which file to read, which keys must have signed it, and the tables of the configuration.
+
+    ``state_dir`` is the state directory that was named, if one was.
+    """
 
     state_file: str
     keys: Sequence[VerificationKey]
+    state_dir: str | None
+    config: Mapping[str, object]
 
 
 class _Answer(NamedTuple):
@@ -85,25 +90,25 @@ def main(argv: list[str]) -> int:
     try:
         options = parser.parse_args(argv)
         if options.help:
-            _write(sys.stdout, parser.format_help())
+            write(sys.stdout, parser.format_help())
             if len(argv) == 1:
                 return 0
         _check(options)
     except UsageError as error:
-        _report(error)
+        report(error)
         return error.exit_code
     answer, problem = _ask(options, os.environ, os.geteuid())
     if problem is not None:
-        _report(problem)
+        report(problem)
     for warning in answer.warnings:
-        _write(sys.stderr, f"warning: {visible(warning, _MAX_ERROR)}\n")
-    _write(sys.stdout, f"{json.dumps(answer._asdict()) if options.json else answer.tier}\n")
+        write(sys.stderr, f"warning: {visible(warning, MAX_ERROR)}\n")
+    write(sys.stdout, f"{json.dumps(answer._asdict()) if options.json else answer.tier}\n")
     return 0 if answer.allowed else 1
 
 
-def _parser() -> _Parser:
+def _parser() -> Parser:
     """Return the parser; ``--help`` is an option like any other, so that it goes through `_write`."""
-    parser = _Parser(
+    parser = Parser(
         prog="sentineld tier",
         description="Print the tier that a router would use for an agent:\n"
         "1 normal, 2 suspicious, 3 anomalous (a human must review).",
@@ -146,7 +151,7 @@ def _ask(
     is_overridden, warnings = False, []
     problem: SentineldError | None = None
     try:
-        settings = _settings(options, env, uid)
+        settings = read_settings(options, env, uid)
     except ConfigError as error:
         # Without it nobody knows whether the state file has to be signed: as if it were unusable.
         behavior, problem = BehaviorTier(Tier.ANOMALOUS, str(error), is_usable=False), error
@@ -176,32 +181,31 @@ def _ask(
     return answer, problem
 
 
-def _settings(options: argparse.Namespace, env: Mapping[str, str], uid: int) -> _Settings:
+def read_settings(options: argparse.Namespace, env: Mapping[str, str], uid: int) -> Settings:
     """Combine flags, environment, configuration and defaults, in this order. Raises `ConfigError`."""
     path = options.config
     if path is None:
         path = default_config_file(env, uid)
         if not may_exist(path):
             path = None
-    config = {} if path is None else _read_config(path)
+    config = {} if path is None else read_config(path)
     state = config.get("state", {})
     if not isinstance(state, dict):
         raise ConfigError(f"{path}: state is not a table", hint="sentineld check")
     key_file = _first(env.get("SENTINELD_STATE_KEY_FILE"), _option(state, "key_file", path))
     key_id = _first(env.get("SENTINELD_STATE_KEY_ID"), _option(state, "key_id", path)) or DEFAULT_KEY_ID
     state_file = _first(options.state_file, env.get("SENTINELD_STATE_FILE"), _option(state, "file", path))
+    state_dir = _first(options.state_dir, env.get("SENTINELD_STATE_DIR"), _option(config, "state_dir", path))
     if state_file is None:
-        state_dir = _first(
-            options.state_dir, env.get("SENTINELD_STATE_DIR"), _option(config, "state_dir", path)
-        )
         state_file = default_state_file(state_dir, env, uid)
     credentials = env.get("CREDENTIALS_DIRECTORY")
     entries = parse_key_table(state.get("keys", {}))
+    keys: Sequence[VerificationKey] = ()
     if entries:
-        return _Settings(state_file, load_verification_keys(entries, credentials))
-    if key_file is None:
-        return _Settings(state_file, ())
-    return _Settings(state_file, (load_verification_key(with_credentials(key_file, credentials), key_id),))
+        keys = load_verification_keys(entries, credentials)
+    elif key_file is not None:
+        keys = (load_verification_key(with_credentials(key_file, credentials), key_id),)
+    return Settings(state_file, keys, state_dir, config)
 
 
 def _first(*values: str | None) -> str | None:
@@ -217,7 +221,7 @@ def _option(table: Mapping[str, object], name: str, path: str | None) -> str:
     return value
 
 
-def _read_config(path: str) -> dict[str, object]:
+def read_config(path: str) -> dict[str, object]:
     """Read a TOML file; only a regular one that others cannot write. Raises `ConfigError`."""
     # Imported here: most calls find no configuration, and in a hook every millisecond counts.
     import tomllib
@@ -250,16 +254,16 @@ def _reason(error: OSError | ValueError) -> str:
     return error.strerror or str(error) if isinstance(error, OSError) else str(error)
 
 
-def _report(error: SentineldError) -> None:
+def report(error: SentineldError) -> None:
     """Print an error and the next step."""
-    hint = f"try: {visible(error.hint, _MAX_ERROR)}\n" if error.hint else ""
-    _write(sys.stderr, f"error: {visible(str(error), _MAX_ERROR)}\n{hint}")
+    hint = f"try: {visible(error.hint, MAX_ERROR)}\n" if error.hint else ""
+    write(sys.stderr, f"error: {visible(str(error), MAX_ERROR)}\n{hint}")
 
 
-def _write(stream: TextIO | None, text: str) -> None:
-    """Write and flush; a stream that is closed or full changes nothing about the exit status."""
+def write(stream: TextIO | None, text: str) -> bool:
+    """Write and flush; False where that failed: a closed stream must not change the exit status."""
     if stream is None:
-        return
+        return not text
     try:
         stream.write(text)
         stream.flush()
@@ -269,3 +273,5 @@ def _write(stream: TextIO | None, text: str) -> None:
             null = os.open(os.devnull, os.O_WRONLY)
             os.dup2(null, stream.fileno())
             os.close(null)
+        return False
+    return True

@@ -91,6 +91,8 @@ def _print(document: dict[str, Any]) -> None:
         click.echo("\nWhat lifts it:")
         for way in document["lifted_by"]:
             click.echo(f"  {way}")
+        if demotion and demotion["p"] is not None:
+            click.echo("If it was an attack, so that nothing is learned from it: add --attack.")
 
 
 def _print_learned(learned: dict[str, Any], document: dict[str, Any]) -> None:

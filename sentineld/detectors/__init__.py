@@ -1,7 +1,9 @@
 """Detectors: sources of surprise, one file each. How surprises become a score: ``sentineld.scoring``."""
 
+from itertools import product
+
 from sentineld.detectors import argument, order
-from sentineld.detectors.base import CHANNELS, GRAVE, Detector, Kind, Read, Severity
+from sentineld.detectors.base import CHANNELS, GRAVE, Detector, Kind, Needs, Read, Severity, Watch
 from sentineld.detectors.credential import CREDENTIAL
 from sentineld.detectors.errors import ERRORS
 from sentineld.detectors.first_use import FIRST_USE
@@ -15,6 +17,8 @@ from sentineld.detectors.rate import RATE, TEMPO
 from sentineld.detectors.sink import SINK
 from sentineld.detectors.source import SOURCE
 from sentineld.detectors.tokens import TOKENS
+from sentineld.event import Facts
+from sentineld.session import Session
 
 __all__ = [
     "CHANNELS",
@@ -23,10 +27,10 @@ __all__ = [
     "OF_FEATURE",
     "READERS",
     "SENTENCES",
-    "WATCHES",
     "Detector",
     "Kind",
     "Severity",
+    "watches_of",
 ]
 
 #: In the order in which they see an event: ``place`` finds the tree that others go by.
@@ -51,12 +55,34 @@ DETECTORS: tuple[Detector, ...] = (
 #: The detector of every feature; arguments and order have none of these.
 OF_FEATURE: dict[str, Detector] = {name: one for one in DETECTORS for name in one.severity}
 
-#: Who reads a raw feature, by its name, in order; and who looks at every event.
+#: Who reads a raw feature, by its name, in order.
 READERS: dict[str, tuple[Read, ...]] = {
     name: tuple(one.reads[name] for one in DETECTORS if name in one.reads)
     for name in dict.fromkeys(name for one in DETECTORS for name in one.reads)
 }
-WATCHES = tuple(one.watches for one in DETECTORS if one.watches is not None)
+#: Who looks at events as a whole, by what these have: a call, one after a prompt, tokens.
+_WATCHES: dict[tuple[bool, bool, bool], tuple[Watch, ...]] = {
+    (is_call, is_order, has_tokens): tuple(
+        one.watches
+        for one in DETECTORS
+        if one.watches is not None
+        and (
+            one.needs is Needs.NOTHING
+            or (one.needs is Needs.CALL and is_call)
+            or (one.needs is Needs.ORDER and is_call and is_order)
+            or (one.needs is Needs.TOKENS and has_tokens)
+        )
+    )
+    for is_call, is_order, has_tokens in product((False, True), repeat=3)
+}
+
+
+def watches_of(session: Session, facts: Facts) -> tuple[Watch, ...]:
+    """Return who looks at an event as a whole, in order."""
+    return _WATCHES[
+        bool(facts.features), bool(session.asked), bool(facts.input_tokens or facts.output_tokens)
+    ]
+
 
 #: Features that hand over, stay, take power or secrets, or cannot be undone.
 GRAVE_FEATURES = frozenset(name for name, one in OF_FEATURE.items() if one.severity[name] is GRAVE)

@@ -77,12 +77,26 @@ Read = Callable[[Session, str], Iterable[Feature]]
 Watch = Callable[[Session, Facts, Observation], Iterable[Feature]]
 
 
+class Needs(Enum):
+    """What an event must have for a detector to look at it as a whole."""
+
+    #: Nothing.
+    NOTHING = "nothing"
+    #: It is a call, which has features.
+    CALL = "call"
+    #: It is a call, and a user's prompt was given in its session.
+    ORDER = "order"
+    #: It tells of tokens.
+    TOKENS = "tokens"
+
+
 @dataclass(frozen=True, slots=True)
 class Detector:
     """A source of surprise: its features and how much each matters.
 
     ``sentences`` say in plain words what a new value means. ``reads`` gives features that only the session
-    can tell, by the name of the raw feature; ``watches`` those of an event as a whole. Features of one group
+    can tell, by the name of the raw feature; ``watches`` those of an event as a whole, if it has what it
+    ``needs``. Features of one group
     in one event count less together (default: what stands before the first dot of their names). ``grace`` is
     how much higher a grade may be than ever before; ``fewest`` how many sessions with a grade it takes to
     compare with these alone.
@@ -94,6 +108,7 @@ class Detector:
     kind: Kind = Kind.NEW
     reads: Mapping[str, Read] = field(default_factory=dict)
     watches: Watch | None = None
+    needs: Needs = Needs.CALL
     groups: Mapping[str, str] = field(default_factory=dict)
     grace: int = 0
     fewest: int = 5

@@ -10,7 +10,7 @@ Known false alarms: a broken network or an expired token: worth a look all the s
 
 from collections.abc import Sequence
 
-from sentineld.detectors.base import SLIGHT, Detector, Kind
+from sentineld.detectors.base import SLIGHT, Detector, Kind, Needs
 from sentineld.event import ERROR, REFUSED, Facts, Feature, Observation
 from sentineld.session import Session
 
@@ -35,5 +35,10 @@ def _watch(session: Session, facts: Facts, _item: Observation) -> Sequence[Featu
 
 
 ERRORS = Detector(
-    "errors", {"errors": "calls fail one after the other"}, {"errors": SLIGHT}, Kind.GRADE, watches=_watch
+    "errors",
+    {"errors": "calls fail one after the other"},
+    {"errors": SLIGHT},
+    Kind.GRADE,
+    watches=_watch,
+    needs=Needs.NOTHING,
 )

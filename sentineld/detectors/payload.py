@@ -20,18 +20,18 @@ _STEPS = 50
 _FEW = 8
 
 
-def _watch(session: Session, facts: Facts, item: Observation) -> Sequence[Feature]:
-    units = item[2]
-    if not units or not facts.features:
-        return ()
-    event_class = item[3]
-    if event_class not in _NAMES:
+def _watch(session: Session, _facts: Facts, item: Observation) -> Sequence[Feature]:
+    _, _, units, event_class, _, _, _ = item
+    if not units or event_class not in _NAMES:
         return ()
     count, mean = session.entropies.get(event_class, (0, 0.0))
     count += 1
     mean += (units / _UNIT - mean) / min(count, _FEW)
     session.entropies[event_class] = (count, mean)
-    return ((_NAMES[event_class], str(int(mean * _STEPS))),) if count >= _FEW else ()
+    if count < _FEW:
+        return ()
+    name, height = _NAMES[event_class], int(mean * _STEPS)
+    return ((name, str(height)),) if height > session.grades.get(name, -99) else ()
 
 
 _NAMES = {name: f"entropy.{name}" for name in EVENT_CLASSES}

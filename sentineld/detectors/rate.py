@@ -23,40 +23,31 @@ _SHORTEST_S, _LONGEST_S = 0.05, 600.0
 _FEW_GAPS = 4
 
 
-def _watch_pace(session: Session, facts: Facts, item: Observation) -> Sequence[Feature]:
-    times = session.times
-    if not facts.features:
-        return ()
+def _watch(session: Session, _facts: Facts, item: Observation) -> Sequence[Feature]:
+    """Yield features of both detectors: each call moves both forward."""
     at_us = item[0]
-    if times and at_us <= times[-1]:
-        return ()
-    times.append(at_us)
-    if len(times) < _CALLS:
-        return ()
-    if len(times) > _CALLS:
-        del times[0]
-    mean_s = max((at_us - times[0]) / 1e6, 0.1) / (_CALLS - 1)
-    height = max(_SLOWEST, int(-2 * math.log2(mean_s)))
-    return (("pace", str(height)),) if height > session.grades.get("pace", -99) else ()
-
-
-def _watch_tempo(session: Session, facts: Facts, item: Observation) -> Sequence[Feature]:
-    if not facts.features:
-        return ()
-    at_us = item[0]
-    before_us = session.called_us
-    if at_us <= before_us:
-        return ()
-    session.called_us = at_us
-    if not before_us:
-        return ()
-    gap_s = (at_us - before_us) / 1e6
-    session.gaps += 1
-    session.log_gaps += math.log2(min(max(gap_s, _SHORTEST_S), _LONGEST_S))
-    if session.gaps < _FEW_GAPS:
-        return ()
-    height = math.floor(-2 * session.log_gaps / session.gaps)
-    return (("tempo", str(height)),) if height > session.grades.get("tempo", -99) else ()
+    times, before_us, grades = session.times, session.called_us, session.grades
+    found: tuple[Feature, ...] = ()
+    if not times or at_us > times[-1]:
+        times.append(at_us)
+        if len(times) >= _CALLS:
+            if len(times) > _CALLS:
+                del times[0]
+            mean_s = max((at_us - times[0]) / 1e6, 0.1) / (_CALLS - 1)
+            height = max(_SLOWEST, int(-2 * math.log2(mean_s)))
+            if height > grades.get("pace", -99):
+                found = (("pace", str(height)),)
+    if at_us > before_us:
+        session.called_us = at_us
+        if before_us:
+            session.gaps += 1
+            gap_s = (at_us - before_us) / 1e6
+            session.log_gaps += math.log2(min(max(gap_s, _SHORTEST_S), _LONGEST_S))
+            if session.gaps >= _FEW_GAPS:
+                height = math.floor(-2 * session.log_gaps / session.gaps)
+                if height > grades.get("tempo", -99):
+                    found = (*found, ("tempo", str(height)))
+    return found
 
 
 RATE = Detector(
@@ -64,14 +55,13 @@ RATE = Detector(
     {"pace": "calls come faster than they ever did"},
     {"pace": GRAVE},
     Kind.OWN_GRADE,
-    watches=_watch_pace,
+    watches=_watch,
 )
 TEMPO = Detector(
     "tempo",
     {"tempo": "the session goes faster than any before"},
     {"tempo": GRAVE},
     Kind.OWN_GRADE,
-    watches=_watch_tempo,
     grace=2,
     fewest=10,
 )

@@ -10,7 +10,7 @@ Known false alarms: the longest task so far.
 import math
 from collections.abc import Sequence
 
-from sentineld.detectors.base import NOTABLE, Detector, Kind
+from sentineld.detectors.base import NOTABLE, Detector, Kind, Needs
 from sentineld.event import Facts, Feature, Observation
 from sentineld.session import Session
 
@@ -29,4 +29,5 @@ TOKENS = Detector(
     {"tokens": NOTABLE},
     Kind.OWN_GRADE,
     watches=_watch,
+    needs=Needs.TOKENS,
 )

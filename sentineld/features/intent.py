@@ -54,6 +54,8 @@ _NAME = re.compile(
     r"[A-Z](?<!\w.)[\w&-]{1,31}(?:['\u2019]\w{1,8})?(?: [A-Z\d][\w&-]{0,31}(?:['\u2019]\w{1,8})?){0,4}"
 )
 _HOST_LIKE = re.compile(r"[\w.-]+\.[A-Za-z]{2,24}\Z")
+#: What may be a name in an address.
+_WORDS = re.compile(r"[^\W\d_]{3,}")
 _SAID = frozenset({"text", "input_text", "message"})
 _MIN_DIGITS = 3
 
@@ -276,5 +278,15 @@ def is_asked_for(asked: Container[int], features: Iterable[tuple[str, str]]) -> 
 
 
 def names_any(asked: Container[int], values: Sequence[str]) -> bool:
-    """Say whether a prompt named any of some values."""
-    return any(hash_of(value) in asked for value in values)
+    """Say whether a prompt named any of some values, or somebody by whose name one is an address."""
+    return any(hash_of(value) in asked or names_person(asked, value) for value in values)
+
+
+def names_person(asked: Container[int], value: str) -> bool:
+    """Say whether a value is an address at which a part of a name stands that a prompt gave.
+
+    "Invite Mark" means ``mark.davies@example.org``, and perhaps ``mark.black@example.org``: a hint, no more.
+    A domain is nobody's name.
+    """
+    mailbox = value.rpartition("@")[0]
+    return mailbox != "" and any(hash_of(word) in asked for word in _WORDS.findall(mailbox[:_MAX_WORD]))

@@ -63,10 +63,11 @@ _STEERING = re.compile(
 _OWN_WORK = re.compile(
     r"/\.(?:claude|codex|gemini|cursor)/(?:plans|todos|tmp|scratch\w*|shell-snapshots|worktrees|tasks)/"
 )
-#: What every path that one of these finds has in it, in lower case: a cheap look first.
-_TELLING = re.compile(
-    r"(?:^|/)\.(?!\.?(?:/|\Z))|sentineld|\.md\Z|mcp\.json\Z|launch|cron|jenkins|azure|pip\.conf\Z|sitecustom|etc/"
-)
+#: What one of is in every path that one of these finds, in lower case, if it neither begins with a dot nor
+#: ends in ``.md``: a cheap look first.
+_TELLING = (
+    "/.", "sentineld", "mcp.json", "launch", "cron", "jenkins", "azure", "pip.conf", "sitecustom", "etc/"
+)  # fmt: skip
 
 
 class Traits(NamedTuple):
@@ -102,7 +103,9 @@ def traits(path: str) -> Traits:
     """Return what a normal path says by itself."""
     place, root = _place(path), _root(path)
     is_scratch = path.startswith(_SCRATCH)
-    if not _TELLING.search(path.lower()):
+    lower = path.lower()
+    is_telling = lower[:1] == "." or lower.endswith(".md") or any(map(lower.__contains__, _TELLING))
+    if not is_telling:
         return Traits(path, place, root, is_scratch, "", "", "", False, False, False)
     found = _AGENTS.search(path)
     agents = "/".join(path[found.start() :].strip("/").split("/")[:2])[:48] if found else ""

@@ -11,7 +11,7 @@ def test_who_was_restricted_by_the_score_waits_for_a_human_where_habits_decide(p
     place.telemetry.append("biller.jsonl", *place.telemetry.flood("biller", every=0.01))
     place.once()
     assert (place.tier("scraper"), place.tier("biller")) == (3, 1), "much is not bad where habits decide"
-    assert place.json("why", "scraper")["lifted_by"] == ["sentineld pardon"]
+    assert place.json("why", "scraper")["lifted_by"] == ["sentineld pardon scraper --reason WHY"]
     place.json("pardon", "scraper", "--reason", "it was busy")
     place.once()
     assert place.tier("scraper") == 1

@@ -56,7 +56,7 @@ def test_why_names_the_rule_and_the_records_and_so_does_the_readme(judged):
     path, offset = first["path"], first["offset"]
 
     assert why["demotion"]["cause"] == "rule"
-    assert why["lifted_by"] == ["sentineld pardon"]
+    assert why["lifted_by"] == ["sentineld pardon mailer --reason WHY"]
     assert why["demotion"]["reasons"][0]["feature"] == "credential_sent"
     with open(path, "rb") as file:
         file.seek(offset)

@@ -479,6 +479,35 @@ def test_a_credential_signs(enforcing):
     assert enforcing.tier("bot")[0] == 2
 
 
+def test_metrics_reach_prometheus_by_a_proxy_and_nobody_else(machine):
+    page = (REPOSITORY / "docs" / "metrics.md").read_text()
+    units = re.findall(r"^```ini\n# (/etc/systemd/system/(\S+))\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    assert [name for _, name, _ in units] == ["sentineld-metrics.socket", "sentineld-metrics.service"]
+    for path, _, text in units:
+        machine.write(path, text)
+    options = 's/^# (socket|textfile|group = "sentineld-readers")/\\1/'
+    machine.run("sed", "-i", "-E", f"/^\\[metrics/,/^\\[log/ {options}", "/etc/sentineld/sentineld.toml")
+    machine.run("systemctl", "reload", "sentineld")
+    machine.run("systemctl", "daemon-reload")
+    machine.run("systemctl", "start", "sentineld-metrics.socket")
+    places = ("/run/sentineld/metrics.sock", "/run/sentineld/metrics.prom")
+    for path, mode in zip(places, ("660", "640"), strict=True):
+        stat = ("stat", "-c", "%U:%G %a", path)
+        until(lambda stat=stat: machine.ask(*stat).returncode == 0, path)
+        assert machine.run(*stat).split() == ["sentineld:sentineld-readers", mode]
+
+    ask = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:9464/metrics').read().decode())"
+    answer = machine.run("python3", "-c", ask)
+    assert 'sentineld_mode{mode="observe"} 1.0' in answer
+    assert "sentineld_process_resident_memory_bytes " in answer
+    connect = f"import socket; socket.socket(socket.AF_UNIX).connect({places[0]!r})"
+    for user, code in (("merge-bot", 0), ("research-07", 1)):
+        done = machine.ask("runuser", "-u", user, "--", "python3", "-c", connect)
+        assert done.returncode == code, done.stderr
+    assert "metrics_unavailable" not in machine.journal()
+    machine.run("systemctl", "stop", "sentineld-metrics.socket", "sentineld-metrics.service")
+
+
 def test_a_reload_with_a_broken_configuration_changes_nothing(machine):
     before = machine.pid
     machine.run("sed", "-i", "s/^window = .*/window = true/", "/etc/sentineld/sentineld.toml")
