@@ -337,7 +337,10 @@ def _settings_text(client: str, argv: list[str]) -> str:
     program = os.path.abspath(sys.argv[0])
     if os.path.basename(program) != "sentineld":
         program = f"{sys.executable} -m sentineld"
-    arguments = [word for word in argv if word not in ("--print", client, f"--print={client}")]
+    arguments = [word for word in argv if word != f"--print={client}"]
+    if "--print" in arguments:
+        at = arguments.index("--print")
+        del arguments[at : at + 2]
     if client == GENERIC:
         arguments += [word for word in ("--client", GENERIC) if word not in arguments]
         if "--agent" not in arguments:

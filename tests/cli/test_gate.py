@@ -310,9 +310,12 @@ def test_what_is_to_be_installed_blocks_where_the_gate_crashes_or_hangs(gate, tm
     assert status == 0
     (hook,) = json.loads(out)["hooks"]["PreToolUse"][0]["hooks"]
     assert hook["timeout"] > int(re.search(r"timeout -k 1 (\d+) ", hook["command"])[1]) + 1
-    out, _, _ = gate.run("", "--print", "codex", "--agent", "a b")
-    assert "'a b'" in out
-    assert "|| exit 2" in out
+    for asked in (["--print", "codex", "--agent", "codex"], ["--agent", "codex", "--print=codex"]):
+        out, _, _ = gate.run("", *asked)
+        assert f"gate --agent codex --state-dir {gate.path}/state || exit 2" in out
+    out, _, _ = gate.run("", "--print", "generic", "--agent", "a b")
+    assert "--agent 'a b'" in out
+    assert "--client generic && " in out
 
     for behaviour in ("exit 1", "kill -9 $$", "sleep 60", "exit 2"):
         program = tmp_path / "program"
