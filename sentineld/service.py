@@ -244,6 +244,8 @@ class Service:
         now = clock.monotonic_us()
         # History counts at its own times: the present reaches it when all of it has been read.
         if not self._is_first_run and (now >= self._next_tick or clock.now_us() > self._next_deadline):
+            # Whoever sets the clock while a batch is read must not end a quiet time by it.
+            self._follow_clock(self._steps.take())
             self._tick()
             self._next_tick = now + self._tick_interval_us()
             self._find_deadline()

@@ -6,6 +6,7 @@ import pytest
 from activity import BY_ACTIVITY
 
 from sentineld.batch import Part
+from sentineld.config import Config, SourceRule, TelemetryOptions
 from sentineld.event import FILE, NETWORK
 from sentineld.identity import Source
 from sentineld.intake import Batch
@@ -14,7 +15,7 @@ from sentineld.pipeline import Pipeline
 from sentineld.policy import Policy
 from sentineld.replay import SESSION_GAP_US, replay
 from sentineld.rows import Rows
-from sentineld.step import Prior
+from sentineld.step import Prior, load_state
 from sentineld.store import Store
 
 S = 1_000_000
@@ -124,3 +125,18 @@ def test_a_restart_changes_no_decision_also_of_agents_that_slept_at_the_last_tic
 
     assert [(d.from_tier, d.to_tier, d.cause) for d in decisions] == [(1, 2, "detected"), (2, 1, "recovered")]
     assert [d.decided_at[17:] for d in decisions] == ["40.500Z", "41.500Z"]
+
+
+def test_all_records_of_a_file_have_the_role_that_its_rule_names(telemetry):
+    """Also those that are read at once, as those of known agents are where the format is known before."""
+    record = {"type": "file_read", "source": "a", "data": {"path": "/srv/x"}}
+    records = [{**record, "timestamp": START // S + n} for n in range(40)]
+    telemetry.append("a.jsonl", *records)
+    telemetry.append("b.jsonl", *records)
+    rule = SourceRule(path=f"{telemetry.directory}/*.jsonl", format="wordpress", role="builder")
+    config = Config(telemetry=TelemetryOptions(sources=[rule]))
+
+    found = replay([str(telemetry.directory)], config)
+
+    state = found.store.agent_named("a").state
+    assert [(one.role, one.events) for one in load_state(state).learned.sessions] == [("builder", 80)]
