@@ -164,7 +164,8 @@ class Role:
         """Return -log2 of the share of sessions that reach a grade: the role's, or the agent's own.
 
         An agent's own are those that had any grade; with ``is_of_such`` the role's as well. Where these are
-        fewer than ``fewest`` there is nothing to be unlike: 0 bits.
+        fewer than ``fewest`` there is nothing to be unlike: 0 bits. Beyond the agent's own highest each
+        further grade is taken to be half as likely as the one before it.
         """
         counts = (self if own is None else own).grades.get(feature, {})
         sessions = self.sessions
@@ -173,7 +174,10 @@ class Role:
             if sessions < fewest:
                 return 0.0
         reached = sum(count for known, count in counts.items() if known >= grade)
-        return -math.log2(min(1.0, (reached + 0.5) / (sessions + 1)))
+        bits = -math.log2(min(1.0, (reached + 0.5) / (sessions + 1)))
+        if own is None or reached or not counts:
+            return bits
+        return bits + grade - max(counts) - 1
 
     def bits_of_order(self, before: list[str], symbol: str) -> float:
         """Return -log2 of the chance that an action follows those before it, after Witten and Bell."""

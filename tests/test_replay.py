@@ -128,15 +128,17 @@ def test_a_restart_changes_no_decision_also_of_agents_that_slept_at_the_last_tic
 
 
 def test_all_records_of_a_file_have_the_role_that_its_rule_names(telemetry):
-    """Also those that are read at once, as those of known agents are where the format is known before."""
+    """Also those that are read at once, as records of known agents are where the format is told before."""
     record = {"type": "file_read", "source": "a", "data": {"path": "/srv/x"}}
     records = [{**record, "timestamp": START // S + n} for n in range(40)]
-    telemetry.append("a.jsonl", *records)
-    telemetry.append("b.jsonl", *records)
-    rule = SourceRule(path=f"{telemetry.directory}/*.jsonl", format="wordpress", role="builder")
-    config = Config(telemetry=TelemetryOptions(sources=[rule]))
+    rules = []
+    for role in ("builder", "tester"):
+        telemetry.append(f"{role}.jsonl", *records)
+        path = f"{telemetry.directory}/{role}.jsonl"
+        rules.append(SourceRule(path=path, format="wordpress", role=role))
 
-    found = replay([str(telemetry.directory)], config)
+    config = Config(telemetry=TelemetryOptions(sources=rules))
+    found = replay([str(telemetry.directory)], config).store.agent_named("a").state
 
-    state = found.store.agent_named("a").state
-    assert [(one.role, one.events) for one in load_state(state).learned.sessions] == [("builder", 80)]
+    sessions = load_state(found).learned.sessions
+    assert [(one.role, one.events) for one in sessions] == [("builder", 40), ("tester", 40)]
