@@ -2,9 +2,9 @@
 
 Formula: the height of ``pace`` is minus twice the binary logarithm of the mean time between the last 32 calls
 of a session, in seconds: a burst. That of ``tempo`` is the same of the geometric mean over the whole session,
-from the fifth call on, each gap within 0.05 to 600 s; 1.4 times as fast as ever is not yet remarkable. Bits by
-how rarely the agent's own sessions reach it, after five sessions (``tempo``: ten) that had a height at all,
-and one more for each height beyond all of them.
+from the fifth call on, each gap within 0.05 to 600 s; 1.4 times as fast as ever is not yet remarkable. Bits
+by how rarely the agent's own sessions reach it, after five sessions (``tempo``: ten) that had a height at
+all, and one more for each height beyond all of them.
 Calls of one instant count as one: what is told late, all at once, is set to the time of its arrival.
 Source: rate against own history, where fail2ban and CrowdSec have fixed limits. Range: 0 to about 20 bits.
 Memory: 32 times and two sums a session, some 60 counters an agent.
