@@ -32,7 +32,8 @@ _START = 1_763_856_000
 
 def replay(mode: str, directory: Path) -> Callable[[], object]:
     """Prepare a replay of native events in memory, without the start of the program."""
-    from sentineld.config import Config, DetectionOptions
+    from sentineld.config import Config
+    from sentineld.options import DetectionOptions
     from sentineld.replay import replay as run
 
     path = directory / "events.jsonl"

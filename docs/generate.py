@@ -7,8 +7,9 @@ python docs/generate.py --check   exit 1 where one is out of date
 import sys
 from pathlib import Path
 
-from sentineld.config import Duration, Option, Table, duration_text, options, tables
+from sentineld.config import Option, Table, duration_text, options, tables
 from sentineld.metrics import METRICS
+from sentineld.options import Duration
 
 DOCS = Path(__file__).parent
 

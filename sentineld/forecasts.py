@@ -17,10 +17,11 @@ from typing import Any
 import msgspec
 
 from sentineld.clock import now_us
-from sentineld.config import Config, PrognosticsOptions
+from sentineld.config import Config
 from sentineld.detection import score_of
 from sentineld.forecaster import MIN_POINTS
 from sentineld.instant import SECOND_US
+from sentineld.options import PrognosticsOptions
 from sentineld.prognostics import Forecast
 from sentineld.step import Prior, load_checked
 from sentineld.store import Store

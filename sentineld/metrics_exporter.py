@@ -9,11 +9,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from sentineld import clock
-from sentineld.config import MetricsOptions
 from sentineld.instant import SECOND_US
 from sentineld.log import Reporter
 from sentineld.meter import Meter
 from sentineld.metrics import DATABASE_ERRORS, Sample, false_alarms
+from sentineld.options import MetricsOptions
 
 if TYPE_CHECKING:
     from sentineld.metrics_endpoint import Endpoint, Places

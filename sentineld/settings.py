@@ -4,7 +4,8 @@ from typing import Any
 
 import msgspec
 
-from sentineld.config import Config, DetectionOptions, Duration, IntegrityOptions, RecoveryOptions
+from sentineld.config import Config
+from sentineld.options import DetectionOptions, Duration, IntegrityOptions, RecoveryOptions
 from sentineld.step import Prior
 from sentineld.trust import Trust
 

@@ -10,20 +10,18 @@ import pytest
 
 from sentineld.config import (
     Config,
-    Duration,
     Option,
-    TelemetryOptions,
     check_owner,
     duration_text,
     key_file_path,
     load_config,
     options,
-    parse_duration,
     starter,
     tables,
 )
 from sentineld.decode import Decoded
 from sentineld.errors import AccessError, ConfigError
+from sentineld.options import Duration, TelemetryOptions, parse_duration
 
 ROOT = Path(__file__).parent.parent
 OPTIONS = list(options())

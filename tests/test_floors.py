@@ -123,6 +123,7 @@ FLOORS = {
     "formats": 2,
     "places": 2,
     "claims": 2,
+    "options": 2,
     "config": 2,
     "paths": 2,
     "settings": 2,

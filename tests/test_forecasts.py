@@ -7,8 +7,8 @@ import time
 import pytest
 from schemas import check
 
-from sentineld.config import Duration, PrognosticsOptions
 from sentineld.forecasts import Asked, ask
+from sentineld.options import Duration, PrognosticsOptions
 from sentineld.trail import ACTIVITY, Trail
 
 SECOND = 1_000_000

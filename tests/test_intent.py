@@ -11,7 +11,7 @@ from format_reading import read as read_records
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sentineld.config import Config, DetectionOptions
+from sentineld.config import Config
 from sentineld.decode import Decoded
 from sentineld.detection import Detection
 from sentineld.event import PROMPTS
@@ -31,6 +31,7 @@ from sentineld.features.intent import (
 from sentineld.features.paths import normal
 from sentineld.learned import MAX_KEPT, MAX_PROMPTED, Learned
 from sentineld.native import NativeMapping
+from sentineld.options import DetectionOptions
 from sentineld.session import MAX_ASKED, Session
 from sentineld.taxonomy import Taxonomy
 

@@ -6,11 +6,12 @@ import pytest
 from activity import BY_ACTIVITY
 
 from sentineld.batch import Part
-from sentineld.config import Config, SourceRule, TelemetryOptions
+from sentineld.config import Config
 from sentineld.event import FILE, NETWORK
 from sentineld.identity import Source
 from sentineld.intake import Batch
 from sentineld.monitor import BehavioralMonitor
+from sentineld.options import SourceRule, TelemetryOptions
 from sentineld.pipeline import Pipeline
 from sentineld.policy import Policy
 from sentineld.replay import SESSION_GAP_US, replay

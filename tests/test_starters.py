@@ -18,9 +18,10 @@ import sentineld
 from sentineld import baseline, features
 from sentineld.baseline import Told
 from sentineld.calibration import Calibration
-from sentineld.config import Config, DetectionOptions
+from sentineld.config import Config
 from sentineld.detection import no_starter
 from sentineld.habits import Origin, Role
+from sentineld.options import DetectionOptions
 from sentineld.requests import Request
 from sentineld.settings import recorded_prior
 from sentineld.starter import PastSession, learn_starter

@@ -13,10 +13,11 @@ from sentineld.cli.app import common, configuration, daemon_paths, print_json
 from sentineld.cli.names import nearest, role_label, starter_line
 from sentineld.cli.wishes import ask, checked_reason
 from sentineld.clock import now_us
-from sentineld.config import Config, parse_duration
+from sentineld.config import Config
 from sentineld.detection import RoleKey
 from sentineld.errors import AccessError, UsageError
 from sentineld.instant import iso, parse_iso
+from sentineld.options import parse_duration
 from sentineld.requests import Request
 from sentineld.store import Store
 from sentineld.teaching import load_roles

@@ -10,12 +10,13 @@ import click
 
 from sentineld import clock
 from sentineld.cli.app import common, configuration, daemon_paths, print_json
-from sentineld.config import Config, parse_duration
+from sentineld.config import Config
 from sentineld.errors import AccessError, ConfigError, StateFileError, UsageError
 from sentineld.instant import SECOND_US, iso_ms, parse_iso
 from sentineld.journal import append_lines
 from sentineld.keyring import reader_keys, signing_key
 from sentineld.keys import SigningKey, VerificationKey
+from sentineld.options import parse_duration
 from sentineld.override import (
     MAX_BYTES,
     MAX_VALID_FOR_MS,

@@ -4,8 +4,8 @@ import click
 
 from sentineld.cli.app import common
 from sentineld.cli.wishes import ask, checked_reason
-from sentineld.config import parse_duration
 from sentineld.errors import UsageError
+from sentineld.options import parse_duration
 from sentineld.requests import Request
 
 

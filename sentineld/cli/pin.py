@@ -5,9 +5,9 @@ import click
 from sentineld.cli.app import common
 from sentineld.cli.wishes import ask, checked_reason
 from sentineld.clock import now_us
-from sentineld.config import parse_duration
 from sentineld.errors import UsageError
 from sentineld.instant import iso, parse_iso
+from sentineld.options import parse_duration
 from sentineld.requests import Request
 
 

@@ -21,9 +21,10 @@ from sentineld.cli.app import (
     spare_the_collector,
     watched,
 )
-from sentineld.config import Config, Duration, check_owner, parse_duration
+from sentineld.config import Config, check_owner
 from sentineld.errors import AccessError, ConfigError, UsageError
 from sentineld.isolation import sees_real_uids
+from sentineld.options import Duration, parse_duration
 from sentineld.places import Places
 from sentineld.service import Service
 from sentineld.statedir import Paths, check_apart, hold_lock, name_holder, prepare

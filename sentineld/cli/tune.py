@@ -8,10 +8,10 @@ from typing import Any
 import click
 
 from sentineld.cli.app import FORMAT_HELP, common, configuration, print_json, spare_the_collector
-from sentineld.config import DetectionOptions
 from sentineld.errors import UsageError
 from sentineld.explain import printable_path
 from sentineld.instant import iso
+from sentineld.options import DetectionOptions
 from sentineld.replay import Replayed
 from sentineld.replay import replay as run_replay
 from sentineld.step import load_state
