@@ -17,7 +17,6 @@ import stat
 from binascii import Error as Base64Error
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -64,22 +63,39 @@ _PUBLIC_DER = bytes.fromhex("302a300506032b6570032100")
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
-@dataclass(frozen=True, slots=True)
-class VerificationKey:
+# Named tuples, for hooks start a reader for every call: dataclasses take a third of such a start to import.
+class _VerificationKey(NamedTuple):
+    key_id: str
+    algorithm: str
+    material: bytes
+    not_after_us: int | None = None
+
+
+class _SigningKey(NamedTuple):
+    key_id: str
+    algorithm: str
+    secret: bytes
+    not_after_us: int | None = None
+
+
+class VerificationKey(_VerificationKey):
     """What a reader checks signatures with: a key by its id, for one algorithm.
 
     ``material`` is the secret (HMAC-SHA256) or the 32 bytes of the public key (Ed25519). After
     ``not_after_us`` (microseconds since the epoch; None: no end) readers refuse what the key signed.
     """
 
-    key_id: str
-    algorithm: str
-    material: bytes = field(repr=False)
-    not_after_us: int | None = None
+    __slots__ = ()
 
-    def __post_init__(self) -> None:
+    def __new__(
+        cls, key_id: str, algorithm: str, material: bytes, not_after_us: int | None = None
+    ) -> "VerificationKey":
         """Raise `ConfigError` for ids that a file cannot carry and material that is none."""
-        _check(self.key_id, self.algorithm, self.material)
+        _check(key_id, algorithm, material)
+        return super().__new__(cls, key_id, algorithm, material, not_after_us)
+
+    def __repr__(self) -> str:
+        return f"VerificationKey({self.key_id!r}, {self.algorithm!r}, not_after_us={self.not_after_us!r})"
 
     def accepts(self, context: bytes, content: bytes, signature: bytes) -> bool:
         """Tell whether ``signature`` (base64) is this key's over ``content`` in ``context``.
@@ -101,22 +117,24 @@ class VerificationKey:
         return _ed25519_accepts(self.material, raw, message, self.key_id)
 
 
-@dataclass(frozen=True, slots=True)
-class SigningKey:
+class SigningKey(_SigningKey):
     """What a writer signs with: a key by its id, for one algorithm. A reader may check with it as well.
 
     ``key_id`` is 1 to 64 of ``A-Z a-z 0-9 . _ -``; ``secret`` has at least 32 bytes (HMAC-SHA256) or is the
     32 bytes of a private key (Ed25519). Else `ConfigError`.
     """
 
-    key_id: str
-    algorithm: str
-    secret: bytes = field(repr=False)
-    not_after_us: int | None = None
+    __slots__ = ()
 
-    def __post_init__(self) -> None:
+    def __new__(
+        cls, key_id: str, algorithm: str, secret: bytes, not_after_us: int | None = None
+    ) -> "SigningKey":
         """Refuse ids that the file cannot carry and secrets that can be guessed."""
-        _check(self.key_id, self.algorithm, self.secret)
+        _check(key_id, algorithm, secret)
+        return super().__new__(cls, key_id, algorithm, secret, not_after_us)
+
+    def __repr__(self) -> str:
+        return f"SigningKey({self.key_id!r}, {self.algorithm!r}, not_after_us={self.not_after_us!r})"
 
     def sign(self, context: bytes, content: bytes) -> bytes:
         """Return the base64 signature over ``content`` in ``context``. Raises `ConfigError` if it cannot."""

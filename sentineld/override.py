@@ -9,7 +9,7 @@ Standard library and floor 0 only: routers import this and must start in tens of
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from sentineld.errors import StateFileError
 from sentineld.instant import SECOND_US, iso
@@ -59,8 +59,7 @@ def encode_override(document: Mapping[str, object], key: SigningKey | None) -> b
     return encode_document(CONTEXT, document, key)
 
 
-@dataclass(frozen=True, slots=True)
-class Override:
+class Override(NamedTuple):
     """An override's content after all checks of form and, if ``verified``, of its signature.
 
     ``tier`` is None where it ends the one before. ``agents`` None means all of them. Instants in microseconds

@@ -16,15 +16,17 @@ import re
 import threading
 from collections.abc import Iterable, Mapping, Sequence, Sized
 from functools import cached_property
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import sentineld.clock as system_clock
 from sentineld.keys import Key
 from sentineld.override import Override
-from sentineld.proposal import EvolutionProposal, GuardianVerdict, read_diff, severity
 from sentineld.state_file import StateView
 from sentineld.state_reader import BehaviorTier, Clock, StateReader
 from sentineld.tier import Tier
+
+if TYPE_CHECKING:
+    from sentineld.proposal import EvolutionProposal, GuardianVerdict
 
 __all__ = ["BehaviorTier", "Clock", "Monitor", "ScoredProfile", "TierRouter"]
 
@@ -282,11 +284,13 @@ class TierRouter:
             *self._reader.warnings,
         )
 
-    def calculate_score(self, proposal: EvolutionProposal, verdict: GuardianVerdict) -> int:
+    def calculate_score(self, proposal: "EvolutionProposal", verdict: "GuardianVerdict") -> int:
         """Return the points of a change, at least 0: lines, files, critical files, the guardian's findings.
 
         Lines and files are those that the proposal declares or those that its diff shows, whichever is more.
         """
+        from sentineld.proposal import read_diff, severity
+
         diff = read_diff(_text(proposal.diff_content))
         # The diff shows at least 0 lines, so a negative claim lowers nothing.
         lines = max(_declared_lines(proposal.lines_changed), diff.lines_changed)
@@ -300,14 +304,14 @@ class TierRouter:
             + issues
         )
 
-    def classify(self, proposal: EvolutionProposal, verdict: GuardianVerdict) -> int:
+    def classify(self, proposal: "EvolutionProposal", verdict: "GuardianVerdict") -> int:
         """Return the tier of a change, 1..3, and remember it. A verdict that asks for a human gives 3."""
         tier = self._code_tier(proposal, verdict)
         self._remember(proposal.proposal_id, tier)
         return tier
 
     def classify_with_behavior(
-        self, proposal: EvolutionProposal, verdict: GuardianVerdict, agent_id: str
+        self, proposal: "EvolutionProposal", verdict: "GuardianVerdict", agent_id: str
     ) -> int:
         """Return the stricter of the change's tier and its author's, 1..3, and remember it."""
         tier = max(self._code_tier(proposal, verdict), self.behavior_tier(agent_id))
@@ -365,7 +369,10 @@ class TierRouter:
         """Say what a tier means; a number that is none is described as the strictest."""
         return _TIER_DESCRIPTIONS[Tier(tier) if tier in list(Tier) else Tier.ANOMALOUS]
 
-    def _code_tier(self, proposal: EvolutionProposal, verdict: GuardianVerdict) -> int:
+    def _code_tier(self, proposal: "EvolutionProposal", verdict: "GuardianVerdict") -> int:
+        # Late: hooks ask for agents' tiers alone, in a process of their own for each call.
+        from sentineld.proposal import severity
+
         # Asked again here: the verdict's risk level may have been set after it was built.
         if verdict.requires_human_review or severity(verdict.risk_level) == "high":
             return int(Tier.ANOMALOUS)

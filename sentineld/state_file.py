@@ -9,7 +9,7 @@ Standard library and floor 0 only: routers import this and must start in tens of
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from sentineld.errors import StateFileError
 from sentineld.instant import SECOND_US, iso
@@ -49,8 +49,7 @@ def encode_state(document: Mapping[str, object], key: SigningKey | None) -> byte
     return encode_document(CONTEXT, document, key)
 
 
-@dataclass(frozen=True, slots=True)
-class StateView:
+class StateView(NamedTuple):
     """A state file's content after all checks of form and, if ``verified``, of its signature.
 
     ``generated_at_us`` and ``valid_until_us`` are microseconds since the epoch; ``boottime_ms`` and

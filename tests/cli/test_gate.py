@@ -380,7 +380,7 @@ def test_what_is_slow_to_load_is_not_loaded(gate):
 import sys
 from sentineld.cli import main
 status = main(["gate", "--state-dir", sys.argv[1]])
-slow = {"click", "msgspec", "numpy", "tomllib", "hashlib", "shutil", "subprocess", "sentineld.event"}
+slow = {"click", "msgspec", "numpy", "tomllib", "hashlib", "shutil", "dataclasses", "inspect", "sentineld.event"}
 assert not slow & sys.modules.keys(), slow & sys.modules.keys()
 sys.exit(status)
 """
