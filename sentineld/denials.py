@@ -9,6 +9,7 @@ one after the other, and whoever ignores a hook does not wait for its answer.
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from hashlib import blake2b
 from typing import NamedTuple
 
 from sentineld.batch import Part
@@ -25,6 +26,8 @@ MAX_DENIALS, MAX_DONE = 10_000, MAX_DONE_CALLS
 _MAX_NEW = 64
 #: An id that no other session has too.
 _UNIQUE = re.compile(r"[\w|-]{20,}")
+#: Characters of a call's name that are kept: who fills a line with one must not fill the database with many.
+_MAX_KEY = 200
 
 
 class Bypass(NamedTuple):
@@ -64,7 +67,7 @@ class Denials:
         for part in parts:
             for item in part.rows.settled:
                 if item.is_denied:
-                    denial = DenialRow(part.owner, _key(item), item.agent_id, _at(part, item), item.call_id)
+                    denial = DenialRow(part.owner, _key(item), item.agent_id, _at(part, item), item.call_id[:_MAX_KEY])
                     done = self._done.get((denial.owner, denial.key))
                     if done is None:
                         self._deny(denial)
@@ -149,7 +152,11 @@ class Denials:
 
 def _key(item: Settled) -> str:
     unique = _UNIQUE.fullmatch(item.call_id)
-    return item.call_id if unique else f"{item.session}:{item.call_id}"
+    key = item.call_id if unique else f"{item.session}:{item.call_id}"
+    if len(key) <= _MAX_KEY:
+        return key
+    digest = blake2b(key.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+    return f"{key[: _MAX_KEY - 33]}~{digest}"
 
 
 def _at(part: Part, item: Settled) -> int:

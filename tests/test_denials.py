@@ -190,6 +190,20 @@ def test_what_is_remembered_is_bounded(one, telemetry, monkeypatch):
     assert one.store.denials() == []
 
 
+@pytest.mark.parametrize(("call_id", "session"), [("x" * 50_000, "s1"), ("Bash:0", "s" * 50_000)])
+def test_names_of_any_length_are_told_apart_and_kept_short(one, telemetry, call_id, session):
+    telemetry.append("gate/a.jsonl", denial(call_id, session=session))
+    telemetry.append("projects/shop/s1.jsonl", result(call_id + "0", session=session))
+    one.poll()
+    assert found(one) == []
+    (denied,), (done,) = one.store.denials(), one.store.done_calls()
+    assert len(denied.key + denied.call_id + done.key) <= 600
+    telemetry.append("projects/shop/s1.jsonl", result(call_id, session=session))
+    one.poll()
+    assert found(one) == [BYPASSED]
+    assert len(one.store.incidents()[0].detail) < 400
+
+
 def test_history_tells_a_bypass_whichever_file_comes_first(line, telemetry):
     one = line()
     one.formats = one.intake.formats = Formats([form("claude_code"), form("sentineld_gate")])

@@ -53,6 +53,8 @@ _CHOICES = {
     "on_failure": (DENY, PASS),
     "headless": ("auto", "yes", "no"),
 }
+#: Options whose value is a path.
+_PATHS = ("--log-dir", "--state-file", "--state-dir", "--config")
 _SETTINGS = {
     "claude-code": """\
 {
@@ -334,13 +336,15 @@ def _check(options: argparse.Namespace) -> None:
 
 def _settings_text(client: str, argv: list[str]) -> str:
     """Return what belongs into a client's settings; a crash and a time-out block too."""
-    program = os.path.abspath(sys.argv[0])
-    if os.path.basename(program) != "sentineld":
-        program = f"{sys.executable} -m sentineld"
+    program = _quoted(os.path.abspath(sys.argv[0]))
+    if os.path.basename(sys.argv[0]) != "sentineld":
+        # -P: hooks start in the agent's directory, and its modules must not be imported.
+        program = f"{_quoted(sys.executable)} -P -m sentineld"
     arguments = [word for word in argv if word != f"--print={client}"]
     if "--print" in arguments:
         at = arguments.index("--print")
         del arguments[at : at + 2]
+    arguments = _placed(arguments)
     if client == GENERIC:
         arguments += [word for word in ("--client", GENERIC) if word not in arguments]
         if "--agent" not in arguments:
@@ -348,6 +352,19 @@ def _settings_text(client: str, argv: list[str]) -> str:
     words = " ".join(map(_quoted, ("gate", *arguments)))
     command = f"timeout -k 1 10 {program} {words}"
     return _SETTINGS[client] % (command if client == GENERIC else json.dumps(f"{command} || exit 2"))
+
+
+def _placed(words: list[str]) -> list[str]:
+    """Return arguments with absolute paths: a hook would look for others in the agent's directory."""
+    made = []
+    for before, word in zip(["", *words], words, strict=False):
+        name, sign, value = word.partition("=")
+        if before in _PATHS and word:
+            word = os.path.abspath(word)
+        elif name in _PATHS and value:
+            word = name + sign + os.path.abspath(value)
+        made.append(word)
+    return made
 
 
 def _word(agent: str) -> str:

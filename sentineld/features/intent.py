@@ -36,15 +36,16 @@ _HARNESS = re.compile(
 _ELEMENT = re.compile(r"<([A-Za-z][\w-]{1,48})(?=[\s>/])")
 #: From here on it is what others wrote: files that a prompt refers to, orders of a project.
 _FILES, _ORDERS = "--- Content from referenced files ---", "# AGENTS.md instructions for "
-#: Behind this stands what a user asks for; before it, what the editor shows.
+#: Behind this stands what a user asks for; before it, what the editor shows: in prompts that begin so.
 _REQUEST = "## My request for Codex:"
+_EDITORS = ("# Context from my IDE setup:", "# Files mentioned by the user:")
 
 # Each expression begins with one character or a set of them: those are looked for at the speed of C.
 _QUOTES = (
     re.compile(r"'([^'\n]{1,128})'(?!\w)"),
     re.compile(r'"([^"\n]{1,128})"'),
     re.compile(r"`([^`\n]{1,128})`"),
-    re.compile(r"[\u201c\u2018\xab]([^\u201d\u2019\xbb\n]{1,128})[\u201d\u2019\xbb]"),
+    re.compile(r"[\u201c\u2018\xab]([^\u201c\u2018\xab\u201d\u2019\xbb\n]{1,128})[\u201d\u2019\xbb]"),
 )
 #: Characters that no word has.
 _BREAKS = str.maketrans(dict.fromkeys("'\"`<>()[]{},;|\u201c\u201d\u2018\u2019\xab\xbb", " "))
@@ -89,27 +90,42 @@ def asked_in(prompt: object) -> tuple[int, ...]:
     """Return the hashes of what a prompt names; nothing for what is no prompt.
 
     ``prompt`` is a text, or a list of texts, blocks (``{"type": "text", "text": ...}``) and messages
-    (``{"role": "user", "content": ...}``), the latest last. Messages of other roles, and those that hold
-    results of tools, say nothing.
+    (``{"role": "user", "content": ...}``), the latest message last. Messages of other roles, and those that
+    hold results of tools, say nothing.
     """
-    text = _own_words("\n".join(said(prompt))[:MAX_TEXT])
+    own: list[str] = []
+    left = MAX_TEXT
+    # Each by itself: what a harness put into one ends there.
+    for text in said(prompt):
+        own.append(_own_words(text[:left], is_cut=len(text) >= left))
+        left -= len(text)
+        if left <= 0:
+            break
+    text = "\n".join(own)
     return (ANY, *map(hash_of, _names(text))) if text.strip() else ()
 
 
 def said(prompt: object) -> list[str]:
-    """Return the texts that a user said in a prompt, the latest first."""
-    if isinstance(prompt, str):
-        return [prompt]
+    """Return what a user said in a prompt: a text a message, the latest first."""
+    if isinstance(prompt, list) and any(isinstance(item, dict) and "role" in item for item in prompt):
+        return [text for item in prompt[: -_MAX_PARTS - 1 : -1] if (text := _text_of(item))]
+    return [_text_of(prompt)]
+
+
+def _text_of(message: object) -> str:
+    """Return a message's text, its parts as they stand: a mark in one holds for those behind it."""
+    if isinstance(message, str):
+        return message
     found: list[str] = []
-    _collect(prompt, found, 0)
-    return found
+    _collect(message, found, 0)
+    return "\n".join(found)
 
 
 def _collect(value: object, found: list[str], depth: int) -> None:
     if isinstance(value, str):
         found.append(value)
     elif isinstance(value, list) and depth < _MAX_DEPTH:
-        for item in value[: -_MAX_PARTS - 1 : -1]:
+        for item in value[:_MAX_PARTS]:
             _collect(item, found, depth + 1)
     elif isinstance(value, dict) and depth < _MAX_DEPTH:
         kind = value.get("type", "text")
@@ -117,7 +133,7 @@ def _collect(value: object, found: list[str], depth: int) -> None:
             return
         for name in ("text", "content", "parts"):
             inner = value.get(name)
-            if isinstance(inner, list) and any(map(_is_result, inner[:_MAX_PARTS])):
+            if isinstance(inner, list) and any(map(_is_result, inner)):
                 return
             if inner is not None:
                 _collect(inner, found, depth + 1)
@@ -131,7 +147,7 @@ def _is_result(part: object) -> bool:
 
 def names_in(text: str) -> list[str]:
     """Return what a prompt's text names, each once, at most 256."""
-    return _names(_own_words(text[:MAX_TEXT]))
+    return _names(_own_words(text[:MAX_TEXT], is_cut=len(text) >= MAX_TEXT))
 
 
 def _names(text: str) -> list[str]:
@@ -161,12 +177,12 @@ def _is_name(name: str) -> bool:
     return len(name) > 1 and not (name.isdigit() and len(name) < _MIN_DIGITS)
 
 
-def _own_words(text: str) -> str:
-    """Return a prompt's text without what its harness put into it."""
-    is_cut = len(text) == MAX_TEXT
-    request = text.rfind(_REQUEST)
-    if request >= 0:
-        text = text[request + len(_REQUEST) :]
+def _own_words(text: str, *, is_cut: bool) -> str:
+    """Return a prompt's text without what its harness put into it; ``is_cut``: there was more of it."""
+    shown, _, request = text.rpartition(_REQUEST)
+    # A file that an editor shows may hold the same words: those are in what is left out.
+    if shown.lstrip().startswith(_EDITORS) or not _holds_others(shown):
+        text = request
     for mark in (_FILES, _ORDERS):
         if mark in text:
             text = text[: text.index(mark)]
@@ -177,7 +193,7 @@ def _own_words(text: str) -> str:
             return text
         name = element[1]
         is_harness = _HARNESS.match(name) is not None
-        if name in _OWN or not (is_harness or "-" in name or "_" in name):
+        if not _is_put(name):
             position = element.end()
             continue
         closing = f"</{name}>"
@@ -191,6 +207,18 @@ def _own_words(text: str) -> str:
             position = element.end()
     # That is no prompt any more.
     return text[:position]
+
+
+def _holds_others(text: str) -> bool:
+    """Say whether there may be something in a text that its user did not write."""
+    return _FILES in text or _ORDERS in text or any(_is_put(one[1]) for one in _ELEMENT.finditer(text))
+
+
+def _is_put(element: str) -> bool:
+    """Say whether an element is one of those that harnesses put into prompts."""
+    if element in _OWN:
+        return False
+    return "-" in element or "_" in element or _HARNESS.match(element) is not None
 
 
 def _of_word(word: str) -> Iterator[str]:

@@ -329,6 +329,27 @@ def test_what_is_to_be_installed_blocks_where_the_gate_crashes_or_hangs(gate, tm
     assert subprocess.run(["sh", "-c", gone], check=False, stderr=subprocess.DEVNULL).returncode == 2
 
 
+def test_what_is_to_be_installed_takes_nothing_from_the_agent_s_directory(gate, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    out, _, _ = gate.run("", "--print", "claude-code", "--config", "c d.toml", "--log-dir=l")
+    (hook,) = json.loads(out)["hooks"]["PreToolUse"][0]["hooks"]
+    assert f"--config '{tmp_path}/c d.toml' --log-dir={tmp_path}/l " in hook["command"]
+    # An agent's module, found first, would end the hook with the status of a pass.
+    project = tmp_path / "project"
+    (project / "sentineld").mkdir(parents=True)
+    for name in ("argparse.py", "sentineld/__init__.py", "sentineld/__main__.py"):
+        (project / name).write_text("raise SystemExit(0)\n")
+    done = subprocess.run(
+        ["sh", "-c", hook["command"]], cwd=project, input="{}", text=True, check=False, capture_output=True
+    )
+    assert done.returncode == 2, done
+
+
+def test_a_program_s_path_with_blanks_is_quoted(gate, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["/a b/sentineld"])
+    assert "timeout -k 1 10 '/a b/sentineld' gate" in gate.run("", "--print", "generic")[0]
+
+
 def test_an_output_that_nobody_reads_is_a_blocking_status(gate):
     with open("/dev/full", "wb", buffering=0) as full:
         done = subprocess.run(

@@ -430,7 +430,7 @@ def test_the_command_loads_without_the_daemons_libraries(home):
 import sys
 from sentineld.cli.tier import main
 main(["nobody", "--state-file", {str(home.state_file)!r}, "--config", {str(home.config(""))!r}])
-heavy = {{"click", "msgspec", "structlog", "numpy", "watchdog", "sqlite3", "logging", "dataclasses", "inspect"}}
+heavy = {{"click", "msgspec", "structlog", "numpy", "sqlite3", "logging", "dataclasses", "inspect"}}
 print(sorted(heavy & set(sys.modules)), "tomllib" in sys.modules)
 main(["nobody", "--help"])
 """
