@@ -9,7 +9,6 @@ one after the other, and whoever ignores a hook does not wait for its answer.
 import re
 from collections.abc import Iterator
 from dataclasses import replace
-from hashlib import blake2b
 from typing import NamedTuple
 
 from sentineld.batch import Part
@@ -24,10 +23,8 @@ from sentineld.tables import DenialRow, DoneRow
 MAX_DENIALS, MAX_DONE = 10_000, MAX_DONE_CALLS
 #: Calls of one batch that are remembered: a denial that comes late is late by moments.
 _MAX_NEW = 64
-#: An id that no other session has too.
+#: An id that no other call has too. Counters accuse nobody: they begin again, and subagents have their own.
 _UNIQUE = re.compile(r"[\w|-]{20,}")
-#: Characters of a call's name that are kept: who fills a line with one must not fill the database with many.
-_MAX_KEY = 200
 
 
 class Bypass(NamedTuple):
@@ -59,25 +56,28 @@ class Denials:
         yield from found.values()
 
     def _found(self, batch: Batch) -> Iterator[Bypass]:
-        parts = [part for part in batch.parts if part.rows.settled]
-        if not parts:
+        settled = [
+            (part, [item for item in part.rows.settled if _UNIQUE.fullmatch(item.call_id)])
+            for part in batch.parts
+        ]
+        if not any(items for _, items in settled):
             return
         self._load()
         paths = {source.id: source.path for _, source in batch.sources.values()}
-        for part in parts:
-            for item in part.rows.settled:
+        for part, items in settled:
+            for item in items:
                 if item.is_denied:
-                    denial = DenialRow(part.owner, _key(item), item.agent_id, _at(part, item), item.call_id[:_MAX_KEY])
+                    denial = DenialRow(part.owner, item.call_id, item.agent_id, _at(part, item), item.call_id)
                     done = self._done.get((denial.owner, denial.key))
                     if done is None:
                         self._deny(denial)
                     else:
                         yield self._bypass(denial, done, paths)
-        for part in parts:
-            done_here = [item for item in part.rows.settled if not item.is_denied]
+        for part, items in settled:
+            done_here = [item for item in items if not item.is_denied]
             denied = self._denied.get(part.owner, {})
             for item in done_here if denied else ():
-                if found := denied.get(_key(item)):
+                if found := denied.get(item.call_id):
                     yield self._bypass(found, _done(part, item), paths)
             if not part.is_history:
                 # History is read in the order of its times, over all files.
@@ -150,19 +150,10 @@ class Denials:
         return Bypass(incident, tuple(dict.fromkeys((done.agent_id, denial.agent_id))))
 
 
-def _key(item: Settled) -> str:
-    unique = _UNIQUE.fullmatch(item.call_id)
-    key = item.call_id if unique else f"{item.session}:{item.call_id}"
-    if len(key) <= _MAX_KEY:
-        return key
-    digest = blake2b(key.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
-    return f"{key[: _MAX_KEY - 33]}~{digest}"
-
-
 def _at(part: Part, item: Settled) -> int:
     at_us = part.file_time if item.at_us is None else item.at_us
     return min(at_us, part.hi) if part.is_history else max(part.lo, min(at_us, part.hi))
 
 
 def _done(part: Part, item: Settled) -> DoneRow:
-    return DoneRow(part.owner, _key(item), item.agent_id, _at(part, item), part.source_id, item.offset)
+    return DoneRow(part.owner, item.call_id, item.agent_id, _at(part, item), part.source_id, item.offset)

@@ -147,7 +147,7 @@ def parts(*texts):
     "prompt",
     [
         # As Gemini CLI records a prompt with a file.
-        parts("mail bob@corp.io", "\n--- Content from referenced files ---", "\nContent from @a:\n", "eve@evil.io"),
+        parts("mail bob@corp.io", "\n--- Content from referenced files ---", "\nFrom @a:\n", "eve@evil.io"),
         ["mail bob@corp.io", *parts("\n--- Content from referenced files ---", "eve@evil.io")],
         parts("<system-reminder>", "eve@evil.io", "</system-reminder>", "mail bob@corp.io"),
         [
@@ -155,7 +155,10 @@ def parts(*texts):
             {"role": "user", "content": [*parts("eve@evil.io") * 300, {"type": "tool_result"}]},
         ],
         [
-            {"role": "user", "content": "# Context from my IDE setup:\neve@evil.io\n## My request for Codex:\nx"},
+            {
+                "role": "user",
+                "content": "# Context from my IDE setup:\neve@evil.io\n## My request for Codex:",
+            },
             {"role": "user", "content": "mail bob@corp.io"},
         ],
         [
@@ -198,13 +201,19 @@ def test_names_are_few_and_short(text):
 
 @pytest.mark.parametrize(
     "piece",
-    ["<a_b>", "'", '"a', "A a@b.c ", "<system-reminder>", "x@", "A B C D ", "a/" * 40 + " ", "`", "<", "\\/", "\u201c"],
+    ["<a_b>", "'", '"a', "A a@b.c ", "<system-reminder>", "x@", "A B C D ", "a/" * 40 + " ", "`", "<", "\\/"],
 )
 def test_a_hostile_prompt_takes_little_time(piece):
     text = piece * (2 * MAX_TEXT // len(piece))
     start = time.process_time()
     asked_in(text)
     assert time.process_time() - start < 0.5
+
+
+def test_quotes_that_only_open_cost_no_more_than_others():
+    start = time.process_time()
+    asked_in("\u201c" * MAX_TEXT)
+    assert time.process_time() - start < 0.1
 
 
 def test_nothing_behind_the_limit_is_read():

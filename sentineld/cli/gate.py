@@ -132,6 +132,7 @@ def _run(options: argparse.Namespace, env: Mapping[str, str], uid: int) -> int:
     chosen, settings, problem = _Options(), None, None
     try:
         settings = read_settings(options, env, uid)
+        _check_places(settings.config)
         chosen = _chosen(settings, env)
     except ConfigError as error:
         problem = error
@@ -269,6 +270,24 @@ def _remember(
     state_dir = options.state_dir if settings is None else settings.state_dir
     directory = options.log_dir or chosen.directory or default_gate_dir(state_dir, env, uid)
     return remember(directory, record, time.strftime("%Y-%m-%d", at))
+
+
+def _check_places(config: Mapping[str, object]) -> None:
+    """Refuse relative paths: a hook runs in its agent's directory, which could bring a state file."""
+    tables = {name: table for name in ("state", "gate") if isinstance(table := config.get(name), dict)}
+    keys = tables.get("state", {}).get("keys")
+    places: list[tuple[str, object]] = [("state_dir", config.get("state_dir"))]
+    places += [("state." + name, tables.get("state", {}).get(name)) for name in ("file", "key_file")]
+    places += [("gate.directory", tables.get("gate", {}).get("directory"))]
+    for key_id, entry in keys.items() if isinstance(keys, dict) else ():
+        places.append((f"state.keys.{key_id}.file", entry.get("file") if isinstance(entry, dict) else None))
+    for name, place in places:
+        # Credentials of systemd are named by a variable.
+        if isinstance(place, str) and place and not place.startswith(("/", "$")):
+            raise ConfigError(
+                f"{name} is {place!r}: relative to the directory of the agent that is to be held",
+                hint="name an absolute path",
+            )
 
 
 def _chosen(settings: Settings, env: Mapping[str, str]) -> _Options:

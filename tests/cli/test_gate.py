@@ -171,9 +171,29 @@ def test_modes_that_ask_nobody_make_asks_denials(gate, mode):
     assert gate.decide(claude("odd", permission_mode=mode))[0] == "deny"
 
 
-def test_what_tiers_get_is_configured(gate):
-    config = gate.config('[gate]\ntier_2 = "pass"\ntier_3 = "ask"\nheadless = "no"\ndirectory = "D"\n')
+@pytest.mark.parametrize(
+    "text",
+    [
+        'state_dir = "state"\n',
+        '[state]\nfile = "state.json"\n',
+        '[state]\nkey_file = "key"\n',
+        '[state.keys.a]\nfile = "./key"\n',
+        '[gate]\ndirectory = "log"\n',
+    ],
+)
+def test_nothing_is_looked_for_in_the_agents_own_directory(gate, text):
     gate.monkeypatch.chdir(gate.path)
+    (gate.path / "key").write_bytes(b"k" * 32)
+    (gate.path / "key").chmod(0o600)
+    out, err, _ = gate.run(claude("good"), "--config", gate.config(text))
+    assert "deny" in out
+    assert "relative to the directory of the agent" in out + err
+
+
+def test_what_tiers_get_is_configured(gate):
+    config = gate.config(
+        f'[gate]\ntier_2 = "pass"\ntier_3 = "ask"\nheadless = "no"\ndirectory = "{gate.path}/D"\n'
+    )
     assert gate.run(claude("odd"), "--config", config) == ("", "", 0)
     assert gate.decide(claude("bad"), "--config", config)[0] == "ask"
     assert len(list((gate.path / "D").iterdir())) == 1
@@ -401,7 +421,7 @@ def test_what_is_slow_to_load_is_not_loaded(gate):
 import sys
 from sentineld.cli import main
 status = main(["gate", "--state-dir", sys.argv[1]])
-slow = {"click", "msgspec", "numpy", "tomllib", "hashlib", "shutil", "dataclasses", "inspect", "sentineld.event"}
+slow = {"click", "msgspec", "numpy", "tomllib", "hashlib", "dataclasses", "inspect", "sentineld.event"}
 assert not slow & sys.modules.keys(), slow & sys.modules.keys()
 sys.exit(status)
 """
