@@ -112,14 +112,14 @@ def test_every_command_works_live_goes_on_record_and_is_replayed(learned, tmp_pa
     assert list(replayed["agents"]) == ["coder-2"]
 
 
-def test_wishes_wait_for_the_next_start_and_a_killed_daemon_repeats_none(learned):
+def test_wishes_wait_for_the_next_start_and_a_killed_daemon_repeats_none(learned, wait_for):
     place = learned
     answer = ask(place, "baseline", "freeze")
     assert answer["status"] == "pending"
     request = place.state_dir / "requests"
     data = {path.name: path.read_bytes() for path in request.iterdir()}
     daemon = place.start("--config", place.config_path)
-    assert role_of(place)[0]["frozen"]
+    wait_for(lambda: role_of(place)[0]["frozen"], "frozen")
     ask(place, "baseline", "unfreeze")
     daemon.kill()
     for name, content in data.items():
