@@ -6,7 +6,8 @@ are whole, so a file that may be becoming a copy is left alone for a moment: the
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -241,18 +242,27 @@ class Copies:
             if not is_whole or not source.pos:
                 continue
             if size <= MAX_COMPARED_BYTES:
-                other = self.files.open_path(base)
-                try:
+                with self._opened(source, base) as other:
                     if os.fstat(other).st_size < source.pos:
                         # It is being cut at this very moment: the next look will tell.
                         return 0
                     if size <= os.fstat(other).st_size and identity.are_alike(fd, other, 0, size):
                         return source.id if size else 0
-                finally:
-                    os.close(other)
             if size >= source.pos and identity.begins_with(fd, size, source):
                 return 0
         return None
+
+    @contextmanager
+    def _opened(self, source: Source, path: str) -> Iterator[int]:
+        """Open a source's file: another one may have taken its place at its path."""
+        file = self.files.followed(source)
+        held = None if file is None else self.files.descriptor(file)
+        fd = self.files.open_path(path) if held is None else held
+        try:
+            yield fd
+        finally:
+            if held is None:
+                os.close(fd)
 
     # Files that are copies.
 

@@ -29,7 +29,8 @@ def base_of(files: Files, path: str) -> str:
 def named(files: Files, base: str) -> list[Named]:
     """Return what is known of the files that have or had a name, and whether what was read stands there.
 
-    None: after a restart nobody has met it yet. One that is whole under another name is left out.
+    None: after a restart nobody has met it yet. One that is whole under another name is left out. One that is
+    whole without any name was removed, or another file took its place: that may be the one in question.
     """
     found: list[Named] = []
     for key in dict.fromkeys([files.inode_of.get(base), files.former.get(base)]):
@@ -41,7 +42,7 @@ def named(files: Files, base: str) -> list[Named]:
 
 
 def _look_at(files: Files, source: Source, base: str) -> tuple[bool, bool | None]:
-    """Say whether a source's file stands at a path, and whether it is whole."""
+    """Say whether a source's file stands at a path (or nowhere any more), and whether it is whole."""
     followed = files.followed(source)
     fd = opened = None
     try:
@@ -51,7 +52,8 @@ def _look_at(files: Files, source: Source, base: str) -> tuple[bool, bool | None
         fd = opened if is_here else None if followed is None else files.descriptor(followed)
         if fd is None:
             return False, None
-        verdict = identity.verdict(fd, os.fstat(fd), source, identity.generation(fd))
+        status = os.fstat(fd)
+        verdict = identity.verdict(fd, status, source, identity.generation(fd))
     except OSError:
         return False, None
     finally:
@@ -60,4 +62,4 @@ def _look_at(files: Files, source: Source, base: str) -> tuple[bool, bool | None
     if verdict == "replaced":
         # The file is gone, and another one has its inode.
         return False, True
-    return is_here, verdict is None
+    return is_here or not status.st_nlink, verdict is None

@@ -1996,6 +1996,66 @@ def test_what_was_appended_before_the_file_was_rewritten_is_not_lost(line, a):
     assert one.counted["harmless"] == 1
 
 
+def test_a_rewritten_file_that_gets_its_name_while_it_is_looked_at_counts_once(line, a):
+    one = line()
+    lines = [record(f"e{n}", pad="x" * 300) for n in range(9)]
+    append(a, *lines[:5])
+    one.poll()
+    temporary = append(a.with_name("a.jsonl.6"), *lines[:6])
+
+    def rename(frame: Any, event: str, _arg: Any) -> None:
+        if event == "return" and frame.f_code.co_name == "_open_path" and temporary.exists():
+            temporary.replace(a)
+
+    sys.setprofile(rename)
+    try:
+        one.tail.notice(str(temporary))
+    finally:
+        sys.setprofile(None)
+    assert not temporary.exists(), "it was renamed between its opening and what was made of it"
+    for _ in range(3):
+        one.poll(after_s=3)
+
+    assert one.counted == {f"e{n}": 1 for n in range(6)}
+    assert not one.incidents
+    one.check_accounts()
+
+
+def test_a_rewritten_file_whose_former_version_is_removed_first_counts_once(line, a):
+    one = line()
+    lines = [record(f"e{n}", pad="x" * 300) for n in range(9)]
+    append(a, *lines[:5])
+    one.poll()
+    temporary = append(a.with_name("a.jsonl.6"), *lines[:6])
+    a.unlink()
+    one.tail.notice(str(temporary))
+    one.tail.notice(str(a))
+    one.poll(scan=False)
+    temporary.rename(a)
+    for _ in range(3):
+        one.poll(after_s=3)
+
+    assert one.counted == {f"e{n}": 1 for n in range(6)}
+    assert not one.incidents
+
+
+def test_a_copy_whose_original_is_removed_before_it_is_met_counts_nothing_twice(line, a):
+    one = line()
+    lines = [record(f"e{n}", pad="x" * 300) for n in range(9)]
+    append(a, *lines[:5])
+    one.poll()
+    copy = append(a.with_name("a.jsonl.1"), *lines[:5])
+    a.unlink()
+    for _ in range(3):
+        one.poll(after_s=3)
+    append(copy, lines[5])
+    one.poll(after_s=100)
+    one.poll(after_s=100)
+
+    assert one.counted == {f"e{n}": 1 for n in range(6)}
+    assert not one.incidents
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
 def test_a_file_of_another_owner_continues_nothing(line, a):
     one = line()
