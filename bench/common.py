@@ -73,14 +73,14 @@ def daemon(telemetry: Path, state: Path, mode: str):
         process.wait(30)
 
 
-def wait_for(condition, what: str, timeout_s: float = 120.0):
+def wait_for(condition, what: str, timeout_s: float = 120.0, every_s: float = 0.005):
     """Poll until the condition gives something true, and return that."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         value = condition()
         if value:
             return value
-        time.sleep(0.005)
+        time.sleep(every_s)
     raise SystemExit(f"gave up waiting for {what}")
 
 

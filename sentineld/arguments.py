@@ -70,6 +70,8 @@ _KIND = (
 )
 #: The same with those that can hold a command line, whatever the tool.
 _TELLING: dict[object, str] = {**_KIND, "command": "command", "cmd": "command"}
+_TELLING_NAMES = frozenset(_TELLING)
+_OBJECTS = frozenset({dict})
 _BODIES = names("body data payload json form content upload")
 _IBAN = re.compile(r"[A-Z]{2}\d{2}[A-Z0-9]{10,30}\Z")
 _WORD = re.compile(r"[^/\\.~]*\Z")
@@ -78,6 +80,9 @@ _NAMING = ("email", "path", "file_path", "address", "id", "url")
 
 #: Classes of tools by which data can leave to somebody.
 _REMOTE = names("network_request api_call tool_call other model_call")
+_WRITING = frozenset({"file_write", "file_create"})
+#: Classes of tools that change what they name.
+CHANGING = _WRITING | {"file_delete"}
 
 
 def command_of(arguments: object) -> str | tuple[str, ...] | None:
@@ -132,19 +137,16 @@ def code_of(arguments: object) -> str | None:
 
 def path_alone(arguments: dict[Any, Any]) -> str | None:
     """Return the one path that arguments name, empty where they name nothing at all; None: look closer."""
-    if len(arguments) > _MAX_ITEMS:
+    if len(arguments) > _MAX_ITEMS or not _OBJECTS.isdisjoint(map(type, arguments.values())):
         return None
-    path = ""
-    for key, value in arguments.items():
-        kind = _TELLING.get(key)
-        if kind is None:
-            if type(value) is dict:
-                return None
-        elif kind == "path" and type(value) is str and not path and value:
-            path = value
-        else:
-            return None
-    return path
+    named = _TELLING_NAMES.intersection(arguments)
+    if not named:
+        return ""
+    if len(named) > 1:
+        return None
+    (key,) = named
+    path = arguments[key]
+    return path if _TELLING[key] == "path" and type(path) is str and path else None
 
 
 def look(event_class: str, arguments: Mapping[Any, Any], found: Findings, *, is_sending: bool) -> None:
@@ -201,9 +203,9 @@ def touch(event_class: str, path: str, found: Findings) -> None:
     """Note what a tool of a class does with a path."""
     if event_class == "file_read":
         found.reads(path)
-    elif event_class in ("file_write", "file_create"):
+    elif event_class in _WRITING:
         found.writes(path)
-    elif event_class == "file_delete":
+    elif event_class in CHANGING:
         found.changes(path)
     elif event_class in _REMOTE and _WORD.match(path):
         # Such as the name of a search's source.

@@ -21,6 +21,7 @@ import math
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable
 from itertools import accumulate
+from operator import mul
 from typing import NamedTuple
 
 #: Scores that are kept; the oldest go first. 1 % needs 99, five in a hundred weeks of twenty sessions 399.
@@ -31,6 +32,8 @@ PRIOR_WEIGHT = 5.0
 #: What a height weighs after one more session: half of it after 34 sessions.
 FADE = 0.98
 _FADED = [FADE**age for age in range(MAX_HEIGHTS + 1)]
+#: What a height lends is worked out up to so many widths: beyond that nothing is left to tell apart.
+_HIGHEST = 600.0
 #: The share of the highest from which on a tail is exponential, and what its prior weighs there, in sessions.
 UPPER, UPPER_WEIGHT = 0.2, 3.0
 #: Sessions from which on exact ranks weigh in, and up to which the estimate does.
@@ -55,8 +58,8 @@ class Tail:
     """
 
     __slots__ = (
-        "_base", "_below", "_births", "_factors", "_from", "_over", "_scale", "_sorted", "_weights", "decay",
-        "heights", "scale", "together", "width",
+        "_base", "_below", "_births", "_each", "_from", "_lifts", "_over", "_scale", "_sorted", "_weights",
+        "decay", "heights", "scale", "together", "width",
     )  # fmt: skip
 
     def __init__(
@@ -73,10 +76,10 @@ class Tail:
         self.together = max(0, min(together - beyond, len(self.heights)))
         # What is worked out only when somebody asks, and from one session to the next only as far as it has
         # changed: the heights in order, when each came (counted from anywhere; ``_base`` is the oldest), and
-        # what each lends to the next higher one.
+        # what each lends to a height of 0.
         self._sorted: list[float] | None = None
         self._births: list[int] = []
-        self._factors: list[float] = []
+        self._lifts: list[float] = []
         self._base = 0
         self._forget()
 
@@ -96,12 +99,11 @@ class Tail:
         """Return the probability (0 < p <= 1) that a session reaches ``x``."""
         if x <= 0.0:
             return 1.0
-        below = self._below or self._lend()
-        heights, weights = self._sorted, self._weights
-        place = bisect_left(heights, x - 1e-9)  # type: ignore[arg-type]
+        weights = self._weights or self._weigh()
+        place = bisect_left(self._sorted, x - 1e-9)  # type: ignore[arg-type]
         count = weights[place]
         if place:
-            count += below[place] * math.exp((heights[place - 1] - x) / self.width)  # type: ignore[index]
+            count += (self._below or self._lend())[place - 1] * math.exp(-x / self.width)
         prior = self.scale * math.exp(-x / self.decay)
         p = (count + PRIOR_WEIGHT * min(1.0, prior)) / (weights[0] + PRIOR_WEIGHT)
         return 1.0 if p >= 1.0 else max(1e-300, p)
@@ -126,6 +128,7 @@ class Tail:
 
     def _forget(self) -> None:
         self._weights: list[float] = []
+        self._each: list[float] = []
         self._below: list[float] = []
         self._from: float | None = None
 
@@ -133,10 +136,7 @@ class Tail:
         order = sorted(range(len(self.heights)), key=self.heights.__getitem__)
         self._base, self._births = 0, order
         heights = self._sorted = [self.heights[place] for place in order]
-        self._factors = [
-            math.exp((lower - height) / self.width)
-            for lower, height in zip([*heights[:1], *heights], heights, strict=False)
-        ]
+        self._lifts = [self._lift(height) for height in heights]
         return heights
 
     def _insert(self, height: float) -> None:
@@ -144,51 +144,40 @@ class Tail:
         place = bisect_right(heights, height)
         heights.insert(place, height)
         self._births.insert(place, self._base + len(self.heights))
-        self._factors.insert(place, 1.0)
+        self._lifts.insert(place, self._lift(height))
         self._sorted = heights
-        self._factor(place)
-        self._factor(place + 1)
 
     def _remove_oldest(self) -> None:
         heights = self._sorted or []
         # Equal ones are in the order in which they came.
         place = bisect_left(heights, self.heights[0])
-        del heights[place], self._births[place], self._factors[place]
+        del heights[place], self._births[place], self._lifts[place]
         self._base += 1
-        self._factor(place)
 
-    def _factor(self, place: int) -> None:
-        heights = self._sorted or []
-        if 0 < place < len(heights):
-            self._factors[place] = math.exp((heights[place - 1] - heights[place]) / self.width)
+    def _lift(self, height: float) -> float:
+        return math.exp(min(height / self.width, _HIGHEST))
 
     def _weigh(self) -> list[float]:
-        """Sum up what weighs from each place in order on."""
+        """Find what each session weighs, by its height's place in order, and the sums from each place on."""
         if self._sorted is None:
             self._sort()
-        weights = self._each()
+        latest = self._base + len(self.heights) - 1
+        if self.together > 1:
+            # Those of one age are as old as the latest of them.
+            oldest = len(self.heights) - self.together
+            each = [_FADED[min(latest - birth, oldest)] for birth in self._births]
+        else:
+            each = [_FADED[latest - birth] for birth in self._births]
+        self._each = each
+        weights = list(accumulate(reversed(each), initial=0.0))
         weights.reverse()
-        self._weights = list(accumulate(weights, initial=0.0))
-        self._weights.reverse()
-        return self._weights
-
-    def _each(self) -> list[float]:
-        """Return what each session weighs, by its height's place in order."""
-        count, first = len(self.heights), max(self.together, 1)
-        by_age = [*[_FADED[count - first]] * first, *_FADED[: count - first][::-1]] if count else []
-        base = self._base
-        return [by_age[birth - base] for birth in self._births]
+        self._weights = weights
+        return weights
 
     def _lend(self) -> list[float]:
-        """Sum up what all lower heights lend to each one."""
-        if not self._weights:
-            self._weigh()
-        lent, below = 0.0, [0.0]
-        for factor, weight in zip(self._factors, self._each(), strict=True):
-            lent = lent * factor + weight
-            below.append(lent)
-        self._below = below
-        return below
+        """Sum up what the heights up to each place in order lend to a height of 0."""
+        self._below = list(accumulate(map(mul, self._each, self._lifts)))
+        return self._below
 
     def _fit(self) -> None:
         # The maximum-likelihood rate of an exponential tail is the mean excess.
@@ -198,12 +187,20 @@ class Tail:
         over = self._weights[place]
         excesses = sum(
             weight * (height - start)
-            for height, weight in zip(heights[place:], self._each()[place:], strict=True)
+            for height, weight in zip(heights[place:], self._each[place:], strict=True)
         )
         self._scale = (excesses + UPPER_WEIGHT * self.decay) / (over + UPPER_WEIGHT)
         reached = (over + UPPER_WEIGHT * UPPER) / (self._weights[0] + UPPER_WEIGHT)
         self._over = min(self.p(start), reached)
         self._from = start
+
+
+class Judgement(NamedTuple):
+    """What ranks say of a score: see the methods of ``Calibration`` that are called so."""
+
+    p: float
+    estimate: float
+    graded: float
 
 
 class Ranks:
@@ -266,22 +263,28 @@ class Ranks:
 
     def estimate(self, score: float) -> float:
         """Return the estimated p-value of a score, in 0..1 (never 0); no bound holds for it."""
+        return self._estimate(score, self.p(score))
+
+    def judge(self, score: float) -> Judgement:
+        """Return all that is to say of a score."""
+        p = self.p(score)
+        estimate = self._estimate(score, p)
+        if score <= self._highest:
+            return Judgement(p, estimate, estimate)
+        smooth = self._smooth()
+        highest = self.estimate(self._highest)
+        return Judgement(p, estimate, highest * smooth.excess(score) / smooth.excess(self._highest))
+
+    def _estimate(self, score: float, p: float) -> float:
         count = len(self._own)
         if count >= RANKED_FULLY:
-            return self.p(score)
-        p = self._smooth().excess(score)
-        if count > RANKED_FROM:
-            part = (count - RANKED_FROM) / (RANKED_FULLY - RANKED_FROM)
-            p = p ** (1 - part) * self.p(score) ** part
-        return p
-
-    def graded(self, score: float) -> float:
-        """Return the estimate, going on beyond the highest score: it tells apart what all ranks highest."""
-        highest = self._highest
-        if score <= highest:
-            return self.estimate(score)
-        smooth = self._smooth()
-        return self.estimate(highest) * smooth.excess(score) / smooth.excess(highest)
+            return p
+        smooth = self._smooth().excess(score)
+        if count <= RANKED_FROM:
+            return smooth
+        part = (count - RANKED_FROM) / (RANKED_FULLY - RANKED_FROM)
+        mixed: float = smooth ** (1 - part) * p**part
+        return mixed
 
     def drop_oldest(self) -> None:
         """Forget the oldest score, if there is any."""
@@ -415,17 +418,26 @@ class Calibration:
 
     def estimate(self, score: float, where: Where | None = None) -> float:
         """Return the estimated p-value of a score, in 0..1 (never 0); no bound holds for it."""
-        ranks, like = self._among(where)
-        p = ranks.estimate(score)
-        if like is None:
-            return p
-        return max(p, like.estimate(score) if len(like) >= FEW else like.p(score))
+        return self.judge(score, where).estimate
 
     def graded(self, score: float, where: Where | None = None) -> float:
         """Return the estimate, going on beyond the highest score: it tells apart what all ranks highest."""
+        return self.judge(score, where).graded
+
+    def judge(self, score: float, where: Where | None = None) -> Judgement:
+        """Return what ``p``, ``estimate`` and ``graded`` do, at once."""
         ranks, like = self._among(where)
-        p = ranks.graded(score)
-        return p if like is None or not len(like) else max(p, like.graded(score))
+        judged = ranks.judge(score)
+        if like is None:
+            return judged
+        known = len(like)
+        if known >= FEW:
+            return Judgement(*map(max, judged, like.judge(score)))
+        p, estimate, graded = judged
+        rare = like.p(score)
+        if known:
+            graded = max(graded, like.judge(score).graded)
+        return Judgement(max(p, rare), max(estimate, rare), graded)
 
     def known(self, where: Where | None = None) -> int:
         """Return among how many of the role's own sessions a session ranks."""

@@ -52,6 +52,12 @@ _SECRET_PARTS = (
     "/.", "shadow", "secrets/", "/environ", "ssh_host", "gcloud", "keychains/", "keyrings/", "kwallet",
     "passw", "keytab", "copilot/", "windows/", "microsoft/", "login data", "cookies", "web data",
 )  # fmt: skip
+#: A name in ASCII without blanks, and with none of these parts at the beginning of a name; the others that a
+#: name alone can have.
+_HARMLESS_NAME = re.compile(r"(?!\.|environ)[\w.+@%=,:~#^-]+\Z", re.ASCII | re.IGNORECASE)
+_SECRET_NAME_PART = re.compile(
+    r"s(?:hadow|sh_host)|gcloud|k(?:wallet|eytab)|passw|cookies", re.ASCII | re.IGNORECASE
+)
 _SECRET_FILE = re.compile(
     r"(?:^|/)(?:"
     # Keys of users and machines.
@@ -192,6 +198,35 @@ def holds_credentials(path: str) -> bool:
     return len(path) <= _MAX_PATH and is_secret(normal_path(path))
 
 
+def is_harmless(path: str) -> bool:
+    """Say at a glance that a path is normal, printable ASCII and leads to no file of credentials.
+
+    False says nothing: it is to be looked at closely. Paths that never come again have few directories.
+    """
+    place = path.rfind("/") + 1
+    if not 0 < place <= _MAX_KEPT or not _is_harmless_in(path[:place]):
+        return False
+    name = path[place:]
+    return (
+        _HARMLESS_NAME.match(name) is not None
+        and name.rpartition(".")[2].lower() not in _SECRET_ENDINGS
+        and _SECRET_NAME_PART.search(name) is None
+    )
+
+
+@lru_cache(1024)
+def _is_harmless_in(directory: str) -> bool:
+    """Say whether a name of a usual form can be no secret in a directory, given with its slash."""
+    path = f"{directory}x"
+    return (
+        path.isascii()
+        and path.isprintable()
+        and directory != "/dev/"
+        and normal_path(path) == path
+        and not _may_be_secret(path, "x")
+    )
+
+
 def is_secret(normal: str) -> bool:
     """Say whether a normal path (see ``normal_path``) leads to a file of credentials."""
     # Agents read the same files again and again; what nobody has as a path must not fill the cache.
@@ -200,12 +235,8 @@ def is_secret(normal: str) -> bool:
 
 def _is_secret(normal: str) -> bool:
     name = normal.rpartition("/")[2]
-    if normal.isascii():
-        # A quick look: most paths have neither the ending nor the place of any secret.
-        lower = normal.lower()
-        is_named = name.lower().rpartition(".")[2] in _SECRET_ENDINGS
-        if not is_named and lower[:1] != "." and not any(map(lower.__contains__, _SECRET_PARTS)):
-            return False
+    if normal.isascii() and not _may_be_secret(normal, name):
+        return False
     if len(normal) > _MAX_PATH or _PROSE.match(normal):
         return False
     if " " not in name and _SECRET_NAMES.fullmatch(name) is not None:
@@ -215,6 +246,16 @@ def _is_secret(normal: str) -> bool:
     ):
         return True
     return name.lower() in _BROWSER_FILES and _BROWSER.search(normal) is not None
+
+
+def _may_be_secret(normal: str, name: str) -> bool:
+    """Say whether a path in ASCII has the ending or the place of any secret: most have neither."""
+    lower = normal.lower()
+    return (
+        name.rpartition(".")[2].lower() in _SECRET_ENDINGS
+        or lower[:1] == "."
+        or any(map(lower.__contains__, _SECRET_PARTS))
+    )
 
 
 _is_secret_kept = lru_cache(2048)(_is_secret)

@@ -87,6 +87,7 @@ def decoder_of(kind: type[T]) -> msgspec.json.Decoder[T]:
 
 _decoder = msgspec.json.Decoder(float_hook=_read_float)
 _encoder = msgspec.json.Encoder()
+_canonical_encoder = msgspec.json.Encoder(order="deterministic")
 
 Record = dict[str, Any]
 
@@ -292,7 +293,7 @@ def decode_value(text: str) -> Any:  # noqa: ANN401 (JSON)
 
 def encode_element(record: object) -> bytes:
     """Encode one element of a document in one canonical way, for hashing and for keeping."""
-    return msgspec.json.encode(record, order="deterministic")
+    return _canonical_encoder.encode(record)
 
 
 def reject(reason: str, detail: str, offset: int, line: bytes) -> Reject:

@@ -227,7 +227,8 @@ class Detection:
                     level = 3
                     cause = "rule"
             session.fresh = {}
-        if level < 3 and not is_frozen and session.is_judged and not session.is_forgiven:
+        is_odd = session.rank < 1.0 or agent.evidence > 0.0 or agent.drift > 0.0
+        if is_odd and level < 3 and not is_frozen and session.is_judged and not session.is_forgiven:
             # The p-value of an open session can only fall. An estimate has no bound, so these go by ranks
             # alone.
             if add(agent.evidence, session.rank) >= self._evidence_limit:
@@ -239,23 +240,24 @@ class Detection:
         return session, level, cause, is_news or level > 1
 
     def _rank(self, session: Session, role: Role) -> None:
-        ranks = role.calibration
+        ranks, is_new = role.calibration, session.is_new_agent
         session.version = role.version
-        session.p = session.rank = shown = 1.0
+        rank = estimate = shown = 1.0
         for state, best in session.bests.items():
-            where = Where(session.is_new_agent, bool(state))
-            session.p = min(session.p, ranks.estimate(best, where))
-            session.rank = min(session.rank, ranks.p(best, where))
-            shown = min(shown, ranks.graded(best, where))
+            judged = ranks.judge(best, Where(is_new, bool(state)))
+            rank, estimate = min(rank, judged.p), min(estimate, judged.estimate)
+            shown = min(shown, judged.graded)
+        session.rank, session.p = rank, estimate
         session.shown = score_of(shown)
-        session.known = ranks.known(Where(session.is_new_agent, False))
+        session.known = ranks.known(Where(is_new, False))
 
     def _level(self, now: float, where: Where, role: Role) -> int:
         """Return the tier that a score calls for."""
-        if role.calibration.p(now, where) <= self.settings.rate_at_once:
+        judged = role.calibration.judge(now, where)
+        if judged.p <= self.settings.rate_at_once:
             # Never below one part in so many of its own sessions, so this needs as many to be known.
             return 3
-        return 2 if role.calibration.estimate(now, where) <= self.settings.false_alarms_per_session else 1
+        return 2 if judged.estimate <= self.settings.false_alarms_per_session else 1
 
     def look(self, agent: Learned, owner: int) -> Verdict:
         """Return what is thought of an agent's open sessions: the worst of them."""

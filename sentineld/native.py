@@ -46,6 +46,9 @@ from sentineld.visible import visible
 _NO_CALLS = frozenset({"model_call", "approval", "plan", "error", "network_response"})
 #: Members of ``data`` that say something about the event, not what it did.
 _ENVELOPE = frozenset({"session", "error", "input_tokens", "output_tokens"})
+#: Members of ``data`` beside what the event did, and types of which a record says less than others.
+_ASIDE = _ENVELOPE | {"tool"}
+_SAYING_LESS = _NO_CALLS | PROMPTS
 _NATIVE = frozenset({"type", "source", "timestamp", "data"})
 _MAX_NAME = 128
 #: A Unix time from here on is not in seconds (see ``instant.from_unix``).
@@ -237,6 +240,15 @@ class NativeMapping:
         features = self._features
         if features is None:
             return Facts()
+        if event_type not in _SAYING_LESS and _ASIDE.isdisjoint(payload):
+            # Most records only name what was done.
+            if call is None:
+                call = self._taxonomy.classify(event_type, payload)
+                if call.event_class != event_type:
+                    call = Call(event_type, call.entities, call.commands)
+            told = features.of(event_type, payload, call)
+            name = event_type[:_MAX_NAME]
+            return Facts(name, role, "", "", call.entities, None, None, None, session, told)
         named, failed = payload.get("tool"), payload.get("error")
         tool = named if type(named) is str else None
         outcome = "" if failed is None else ERROR if failed else OK

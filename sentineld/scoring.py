@@ -111,35 +111,24 @@ _PLANS = {
 
 #: The channels, and what is left of each after an event.
 _LEAKS = tuple((name, CHANNELS[name].leak) for name in (CONSEQUENCE, ARGUMENT, TARGET, ORDER))
+_NO_LEVELS = dict.fromkeys((name for name, _ in _LEAKS), 0.0)
 
 
 class _Event:
     """Surprises of one event: bits by group, and of the other channels."""
 
-    __slots__ = (
-        "argument",
-        "groups",
-        "is_asked_for",
-        "is_news",
-        "is_unasked",
-        "item",
-        "order",
-        "own",
-        "role",
-        "session",
-        "target",
-    )
+    # Most events change few of these: they stand in the class.
+    argument = target = order = 0.0
+    #: Whether an argument has a value that surprises.
+    is_news = False
+    #: Whether prompts named all that the call is for.
+    is_asked_for = False
+    #: Whether it changes something of which they named nothing; so it is where there are none.
+    is_unasked = True
 
     def __init__(self, session: Session, role: Role, own: Own, item: Observation) -> None:
         self.session, self.role, self.own, self.item = session, role, own, item
         self.groups: dict[str, list[float]] = {}
-        self.argument = self.target = self.order = 0.0
-        #: Whether an argument has a value that surprises.
-        self.is_news = False
-        #: Whether prompts named all that the call is for.
-        self.is_asked_for = False
-        #: Whether it changes something of which they named nothing; so it is where there are none.
-        self.is_unasked = True
 
     def take(self, feature: Feature, path: str = "") -> None:
         """Take in a feature that is neither raw nor an argument; ``path`` is what it was read from."""
@@ -257,10 +246,12 @@ class _Event:
     def raise_levels(self) -> bool:
         """Let the levels of the session's channels leak, and add this event; say whether it adds anything."""
         levels = self.session.levels
+        if not levels:
+            levels.update(_NO_LEVELS)
+        for name, leak in _LEAKS:
+            levels[name] *= leak
         groups = self.groups
         if not (groups or self.order or self.argument or self.target):
-            for name, leak in _LEAKS:
-                levels[name] = levels.get(name, 0.0) * leak
             return False
         if not groups:
             consequence = 0.0
@@ -270,10 +261,11 @@ class _Event:
             consequence = _falling([_falling(found, SECOND) for found in groups.values()], SECOND_GROUP)
         peaks = self.session.peaks
         added = (consequence, self.argument, self.target, self.order)
-        for (name, leak), bits in zip(_LEAKS, added, strict=True):
-            level = levels[name] = levels.get(name, 0.0) * leak + bits
-            if bits > 0.0 and level > peaks.get(name, 0.0):
-                peaks[name] = level
+        for name, bits in zip(_NO_LEVELS, added, strict=True):
+            if bits > 0.0:
+                level = levels[name] = levels[name] + bits
+                if level > peaks.get(name, 0.0):
+                    peaks[name] = level
         return True
 
 
@@ -297,10 +289,6 @@ def judge(session: Session, role: Role, own: Own, item: Observation, facts: Fact
     seen = session.seen
     for feature in features:
         name, value = feature
-        known = seen.get(name)
-        if known is not None and known.get(_key_of(name, value)) == SEEN:
-            # Most values: nothing is new twice, nor told twice.
-            continue
         readers = READERS.get(name)
         if readers is not None:
             path = value if name in intent.PATHS else ""
@@ -309,6 +297,9 @@ def judge(session: Session, role: Role, own: Own, item: Observation, facts: Fact
                     event.take(derived, path)
         elif name == "act":
             event.take_action(value)
+        elif (known := seen.get(name)) is not None and known.get(_key_of(name, value)) == SEEN:
+            # Most values: nothing is new twice, nor told twice.
+            continue
         elif name in _PLANS:
             event.take(feature)
         elif name.startswith(argument.PREFIX):

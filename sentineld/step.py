@@ -314,10 +314,21 @@ def _count(window: Window, clock_us: int, run: Sequence[Observation]) -> None:
     """Let a window take in observations by which nothing is decided; ``clock_us`` is the latest instant."""
     width = window.bucket_us
     window.advance(clock_us // width)
+    # One behind the other, most fall into one bucket: they are added to it at once.
+    filling, events, file_ops, network_ops, units = window.newest, 0, 0, 0, 0
     for at_us, kind, entropy, _, _, _, _ in run:
         bucket = at_us // width
-        window.advance(bucket)
-        window.add(bucket, int(kind == FILE), int(kind == NETWORK), entropy)
+        if bucket != filling:
+            if events:
+                window.add(filling, events, file_ops, network_ops, units)
+            window.advance(bucket)
+            filling, events, file_ops, network_ops, units = bucket, 0, 0, 0, 0
+        events += 1
+        file_ops += kind == FILE
+        network_ops += kind == NETWORK
+        units += entropy
+    if events:
+        window.add(filling, events, file_ops, network_ops, units)
 
 
 def _due_us(standing: Standing, policy: Policy, agent: Learned, gap_us: int, from_us: int) -> int:

@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from sentineld.arguments import code_of, command_of, directory_of, look, path_alone, touch
+from sentineld.arguments import CHANGING, code_of, command_of, directory_of, look, path_alone, touch
 from sentineld.commands import Commands
-from sentineld.credentials import holds_credentials, is_secret
+from sentineld.credentials import holds_credentials, is_harmless, is_secret
 from sentineld.entities import Findings, SecretPath
 from sentineld.errors import ConfigError
 from sentineld.event import EVENT_CLASSES, Entity, Feature
@@ -135,7 +135,8 @@ class Taxonomy:
 
         ``arguments`` are decoded: an object by name, the text of a command line, the words of one program.
         """
-        traits = self._of(tool)
+        is_kept = type(tool) is str and len(tool) <= _MAX_NAME
+        traits = self._traits(tool) if is_kept else self._of(tool)
         event_class = traits.event_class
         if event_class == "shell_exec":
             if traits.is_code or (traits.short in _CODE_OR_SHELL and isinstance(arguments, str)):
@@ -195,6 +196,9 @@ class Taxonomy:
 
     def _touch(self, event_class: str, path: str) -> Call:
         """Return a call of a tool of a class that names one path and nothing else."""
+        if self._is_secret is is_secret and is_harmless(path):
+            role = "sink" if event_class in CHANGING else "source"
+            return Call(event_class, (Entity("path", role, path),))
         found = Findings(self._is_secret)
         touch(event_class, path, found)
         return Call("credential_access" if found.has_credentials else event_class, found.entities())

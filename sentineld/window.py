@@ -34,8 +34,8 @@ class Window:
     entropy_units: int = 0
     buckets: dict[int, list[int]] = field(default_factory=dict)
 
-    def add(self, bucket: int, is_file: int, is_network: int, entropy_units: int) -> bool:
-        """Count one event in its bucket; False where the bucket has already left the window.
+    def add(self, bucket: int, events: int, file_ops: int, network_ops: int, entropy_units: int) -> bool:
+        """Count events of one bucket; False where that has already left the window.
 
         The caller advances the window first where the bucket is newer than ``newest``.
         """
@@ -43,17 +43,17 @@ class Window:
             return False
         cell = self.buckets.get(bucket)
         if cell is None:
-            self.buckets[bucket] = [1, is_file, is_network, entropy_units]
+            self.buckets[bucket] = [events, file_ops, network_ops, entropy_units]
             if bucket < self.oldest:
                 self.oldest = bucket
         else:
-            cell[0] += 1
-            cell[1] += is_file
-            cell[2] += is_network
+            cell[0] += events
+            cell[1] += file_ops
+            cell[2] += network_ops
             cell[3] += entropy_units
-        self.events += 1
-        self.file_ops += is_file
-        self.network_ops += is_network
+        self.events += events
+        self.file_ops += file_ops
+        self.network_ops += network_ops
         self.entropy_units += entropy_units
         return True
 

@@ -11,8 +11,8 @@ Memory: 32 times and two sums a session, some 60 counters an agent.
 Known false alarms: an agent that is moved to a much faster machine or model.
 """
 
-import math
 from collections.abc import Sequence
+from math import floor, log2
 
 from sentineld.detectors.base import GRAVE, Detector, Kind
 from sentineld.event import Facts, Feature, Observation
@@ -22,12 +22,13 @@ _CALLS = 32
 _SLOWEST = -8
 _SHORTEST_S, _LONGEST_S = 0.05, 600.0
 _FEW_GAPS = 4
+_SHORTEST, _LONGEST = log2(_SHORTEST_S), log2(_LONGEST_S)
 
 
 def _watch(session: Session, _facts: Facts, item: Observation) -> Sequence[Feature]:
     """Yield features of both detectors: each call moves both forward."""
     at_us = item[0]
-    times, before_us, grades = session.times, session.called_us, session.grades
+    times, before_us = session.times, session.called_us
     found: tuple[Feature, ...] = ()
     if not times or at_us > times[-1]:
         times.append(at_us)
@@ -35,18 +36,24 @@ def _watch(session: Session, _facts: Facts, item: Observation) -> Sequence[Featu
             if len(times) > _CALLS:
                 del times[0]
             mean_s = max((at_us - times[0]) / 1e6, 0.1) / (_CALLS - 1)
-            height = max(_SLOWEST, int(-2 * math.log2(mean_s)))
-            if height > grades.get("pace", -99):
+            height = max(_SLOWEST, int(-2 * log2(mean_s)))
+            if height > session.grades.get("pace", -99):
                 found = (("pace", str(height)),)
     if at_us > before_us:
         session.called_us = at_us
         if before_us:
-            session.gaps += 1
-            gap_s = (at_us - before_us) / 1e6
-            session.log_gaps += math.log2(min(max(gap_s, _SHORTEST_S), _LONGEST_S))
-            if session.gaps >= _FEW_GAPS:
-                height = math.floor(-2 * session.log_gaps / session.gaps)
-                if height > grades.get("tempo", -99):
+            gaps = session.gaps = session.gaps + 1
+            gap_us = at_us - before_us
+            if gap_us < _SHORTEST_S * 1e6:
+                log_gap = _SHORTEST
+            elif gap_us > _LONGEST_S * 1e6:
+                log_gap = _LONGEST
+            else:
+                log_gap = log2(gap_us / 1e6)
+            log_gaps = session.log_gaps = session.log_gaps + log_gap
+            if gaps >= _FEW_GAPS:
+                height = floor(-2 * log_gaps / gaps)
+                if height > session.grades.get("tempo", -99):
                     found = (*found, ("tempo", str(height)))
     return found
 

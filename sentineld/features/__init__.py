@@ -169,7 +169,8 @@ class Features:
         self._of_verb = lru_cache(4096)(self._find_feature)
         self._tool = lru_cache(_KEPT_TOOLS)(_find_tool)
         self._line = lru_cache(_KEPT_LINES)(self._find_line)
-        self._argument = lru_cache(_KEPT_ARGUMENTS, typed=True)(self._find_argument)
+        self._text = lru_cache(_KEPT_ARGUMENTS)(self._find_argument)
+        self._value = lru_cache(_KEPT_ARGUMENTS, typed=True)(self._find_argument)
         self._lines = Lines(self._class_of, is_local)
 
     def describe(self, tool: str, arguments: object) -> Call:
@@ -187,27 +188,26 @@ class Features:
         event_class, entities, verbs, _ = call
         # To tell the latest few calls of a session apart: who collides is taken to repeat itself.
         digest = ("call", f"{crc32(encode_element([tool, arguments])):x}")
-        named = self._named(tool)
+        named = self._tool(tool) if len(tool) <= _MAX_KEPT_TOOL else _find_tool(tool)
         if verbs:
             command = command_of(arguments)
             is_short = type(command) is str and len(command) <= _MAX_KEPT_LINE
             line = (self._line if is_short else self._find_line)(command, call)
             return (*line.secret, *named.first, *line.deletes, digest, *line.rest)
-        if event_class == "credential_access":
-            before: tuple[Feature, ...] = (("secret", self._secret_of(entities)), *named.first, digest)
-        elif event_class == "file_delete":
-            before = (*named.first, ("deletes", ""), digest)
-        else:
-            before = (*named.first, digest)
-        if has_failed:
-            return (*before, named.act)
         found: list[Feature] = []
-        if entities:
-            self._add_entities(found, tool, call, arguments, is_delete=event_class == "file_delete")
-        if arguments or type(arguments) is not dict:
-            self._add_arguments(found, tool, arguments, goes_out=event_class == "network_request")
+        if not has_failed:
+            if entities:
+                self._add_entities(found, tool, call, arguments, event_class == "file_delete")
+            if arguments or type(arguments) is not dict:
+                self._add_arguments(found, tool, arguments, event_class == "network_request")
+            if len(found) > 1:
+                found = [*dict.fromkeys(found)]
         # What stands before has names that nothing else has.
-        return (*before, named.act, *(dict.fromkeys(found) if len(found) > 1 else found))
+        if event_class == "credential_access":
+            return ("secret", self._secret_of(entities)), *named.first, digest, named.act, *found
+        if event_class == "file_delete":
+            return *named.first, ("deletes", ""), digest, named.act, *found
+        return *named.first, digest, named.act, *found
 
     def _find_line(self, command: str | tuple[str, ...] | None, call: Call) -> _Line:
         event_class, entities, verbs, _ = call
@@ -222,13 +222,13 @@ class Features:
         found: list[Feature] = [("act", verbs[-1])]
         if entities:
             is_said = _SAYING.issuperset(verbs) and "$(" not in line and "`" not in line
-            self._add_entities(found, "", call, line if is_said else None, is_delete=is_delete)
+            self._add_entities(found, "", call, line if is_said else None, is_delete)
         found += self._of_verbs(call)
         found += self._of_line(line, commands, call, is_delete=is_delete)
         return _Line(secret, deletes, tuple(dict.fromkeys(found)))
 
     def _add_entities(
-        self, found: list[Feature], tool: str, call: Call, written: object, *, is_delete: bool
+        self, found: list[Feature], tool: str, call: Call, written: object, is_delete: bool
     ) -> None:
         by, verbs = "", call.commands
         for kind, role, value in call.entities:
@@ -290,27 +290,21 @@ class Features:
             if interpreter is not None and _REACHES.search(line):
                 yield "net.code", interpreter
 
-    def _add_arguments(self, found: list[Feature], tool: str, arguments: object, *, goes_out: bool) -> None:
+    def _add_arguments(self, found: list[Feature], tool: str, arguments: object, goes_out: bool) -> None:
         is_kept = len(tool) <= _MAX_KEPT_TOOL
         for path, value in leaves(arguments):
-            kind = type(value)
-            if kind is str:
-                if value[:1] in _PATH_STARTS:  # type: ignore[index]
+            if type(value) is str:
+                if value[:1] in _PATH_STARTS:
                     continue
-                size = len(value)  # type: ignore[arg-type]
-                if size > MAX_TERM:
-                    if goes_out and (bits := blob_bits(value)) > MAX_BLOB:  # type: ignore[arg-type]
+                if len(value) > MAX_TERM:
+                    if goes_out and (bits := blob_bits(value)) > MAX_BLOB:
                         found.append(("out.blob", str(bits)))
-                    continue
-            elif kind is int:
-                if not -_MAX_KEPT_INT < value < _MAX_KEPT_INT:  # type: ignore[operator]
+                elif is_kept and len(path) <= _MAX_KEPT_TOOL:
+                    found += self._text(tool, path, value)
+                else:
                     found += self._find_argument(tool, path, value)
-                    continue
-            elif kind not in _SCALARS:
-                found += self._find_argument(tool, path, value)
-                continue
-            if is_kept and len(path) <= _MAX_KEPT_TOOL:
-                found += self._argument(tool, path, value)
+            elif is_kept and len(path) <= _MAX_KEPT_TOOL and _is_small(value):
+                found += self._value(tool, path, value)
             else:
                 found += self._find_argument(tool, path, value)
 
@@ -406,6 +400,11 @@ def _find_tool(tool: str) -> _Tool:
     server, _, method = tool.rpartition("__")
     kind = "out.tool" if _CHANGES.search(method.lower()) else "first.method"
     return _Tool((("first.tool", server[:_MAX_VALUE]), (kind, name)), act, does_change, does_remove)
+
+
+def _is_small(value: object) -> bool:
+    """Say whether something other than a text is worth to be kept."""
+    return -_MAX_KEPT_INT < value < _MAX_KEPT_INT if type(value) is int else type(value) in _SCALARS
 
 
 @lru_cache(1024)

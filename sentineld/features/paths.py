@@ -20,6 +20,8 @@ _WORK = frozenset(
     {"workspace", "app", "repo", "srv", "work", "workspaces", "code", "src", "project", "testbed", "data"}
     | {"mnt", "opt"}
 )
+#: What a path begins with that may name a home.
+_STARTS = frozenset({"/", "$"})
 #: Components of a path that name a place; what is deeper belongs to it.
 _DEPTH = 3
 _MAX_PLACE = 64
@@ -68,6 +70,8 @@ _OWN_WORK = re.compile(
 _TELLING = (
     "/.", "sentineld", "mcp.json", "launch", "cron", "jenkins", "azure", "pip.conf", "sitecustom", "etc/"
 )  # fmt: skip
+#: The same in a name alone.
+_TELLING_NAME = re.compile("|".join(re.escape(part) for part in _TELLING if "/" not in part))
 
 
 class Traits(NamedTuple):
@@ -92,20 +96,49 @@ class Traits(NamedTuple):
     is_own_work: bool
 
 
-@lru_cache(4096)
 def normal(path: str) -> str:
     """Return a path with ``~`` for any user's home, at most 256 characters."""
-    return (_HOME.sub("~", path, count=1) if path[:1] in ("/", "$") else path)[:_MAX_PATH]
+    is_any = "/home/" in path or "/Users/" in path or "/root" in path or "HOME" in path
+    if not is_any or path[:1] not in _STARTS:
+        return path[:_MAX_PATH]
+    return (_normal_kept if len(path) <= _MAX_PATH else _normal)(path)
+
+
+def _normal(path: str) -> str:
+    return _HOME.sub("~", path, count=1)[:_MAX_PATH]
+
+
+_normal_kept = lru_cache(4096)(_normal)
 
 
 @lru_cache(4096)
 def traits(path: str) -> Traits:
     """Return what a normal path says by itself."""
+    at = path.rfind("/") + 1
+    if at:
+        # Paths that never come again have few directories.
+        shared, name = _traits_in(path[:at]), path[at:]
+        if shared is not None and name[:1] != ".":
+            name = name.lower()
+            if name[-3:] != ".md" and _TELLING_NAME.search(name) is None:
+                return tuple.__new__(Traits, (path, *shared))
+    return _find_traits(path)
+
+
+@lru_cache(1024)
+def _traits_in(directory: str) -> tuple[str, str, bool, str, str, str, bool, bool, bool] | None:
+    """Return what paths of names that tell nothing have in common in a directory; None: it may differ."""
+    start = directory[:1]
+    is_named = directory.count("/") >= _DEPTH if start == "/" or directory[:2] == "~/" else start != "~"
+    if not is_named or _is_telling(directory.lower()) or any(one.startswith(directory) for one in _SCRATCH):
+        return None
+    return _find_traits(directory)[1:]
+
+
+def _find_traits(path: str) -> Traits:
     place, root = _place(path), _root(path)
     is_scratch = path.startswith(_SCRATCH)
-    lower = path.lower()
-    is_telling = lower[:1] == "." or lower.endswith(".md") or any(map(lower.__contains__, _TELLING))
-    if not is_telling:
+    if not _is_telling(path.lower()):
         return Traits(path, place, root, is_scratch, "", "", "", False, False, False)
     found = _AGENTS.search(path)
     agents = "/".join(path[found.start() :].strip("/").split("/")[:2])[:48] if found else ""
@@ -125,11 +158,16 @@ def traits(path: str) -> Traits:
     )
 
 
+def _is_telling(lower: str) -> bool:
+    return lower[:1] == "." or lower.endswith(".md") or any(map(lower.__contains__, _TELLING))
+
+
 def place_of(path: Traits, root: str) -> str:
     """Return where a path is: empty inside of ``root`` (or relative), ``tmp``, else the place's name."""
     if path.is_scratch:
         return "tmp"
-    if root and f"{path.path}/".startswith(f"{root}/"):
+    inside = path.path
+    if root and inside.startswith(root) and inside[len(root) : len(root) + 1] in ("", "/"):
         return ""
     return path.place
 

@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Collection
 
 #: Arguments that are text to be run, written or read, not values.
 _TEXTS = frozenset(
@@ -9,7 +10,6 @@ _TEXTS = frozenset(
 )
 _CONTAINERS = frozenset({dict, list})
 _TEXT = frozenset({str})
-_SPACE = re.compile(r"\s+")
 _BLOB = re.compile(r"[A-Za-z0-9+/_=%-]{32,}")
 _MAX_DEPTH = 6
 _MAX_MEMBERS = 64
@@ -21,7 +21,7 @@ _MAX_TEXT = 2048
 MAX_BLOB = 6
 
 
-def leaves(value: object) -> list[tuple[str, object]]:
+def leaves(value: object) -> Collection[tuple[str, object]]:
     """Return the paths and values of what arguments hold that is neither object nor array, at most 128."""
     if (
         type(value) is dict
@@ -30,6 +30,8 @@ def leaves(value: object) -> list[tuple[str, object]]:
         and _TEXT.issuperset(map(type, value))
     ):
         # Most are flat.
+        if _TEXTS.isdisjoint(value):
+            return value.items()
         return [pair for pair in value.items() if pair[0] not in _TEXTS]
     found: list[tuple[str, object]] = []
     stack: list[tuple[str, object, int]] = [("", value, 0)]
@@ -61,7 +63,7 @@ def term(value: object) -> str | None:
         if not 0 < len(value) <= MAX_TERM:
             return None
         value = value.strip().lower()
-        return (_SPACE.sub(" ", value) if not value.isalnum() else value) or None
+        return (value if value.isalnum() else " ".join(value.split())) or None
     if isinstance(value, bool) or value is None:
         return str(value)
     if isinstance(value, int | float):

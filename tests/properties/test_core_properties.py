@@ -93,7 +93,7 @@ def filled(events, until_s):
     window = Window()
     for at_s, kind, entropy in events:
         window.advance(at_s // 10)
-        window.add(at_s // 10, kind == FILE, kind == NETWORK, entropy)
+        window.add(at_s // 10, 1, kind == FILE, kind == NETWORK, entropy)
     window.advance(until_s // 10)
     return window
 
