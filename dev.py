@@ -1,16 +1,20 @@
 """Set-up and checks with nothing but Python 3.11 and git: makes a local virtual environment in .venv.
 
-python3 dev.py demo     install sentineld, run it on a synthetic sample with an attack in it, show the result
+python3 dev.py demo     install sentineld and run its demo (further arguments go to it)
 python3 dev.py test     install what the tests need and run them (further arguments go to pytest)
 python3 dev.py lint     ruff and mypy
 python3 dev.py bench    print the speed, latency and memory tables
+python3 dev.py docs     write the documentation as a site to docs/_build
+python3 dev.py charts   fetch the chart library of reports anew from npm, at the version and hash named below
 """
 
+import base64
 import hashlib
 import os
-import shutil
 import subprocess
 import sys
+import tarfile
+import tempfile
 import tomllib
 import venv
 from pathlib import Path
@@ -19,6 +23,22 @@ ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 SENTINELD = VENV / "bin" / "sentineld"
+
+#: The chart library of reports: the package, what its registry tells it by, what is taken of it, and the
+#: SHA-256 of that.
+CHARTS = "uplot@1.6.32"
+CHARTS_SHA512 = "KIMVnG68zvu5XXUbC4LQEPnhwOxBuLyW1AHtpm6IKTXImkbLgkMy+jabjLgSLMasNuGGzQm/ep3tOkyTxpiQIw=="
+CHARTS_FILES = {
+    "uPlot.iife.min.js": (
+        "dist/uPlot.iife.min.js",
+        "19c8d4c6ad88929a79f4ae49d6f7161566dfd0ba3d15cc495e974f787eb78f1f",
+    ),
+    "uPlot.min.css": (
+        "dist/uPlot.min.css",
+        "df630c6a8d6f8eeaff264b50f73ce5b114f646ffd9a0bb74f049b0a00135fa04",
+    ),
+    "uPlot.LICENSE": ("LICENSE", "8f989229699b4fe2f1a0432d0e9edc338a8a911e250e2d1b01ecd770a5f5b1bd"),
+}
 
 
 def install(*groups: str) -> None:
@@ -37,33 +57,12 @@ def install(*groups: str) -> None:
     stamp.write_text(state)
 
 
-def demo() -> int:
-    """Run the main job on the sample, in the directory sentineld-demo, which stays for a look around."""
+def demo(arguments: list[str]) -> int:
+    """Install sentineld and let it show itself."""
     install()
-    place = Path("sentineld-demo")
-    shutil.rmtree(place, ignore_errors=True)
-    telemetry, state = place / "telemetry", place / "state"
-    sample = (PYTHON, ROOT / "examples" / "write_sample.py", telemetry)
-    show(*sample)
-    show(SENTINELD, "run", "--once", "--telemetry", telemetry, "--state-dir", state, quiet=True)
-    show(*sample, "--today")
-    show(SENTINELD, "run", "--once", "--telemetry", telemetry, "--state-dir", state, quiet=True)
-    show(SENTINELD, "status", "--state-dir", state)
-    show(SENTINELD, "why", "mailer", "--state-dir", state)
-    show(PYTHON, ROOT / "examples" / "route_change.py", state / "state.json")
-    print("\nThe commands are in .venv/bin; the demo's files are in sentineld-demo.")
-    return 0
-
-
-def show(*command: object, quiet: bool = False) -> None:
-    """Print a command as one would type it, and run it."""
-    words = [str(word) for word in command]
-    typed = [
-        "python" if word == str(PYTHON) else word.removeprefix(f"{ROOT}/").removeprefix(".venv/bin/")
-        for word in words
-    ]
-    print(f"\n$ {' '.join(typed)}", flush=True)
-    subprocess.run(words, check=True, stderr=subprocess.DEVNULL if quiet else None)
+    done = subprocess.run([SENTINELD, "demo", *arguments], check=False).returncode
+    print("The commands are in .venv/bin.")
+    return done
 
 
 def test(arguments: list[str]) -> int:
@@ -91,13 +90,41 @@ def bench() -> int:
     return 0
 
 
+def docs() -> int:
+    """Build the documentation; a link that leads nowhere is an error."""
+    install("docs")
+    site = ROOT / "docs" / "_build"
+    command = [PYTHON, "-m", "sphinx", "--quiet", "--fail-on-warning", "--jobs", "2", ROOT / "docs", site]
+    failed = subprocess.run(command, check=False).returncode
+    if not failed:
+        print(f"open {site / 'index.html'}")
+    return failed
+
+
+def charts() -> int:
+    """Replace the shipped files of the chart library by those of its package; needs npm."""
+    with tempfile.TemporaryDirectory() as directory:
+        command = ["npm", "pack", "--silent", "--pack-destination", directory, CHARTS]
+        name = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+        data = (Path(directory) / name).read_bytes()
+        found = base64.b64encode(hashlib.sha512(data).digest()).decode()
+        if found != CHARTS_SHA512:
+            print(f"{CHARTS} is not the package that was looked at: its SHA-512 is {found}")
+            return 1
+        with tarfile.open(Path(directory) / name) as package:
+            for target, (member, _) in CHARTS_FILES.items():
+                file = package.extractfile(f"package/{member}")
+                (ROOT / "sentineld" / "report" / "assets" / target).write_bytes(file.read())
+    return 0
+
+
 def main() -> int:
     """Carry out one command."""
     os.environ.setdefault("PYTHONUNBUFFERED", "1")
     name, *arguments = sys.argv[1:] or [""]
-    if name == "test":
-        return test(arguments)
-    commands = {"demo": demo, "lint": lint, "bench": bench}
+    if name in ("demo", "test"):
+        return {"demo": demo, "test": test}[name](arguments)
+    commands = {"lint": lint, "bench": bench, "docs": docs, "charts": charts}
     if name not in commands:
         print(__doc__)
         return 2

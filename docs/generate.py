@@ -1,12 +1,24 @@
-"""Write the reference pages that come from the code: docs/configuration.md, the table in docs/metrics.md.
+"""Write the reference pages that come from the code.
+
+These are docs/commands.md, docs/configuration.md, docs/schemas.md and the table in docs/metrics.md.
 
 python docs/generate.py           write them
 python docs/generate.py --check   exit 1 where one is out of date
 """
 
+import io
+import json
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import redirect_stdout, suppress
 from pathlib import Path
 
+import click
+
+import sentineld
+from sentineld.cli import main as sentineld_command
+from sentineld.cli.app import COMMANDS, cli
 from sentineld.config import Option, Table, duration_text, options, tables
 from sentineld.metrics import METRICS
 from sentineld.options import Duration
@@ -30,6 +42,35 @@ This page is generated from the declarations in `sentineld/config.py`.
 """
 
 
+_COMMANDS = """# Commands
+
+What each command says with `--help`. Every one takes `--json`, which prints a document with a
+[schema](schemas.md), and `--config` and `--state-dir`, which say where things are
+([paths](paths.md)).
+
+| exit code | meaning |
+| --- | --- |
+| 0 | fine |
+| 1 | a finding (`tier`, `gate`, `check`: see there) |
+| 2 | the command line is wrong |
+| 3 | the state is missing or stale |
+| 74 | the disk is full or fails: try again |
+| 75 | another daemon holds the state directory |
+| 77 | no permission |
+| 78 | the configuration is wrong |
+
+This page is generated from the commands themselves.
+"""
+
+_SCHEMAS = """# Schemas
+
+JSON Schemas of every document that `--json` prints, and of the files that other programs read;
+`sentineld schema NAME` prints one. A later version adds keys and changes none.
+
+| name | document |
+| --- | --- |
+"""
+
 _TABLE_BEGIN, _TABLE_END = "<!-- written by docs/generate.py -->", "<!-- until here -->"
 
 
@@ -41,6 +82,39 @@ def configuration() -> str:
         for option in options()
     ]
     return _CONFIGURATION + "".join(rows) + "".join(map(_table, tables()))
+
+
+def commands() -> str:
+    """Return the page of all commands."""
+    # As wide as a narrow terminal, whatever this one is.
+    os.environ["COLUMNS"] = "80"
+    return _COMMANDS + "".join(f"\n## {' '.join(path)}\n\n```text\n{_help(path)}```\n" for path in _paths())
+
+
+def _paths() -> Iterator[tuple[str, ...]]:
+    with click.Context(cli) as context:
+        for name in COMMANDS:
+            yield (name,)
+            command = cli.get_command(context, name)
+            if isinstance(command, click.Group):
+                yield from ((name, part) for part in command.list_commands(context))
+
+
+def _help(path: tuple[str, ...]) -> str:
+    text = io.StringIO()
+    with redirect_stdout(text), suppress(SystemExit):
+        sentineld_command([*path, "--help"])
+    return text.getvalue()
+
+
+def schemas() -> str:
+    """Return the page of all schemas."""
+    folder = Path(sentineld.__file__).parent / "schemas"
+    rows = []
+    for path in sorted(folder.glob("*.schema.json")):
+        schema = json.loads(path.read_text(encoding="utf-8"))
+        rows.append(f"| `{path.name.removesuffix('.schema.json')}` | {schema['title']} |\n")
+    return _SCHEMAS + "".join(rows)
 
 
 def metrics() -> str:
@@ -79,7 +153,13 @@ def _default(option: Option) -> str:
 def main() -> int:
     """Write or check every page."""
     stale = 0
-    for name, text in {"configuration.md": configuration(), "metrics.md": metrics()}.items():
+    pages = {
+        "commands.md": commands(),
+        "configuration.md": configuration(),
+        "metrics.md": metrics(),
+        "schemas.md": schemas(),
+    }
+    for name, text in pages.items():
         path = DOCS / name
         if "--check" in sys.argv[1:]:
             if not path.exists() or path.read_text() != text:

@@ -70,8 +70,6 @@ _KIND = (
 )
 #: The same with those that can hold a command line, whatever the tool.
 _TELLING: dict[object, str] = {**_KIND, "command": "command", "cmd": "command"}
-_TELLING_NAMES = frozenset(_TELLING)
-_OBJECTS = frozenset({dict})
 _BODIES = names("body data payload json form content upload")
 _IBAN = re.compile(r"[A-Z]{2}\d{2}[A-Z0-9]{10,30}\Z")
 _WORD = re.compile(r"[^/\\.~]*\Z")
@@ -137,16 +135,19 @@ def code_of(arguments: object) -> str | None:
 
 def path_alone(arguments: dict[Any, Any]) -> str | None:
     """Return the one path that arguments name, empty where they name nothing at all; None: look closer."""
-    if len(arguments) > _MAX_ITEMS or not _OBJECTS.isdisjoint(map(type, arguments.values())):
+    if len(arguments) > _MAX_ITEMS:
         return None
-    named = _TELLING_NAMES.intersection(arguments)
-    if not named:
-        return ""
-    if len(named) > 1:
-        return None
-    (key,) = named
-    path = arguments[key]
-    return path if _TELLING[key] == "path" and type(path) is str and path else None
+    path = ""
+    for key, value in arguments.items():
+        kind = _TELLING.get(key)
+        if kind is None:
+            if type(value) is dict:
+                return None
+        elif kind == "path" and type(value) is str and not path and value:
+            path = value
+        else:
+            return None
+    return path
 
 
 def look(event_class: str, arguments: Mapping[Any, Any], found: Findings, *, is_sending: bool) -> None:

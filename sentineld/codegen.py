@@ -39,10 +39,15 @@ class _Frame:
 
 
 class Writer:
-    """One function under construction; ``aliases`` are all names that ``each`` gives in the mapping."""
+    """One function under construction.
 
-    def __init__(self, aliases: tuple[str, ...] = ()) -> None:
+    ``aliases`` are all names that ``each`` gives in the mapping, ``changing`` those of the memory that the
+    function may change.
+    """
+
+    def __init__(self, aliases: tuple[str, ...] = (), changing: frozenset[str] = frozenset()) -> None:
         self._aliases = aliases
+        self._changing = changing
         self._bound: dict[str, Any] = {"EMPTY": _NOTHING}
         #: Names are numbered: those of locals that live as long as their block (the numbers are used again
         #: behind it, for every local costs each call), of other locals, of what is bound.
@@ -209,19 +214,45 @@ class Writer:
         """Return how many items have to be in hand for a value; all, where it changes meanwhile."""
         depth = 0
         for path in paths_in(value):
-            base = scope_of(path, self._aliases)
-            depth = max(depth, self.depth if base == KEPT else self._scopes.get(base, ("", "", 0))[2])
+            base, _, rest = path.partition(".")
+            if base == KEPT:
+                # What is remembered under a key has no name here.
+                depth = self.depth if not rest or rest in self._changing else depth
+            else:
+                depth = max(depth, self._scopes.get(scope_of(path, self._aliases), ("", "", 0))[2])
         return depth
+
+    def share(self, value: object, what: str) -> None:
+        """Take notice of a value of the record that is read in several places, by ``once``.
+
+        It is called before anything is written.
+        """
+        if not self.depth_of(value) and not self._is_changing(value):
+            name = self.kept_name(what)
+            self.line(f"{name} = ...")
+            self._frames[0].known[_once_key(value, what)] = name
+
+    def is_shared(self, value: object, what: str) -> bool:
+        """Say whether a value is in hand once it was read, or is going to be."""
+        return self._known(_once_key(value, what)) is not None
+
+    def _is_changing(self, value: object) -> bool:
+        rests = [path.partition(".")[2] for path in paths_in(value) if path.partition(".")[0] == KEPT]
+        return any(not rest or rest in self._changing for rest in rests)
 
     def once(self, value: object, what: str, expression: Callable[[], str]) -> str:
         """Return a local that holds what only outer items tell, read when an inner one first needs it."""
-        key = (_ONCE, f"{what} {value!r}")
+        key = _once_key(value, what)
         name = self._known(key)
         if name is None:
             name = self._put(key, what, self.depth_of(value), lambda name: [f"{name} = ..."])
         with self.block(f"if {name} is ...:"):
             self.line(f"{name} = {expression()}")
         return name
+
+
+def _once_key(value: object, what: str) -> tuple[str, object]:
+    return _ONCE, f"{what} {value!r}"
 
 
 def _indented(indent: int, line: Line) -> Line:

@@ -14,10 +14,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta, Struct
 
+from sentineld.decision import CAUSES
 from sentineld.detection import Detection, DetectionSettings, no_starter
 from sentineld.errors import AccessError, ConfigError
 from sentineld.features import Features
@@ -28,6 +30,7 @@ from sentineld.monitor import BehavioralMonitor
 from sentineld.options import (
     AUTO,
     MAX_SOCKET_PATH,
+    RESTART,
     UNITS,
     DetectionOptions,
     Duration,
@@ -37,12 +40,14 @@ from sentineld.options import (
     LimitOptions,
     LogOptions,
     MetricsOptions,
+    NotifyOptions,
     PrognosticsOptions,
     RecoveryOptions,
     SourceRule,
     StateOptions,
     TaxonomyOptions,
     TelemetryOptions,
+    ThrottleOptions,
     parse_duration,
 )
 from sentineld.policy import Policy
@@ -53,6 +58,9 @@ from sentineld.starters import SHIPPED
 from sentineld.step import Prior
 from sentineld.taxonomy import Taxonomy
 from sentineld.trust import Rule, RuleError, Trust
+
+#: What is shown in place of a secret.
+MASK = "***"
 
 
 class Config(Struct, forbid_unknown_fields=True, frozen=True):
@@ -70,6 +78,7 @@ class Config(Struct, forbid_unknown_fields=True, frozen=True):
         Meta(
             description="Directory of everything that the daemon writes; empty: the usual place.",
             examples=["/var/lib/sentineld"],
+            extra=RESTART,
         ),
     ] = ""
     telemetry: TelemetryOptions = TelemetryOptions()
@@ -81,8 +90,10 @@ class Config(Struct, forbid_unknown_fields=True, frozen=True):
     integrity: IntegrityOptions = IntegrityOptions()
     gate: GateOptions = GateOptions()
     limits: LimitOptions = LimitOptions()
+    throttle: ThrottleOptions = ThrottleOptions()
     prognostics: PrognosticsOptions = PrognosticsOptions()
     metrics: MetricsOptions = MetricsOptions()
+    notify: NotifyOptions = NotifyOptions()
     log: LogOptions = LogOptions()
 
     def prior(self) -> Prior:
@@ -222,13 +233,18 @@ def _uid(owner: str | int, key: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One declared option: ``key`` is ``section.name`` (or ``name``), ``unit`` empty where there is none."""
+    """One declared option: ``key`` is ``section.name`` (or ``name``).
+
+    ``is_secret``: its value is never shown. ``needs_restart``: a reload cannot change it.
+    """
 
     key: str
     type_name: str
     default: object
     description: str
     example: object
+    is_secret: bool = False
+    needs_restart: bool = False
 
     @property
     def variable(self) -> str:
@@ -350,7 +366,8 @@ def _options_of(struct: type[Struct], defaults: Struct, prefix: str) -> Iterator
         base, meta = _declaration(hints[name])
         if _entry_of(base) is None:
             example = (meta.examples or [default])[0]
-            yield Option(prefix + name, _type_name(base), default, meta.description or "", example)
+            marks = meta.extra or {}
+            yield Option(prefix + name, _type_name(base), default, meta.description or "", example, **marks)
 
 
 def _tables_of(struct: type[Struct], defaults: Struct, prefix: str) -> Iterator[Table]:
@@ -487,6 +504,8 @@ def _plain(message: str) -> tuple[str, str]:
 def _check_values(config: Config, where: str) -> None:
     if config.state.valid_for < 1:
         raise ConfigError(f"{where}: state.valid_for must be at least 1s", hint="the default is 30s")
+    if config.throttle.hold < 1:
+        raise ConfigError(f"{where}: throttle.hold must be at least 1s", hint="the default is 30s")
     for number, source in enumerate(config.telemetry.sources):
         try:
             rule(source, None).check()
@@ -500,6 +519,7 @@ def _check_values(config: Config, where: str) -> None:
                 hint="1 to 128 of A-Z a-z 0-9 . _ : / @ + ~ -",
             )
     _check_metrics(config.metrics, where)
+    _check_notify(config.notify, where)
     try:
         parse_key_table(config.state.keys)
     except ConfigError as error:
@@ -532,6 +552,81 @@ def _check_metrics(metrics: MetricsOptions, where: str) -> None:
         )
     if metrics.interval < 1:
         raise ConfigError(f"{where}: metrics.interval must be at least 1s", hint="the default is 15s")
+
+
+def _check_notify(notify: NotifyOptions, where: str) -> None:
+    # The URL itself may hold a token, and is not shown.
+    if notify.webhook and not is_safe_url(notify.webhook):
+        raise ConfigError(
+            f"{where}: notify.webhook: it must be an https URL, or http to this machine (127.0.0.1)",
+            hint='webhook = "https://hooks.example.net/sentineld"',
+        )
+    for cause in notify.causes:
+        if cause not in CAUSES:
+            near = difflib.get_close_matches(cause, CAUSES, 1)
+            raise ConfigError(
+                f"{where}: notify.causes: there is no cause {cause!r}",
+                hint=f"did you mean {near[0]}?" if near else ", ".join(CAUSES),
+            )
+
+
+def is_safe_url(url: str) -> bool:
+    """Say whether what is sent to a URL stays secret and whole: https, or http on this machine."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        _ = parts.port
+    except ValueError:
+        return False
+    if not host or not url.isascii() or not url.isprintable() or " " in url:
+        return False
+    return parts.scheme == "https" or (parts.scheme == "http" and host in ("localhost", "127.0.0.1", "::1"))
+
+
+def masked(config: Config) -> dict[str, Any]:
+    """Return a configuration as plain data in which secrets that are set read ``***``."""
+    plain: dict[str, Any] = msgspec.to_builtins(config, enc_hook=float)
+    for option in options():
+        if option.is_secret:
+            section, _, name = option.key.rpartition(".")
+            values = plain[section] if section else plain
+            values[name] = (
+                [MASK] * len(values[name]) if isinstance(values[name], list) else MASK * bool(values[name])
+            )
+    return plain
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """An option that two configurations differ in: values as plain data, of secrets only that they are."""
+
+    key: str
+    old: object
+    new: object
+    needs_restart: bool
+
+
+def changes(old: Config, new: Config) -> Iterator[Change]:
+    """Yield the options and tables that differ, in the order of the file."""
+    masked_old, masked_new = masked(old), masked(new)
+    declared = [(option.key, option.needs_restart) for option in options()]
+    for key, needs_restart in [*declared, *((table.key, False) for table in tables())]:
+        if _value(old, key) != _value(new, key):
+            yield Change(key, _item(masked_old, key), _item(masked_new, key), needs_restart)
+
+
+def _value(config: Config, key: str) -> object:
+    value: object = config
+    for name in key.split("."):
+        value = getattr(value, name)
+    return value
+
+
+def _item(plain: Mapping[str, Any], key: str) -> object:
+    value: Any = plain
+    for name in key.split("."):
+        value = value[name]
+    return value
 
 
 def starter(directories: list[str], *, is_found: bool = False) -> str:

@@ -52,12 +52,9 @@ _SECRET_PARTS = (
     "/.", "shadow", "secrets/", "/environ", "ssh_host", "gcloud", "keychains/", "keyrings/", "kwallet",
     "passw", "keytab", "copilot/", "windows/", "microsoft/", "login data", "cookies", "web data",
 )  # fmt: skip
-#: A name in ASCII without blanks, and with none of these parts at the beginning of a name; the others that a
-#: name alone can have.
-_HARMLESS_NAME = re.compile(r"(?!\.|environ)[\w.+@%=,:~#^-]+\Z", re.ASCII | re.IGNORECASE)
-_SECRET_NAME_PART = re.compile(
-    r"s(?:hadow|sh_host)|gcloud|k(?:wallet|eytab)|passw|cookies", re.ASCII | re.IGNORECASE
-)
+#: A name in lower case that begins with none of these parts, and the parts that it can have further on.
+_HARMLESS_NAME = re.compile(r"(?!\.|environ)[a-z0-9_.+@%=,:~#^-]+\Z")
+_SECRET_NAME_PART = re.compile(r"s(?:hadow|sh_host)|gcloud|k(?:wallet|eytab)|passw|cookies")
 _SECRET_FILE = re.compile(
     r"(?:^|/)(?:"
     # Keys of users and machines.
@@ -204,12 +201,12 @@ def is_harmless(path: str) -> bool:
     False says nothing: it is to be looked at closely. Paths that never come again have few directories.
     """
     place = path.rfind("/") + 1
-    if not 0 < place <= _MAX_KEPT or not _is_harmless_in(path[:place]):
+    if not 0 < place <= _MAX_KEPT or not path.isascii() or not _is_harmless_in(path[:place]):
         return False
-    name = path[place:]
+    name = path[place:].lower()
     return (
         _HARMLESS_NAME.match(name) is not None
-        and name.rpartition(".")[2].lower() not in _SECRET_ENDINGS
+        and name.rpartition(".")[2] not in _SECRET_ENDINGS
         and _SECRET_NAME_PART.search(name) is None
     )
 
@@ -219,8 +216,7 @@ def _is_harmless_in(directory: str) -> bool:
     """Say whether a name of a usual form can be no secret in a directory, given with its slash."""
     path = f"{directory}x"
     return (
-        path.isascii()
-        and path.isprintable()
+        path.isprintable()
         and directory != "/dev/"
         and normal_path(path) == path
         and not _may_be_secret(path, "x")

@@ -10,7 +10,7 @@ from sentineld.statedir import PASSING_ERRORS
 
 #: ``PRAGMA application_id``: "SNTL".
 APPLICATION_ID = 0x534E544C
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 #: How long a locked database is waited for unless told otherwise, seconds.
 PATIENCE_S = 2.0
 
@@ -137,6 +137,19 @@ CREATE TABLE done_call(
   no INTEGER PRIMARY KEY, owner INTEGER NOT NULL, key TEXT NOT NULL, agent_id TEXT NOT NULL,
   at INTEGER NOT NULL, source INTEGER NOT NULL, "from" INTEGER NOT NULL
 ) STRICT;
+""",
+    8: """
+DROP INDEX agent_warm;
+ALTER TABLE agent RENAME TO former_agent;
+CREATE TABLE agent(
+  owner INTEGER NOT NULL, agent_id TEXT NOT NULL, name TEXT NOT NULL UNIQUE,
+  tier INTEGER NOT NULL, is_plain INTEGER NOT NULL, state BLOB NOT NULL, due INTEGER,
+  PRIMARY KEY (owner, agent_id)
+) STRICT;
+INSERT INTO agent SELECT owner, agent_id, name, tier, is_cold, state, iif(is_cold, NULL, 0) FROM former_agent;
+DROP TABLE former_agent;
+CREATE INDEX agent_held ON agent(is_plain) WHERE is_plain = 0;
+CREATE INDEX agent_due ON agent(due) WHERE due IS NOT NULL;
 """,
 }
 

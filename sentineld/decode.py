@@ -90,6 +90,7 @@ _encoder = msgspec.json.Encoder()
 _canonical_encoder = msgspec.json.Encoder(order="deterministic")
 
 Record = dict[str, Any]
+_CONTAINERS = {dict, list}
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,11 +285,14 @@ def decode_value(text: str) -> Any:  # noqa: ANN401 (JSON)
         value = _decoder.decode(text)
     except (msgspec.DecodeError, RecursionError, ValueError):
         return None
-    # What is opened is closed, too.
-    is_long = len(text) > 2 * MAX_DEPTH
-    if is_long and text.count("{") + text.count("[") > MAX_DEPTH and _depth(value) > MAX_DEPTH:
-        return None
+    # What is opened is closed, too. Most values are objects of texts and numbers.
+    if len(text) > 2 * MAX_DEPTH and not (type(value) is dict and _is_flat(value)):
+        return None if text.count("{") + text.count("[") > MAX_DEPTH < _depth(value) else value
     return value
+
+
+def _is_flat(record: Record) -> bool:
+    return _CONTAINERS.isdisjoint(map(type, record.values()))
 
 
 def encode_element(record: object) -> bytes:

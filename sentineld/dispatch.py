@@ -8,7 +8,7 @@ no more of them than there are ways in which tables can be left.
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from sentineld.codegen import Place
 from sentineld.declaration import Declaration, EventTable, is_changed
@@ -33,10 +33,16 @@ _Key: TypeAlias = str | bool | None
 
 
 class Dispatch:
-    """All functions that read the records of one format; each is made when it is first needed."""
+    """All functions that read the records of one format; each is made when it is first needed.
 
-    def __init__(self, declaration: Declaration, emission: Emission) -> None:
+    ``parts`` are the named parts of the path that are not empty, where all files have the same; None: any.
+    """
+
+    def __init__(
+        self, declaration: Declaration, emission: Emission, parts: frozenset[str] | None = None
+    ) -> None:
         self._declaration = declaration
+        self._parts = parts
         self._emission = emission
         self._pivots = self._choose_pivots()
         self._flat = self._flat_places()
@@ -74,7 +80,13 @@ class Dispatch:
             if len(self._made) > 2 * _MAX_WALKS:
                 self._made.clear()
             self._made[alike] = WalkWriter(
-                self._declaration, self._emission, self._flat, self._quota, is_traced=is_traced
+                self._declaration,
+                self._emission,
+                self._flat,
+                self._quota,
+                is_traced=is_traced,
+                parts=self._parts,
+                changing=frozenset(name for table in tables for name, _, _ in table.remember),
             ).write(tables)
         return self._made[alike]
 
@@ -129,38 +141,46 @@ class Dispatch:
     def _make_run(self) -> Callable[..., None]:
         """Return what finds the function of each record, and calls it."""
         code = Code(self._declaration.aliases, self._declaration.remembered, self._flat)
+        code.line("known = walks.get")
         with code.block("for record, offset in zip(records, offsets):"):
             keys = []
             for name, texts in self._pivots:
                 key = code.name("key")
-                code.line(f"{key} = {code.value(name)}")
                 if texts is None:
+                    code.line(f"{key} = {code.value(name)}")
                     test = f"{key} is not None and (type({key}) is not str or len({key}) > {_MAX_OPEN})"
                 else:
-                    test = f"type({key}) is not str or {key} not in {code.bind(texts)}"
+                    # Empty text, which counts as nothing, is none of them either.
+                    code.line(f"{key} = {code.raw(name)}")
+                    test = f"type({key}) is not str or {key} not in {code.bind(texts - {''})}"
                 with code.block(f"if {test}:"):
                     code.line(f"{key} = True")
                 keys.append(key)
-            code.line(f"walk = walks[({', '.join([*keys, ''])})]" if keys else "walk = walks[()]")
-            with code.block("if walk is not None:"):
+            code.line(f"key = {keys[0] if len(keys) == 1 else '(' + ', '.join(keys) + ')'}")
+            # Asked first: `[...]` of a dictionary that makes what is missing takes three times as long.
+            code.line("walk = known(key)")
+            with code.block("if walk is None:"):
+                code.line("walk = walks[key]")
+            with code.block("if walk:"):
                 code.line("walk(record, offset, batch)")
         return code.function("records, offsets, walks, batch")
 
 
-class _Found(dict[tuple[_Key, ...], Walk | None]):
-    """Functions by the values of the pivots."""
+class _Found(dict["_Key | tuple[_Key, ...]", Walk | Literal[False]]):
+    """Functions by the values of the pivots (by the value, where there is one pivot); False: nothing to do."""
 
     def __init__(self, dispatch: Dispatch, *, is_traced: bool) -> None:
         super().__init__()
         self._dispatch = dispatch
         self._is_traced = is_traced
-        self._general: Walk | None = None
+        self._general: Walk | Literal[False] | None = None
 
-    def __missing__(self, key: tuple[_Key, ...]) -> Walk | None:
+    def __missing__(self, key: _Key | tuple[_Key, ...]) -> Walk | Literal[False]:
         if len(self) >= _MAX_WALKS:
             # Whoever writes the strangest combinations gets the slower way.
             if self._general is None:
-                self._general = self._dispatch.make({}, is_traced=self._is_traced)
+                self._general = self._dispatch.make({}, is_traced=self._is_traced) or False
             return self._general
-        self[key] = self._dispatch.walk_of(key, is_traced=self._is_traced)
-        return self[key]
+        values = key if isinstance(key, tuple) else (key,)
+        self[key] = found = self._dispatch.walk_of(values, is_traced=self._is_traced) or False
+        return found

@@ -4,7 +4,9 @@ The values of a table are read, the taxonomy asked, ids and contents made digest
 ``Reading`` as one tuple. What is told by constants of the mapping is worked out here, once.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+import ast
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Protocol, TypeAlias
 
 from sentineld.declaration import OUTCOMES, SETTLED, EventTable
@@ -55,12 +57,17 @@ class Emission:
 
     def __init__(self, name: str, classify: Classify, factor: float | None) -> None:
         self._nameless = name
-        self._globals: dict[str, Any] = {
-            "classify": classify,
+        self._tables: dict[str, Any] = {
             "names": Names(),
             "agents": Agents(name),
             "encoded": Encoded(),
             "contents": Contents(),
+        }
+        self._globals: dict[str, Any] = {
+            "classify": classify,
+            **self._tables,
+            # Asked first: `[...]` of a dictionary that makes what is missing takes three times as long.
+            **{f"known_{what}": table.get for what, table in self._tables.items()},
             # Bound, for it is called for every event.
             "key_of": Keys(name).__call__,
             "time_of": _time_reader(factor),
@@ -106,7 +113,9 @@ class Emission:
         has_payload = is_traced or bool(values.get("meta"))
         metadata = _metadata(code, values.get("meta", {})) if has_payload else "{}"
         subject = f"{metadata} if {arguments} is None else {arguments}" if arguments else metadata
-        event_type, entities, features = _classify(code, values, tool, has_tool, subject, is_call=is_call)
+        event_type, entities, features = self._classify(
+            code, values, tool, has_tool, subject, is_call=is_call
+        )
         if "entities" in values:
             specs = values["entities"] if isinstance(values["entities"], list) else [values["entities"]]
             specs = [item for item in specs if not code.is_nothing(item.get("value"))]
@@ -121,21 +130,21 @@ class Emission:
             code.line(f"{identity} = {code.text(values['id'])}")
         what = tool if has_tool else event_type if has_tool is False else f"({tool} or {event_type})"
         if has_payload:
-            payload, content = _encoded(code, metadata, tool, has_tool, arguments, what)
+            payload, content = self._encoded(code, metadata, tool, has_tool, arguments, what)
         else:
-            payload, content = _assembled(code, tool, has_tool, arguments, what)
+            payload, content = self._assembled(code, tool, has_tool, arguments, what)
         pair = f"(key_of({identity}), {content}) if {identity} else None" if identity else "None"
         at, raw = self._time(code, values)
-        session = _named(code, values, "session", "names", "''")
+        session = self._named(code, values, "session", "names", "''")
         if not session.isidentifier() and session != "''":
             local = code.name("session")
             code.line(f"{local} = {session}")
             session = local
-        agent = _named(code, values, "agent", "agents", repr(self._nameless))
-        own_role = _named(code, values, "role", "names", "''")
+        agent = self._named(code, values, "agent", "agents", repr(self._nameless))
+        own_role = self._named(code, values, "role", "names", "''")
         tokens = values.get("tokens", {})
         told = {
-            "tool": f"names[{tool}]" if "tool" in values else "''",
+            "tool": self._in_table(code, "names", tool) if "tool" in values else "''",
             "role": f"{code.use('role')} or {own_role}",
             "call_id": _call_id(code, values, identity, tool, has_tool),
             "outcome": _outcome(code, values.get("outcome")),
@@ -164,12 +173,102 @@ class Emission:
         code.line(f"{call} = {code.text(values[name])}")
         with code.block(f"if {call}:"):
             at, _ = self._time(code, values)
-            agent = _named(code, values, "agent", "agents", repr(self._nameless))
-            session = _named(code, values, "session", "names", "''")
+            agent = self._named(code, values, "agent", "agents", repr(self._nameless))
+            session = self._named(code, values, "session", "names", "''")
+            found = self._in_table(code, "names", call)
             code.line(
-                f"{code.use('settled')}.append((offset, {at}, {agent}, {session}, names[{call}],"
-                f" {name == 'denied'}))"
+                f"{code.use('settled')}.append((offset, {at}, {agent}, {session}, {found}, {name == 'denied'}))"
             )
+
+    def _classify(
+        self, code: Code, values: Mapping[str, Any], tool: str, has_tool: bool | None, subject: str, *, is_call: bool
+    ) -> tuple[str, str, str]:
+        """Write the question to the taxonomy; return what holds the event's type, its entities and features.
+
+        Features are those of calls alone: what a result says of its call has been told.
+        """
+        given = values.get("type")
+        fixed = clean(given[1:]) if isinstance(given, str) and given.startswith("=") else ""
+        call, entities = code.name("call"), code.name("entities")
+        features = f"{call}.features" if is_call else "()"
+        others = [] if given is None or code.is_nothing(given) else [self._in_table(code, "names", code.text(given))]
+        if has_tool:
+            code.line(f"{call} = classify({tool}, {subject})")
+            entities = f"{call}.entities"
+            others.append(f"{call}.event_class")
+        elif has_tool is None:
+            with code.block(f"if {tool}:"):
+                code.line(f"{call} = classify({tool}, {subject})")
+                code.line(f"{entities}, {call} = {call}.entities, {call}.event_class")
+            with code.block("else:"):
+                code.line(f"{entities}, {call} = (), ''")
+            others.append(call)
+        else:
+            entities = "()"
+        if fixed:
+            return repr(fixed), entities, features
+        event_type = code.name("type")
+        code.line(f"{event_type} = {' or '.join([*others, repr(_OTHER_TYPE)])}")
+        return event_type, entities, features
+
+    def _encoded(
+        self, code: Code, metadata: str, tool: str, has_tool: bool | None, arguments: str, what: str
+    ) -> tuple[str, str]:
+        """Return a payload as its canonical JSON, and the digest of an event's content."""
+        if has_tool:
+            code.line(f"{metadata}['tool'] = {tool}")
+        elif has_tool is None:
+            with code.block(f"if {tool}:"):
+                code.line(f"{metadata}['tool'] = {tool}")
+        content = self._in_table(code, "contents", what)
+        if arguments:
+            with code.block(f"if {arguments} is not None:"):
+                code.line(f"{metadata}['args'] = {arguments}")
+            content = f"({content} if {arguments} is None else digest(encode([{what}, {arguments}])))"
+        return f"encode({metadata}) if {metadata} else b''", content
+
+    def _assembled(self, code: Code, tool: str, has_tool: bool | None, arguments: str, what: str) -> tuple[str, str]:
+        """Return the same of an event that has a tool and arguments at most, which are encoded once for both."""
+        encoded = self._in_table(code, "encoded", tool) if has_tool is not False else ""
+        alone = f"b'{{\"tool\":' + {encoded} + b'}}'"
+        if has_tool is None:
+            alone = f"({alone} if {tool} else b'')"
+        elif has_tool is False:
+            alone = "b''"
+        content = self._in_table(code, "contents", what)
+        if not arguments:
+            return alone, content
+        text = code.name("encoded")
+        code.line(f"{text} = None if {arguments} is None else encode({arguments})")
+        both = f"join((b'{{\"args\":', {text}, b',\"tool\":', {encoded}, b'}}'))"
+        bare = f"join((b'{{\"args\":', {text}, b'}}'))"
+        if has_tool is None:
+            both = f"({both} if {tool} else {bare})"
+        payload = f"({alone} if {text} is None else {both if has_tool is not False else bare})"
+        subject = self._in_table(code, "encoded", what)
+        whole = f"digest(join((b'[', {subject}, b',', {text}, b']')))"
+        return payload, f"({content} if {text} is None else {whole})"
+
+    def _named(self, code: Code, values: Mapping[str, Any], field: str, table: str, default: str) -> str:
+        """Return an agent, a role or a session by the table that keeps its names."""
+        value = values.get(field)
+        if value is None or code.is_nothing(value):
+            return default
+        constant = code.constant(value)
+        if constant is not None and table == "names":
+            return repr(clean(constant))
+        if code.depth_of(value) < code.depth or code.is_shared(value, field):
+            return code.once(value, field, lambda: self._in_table(code, table, code.text(value)))
+        return self._in_table(code, table, code.text(value))
+
+    def _in_table(self, code: Code, table: str, text: str) -> str:
+        """Return what a table has for a text; the text itself is what gives it, or a constant."""
+        with suppress(ValueError):
+            return repr(self._tables[table][ast.literal_eval(text)])
+        if text.isidentifier():
+            return f"(known_{table}({text}) or {table}[{text}])"
+        name = code.name("text")
+        return f"(known_{table}({name} := {text}) or {table}[{name}])"
 
     @staticmethod
     def _time(code: Code, values: Mapping[str, Any]) -> tuple[str, str]:
@@ -177,12 +276,26 @@ class Emission:
         value = values.get("time")
         if value is None or code.is_nothing(value):
             return "None", ""
-        if code.depth_of(value) < code.depth:
+        if code.depth_of(value) < code.depth or code.is_shared(value, "at"):
             return code.once(value, "at", lambda: f"time_of({code.raw(value)})"), ""
         at, raw = code.name("at"), code.name("time")
         code.line(f"{raw} = {code.raw(value)}")
         code.line(f"{at} = time_of({raw})")
         return at, raw
+
+
+#: Fields that events of one record have in common, and what their locals are called.
+_COMMON = {"time": "at", "agent": "agent", "session": "session", "role": "role"}
+
+
+def share_common(code: Code, tables: Sequence[EventTable]) -> None:
+    """Take notice of the fields that events of a record and events of its items have in common."""
+    telling = [table for table in tables if table.emits or settled_in(table)]
+    for field, what in _COMMON.items():
+        of_record = [table.values.get(field) for table in telling if not table.each]
+        for value in {repr(table.values.get(field)): table.values.get(field) for table in telling if table.each}.values():
+            if value is not None and value in of_record:
+                code.share(value, what)
 
 
 def settled_in(table: EventTable) -> tuple[str, ...]:
@@ -215,87 +328,8 @@ def _metadata(code: Code, meta: Mapping[str, object]) -> str:
     return metadata
 
 
-def _classify(
-    code: Code, values: Mapping[str, Any], tool: str, has_tool: bool | None, subject: str, *, is_call: bool
-) -> tuple[str, str, str]:
-    """Write the question to the taxonomy; return what holds the event's type, its entities and features.
-
-    Features are those of calls alone: what a result says of its call has been told.
-    """
-    given = values.get("type")
-    fixed = clean(given[1:]) if isinstance(given, str) and given.startswith("=") else ""
-    call, entities = code.name("call"), code.name("entities")
-    features = f"{call}.features" if is_call else "()"
-    others = [] if given is None or code.is_nothing(given) else [f"names[{code.text(given)}]"]
-    if has_tool:
-        code.line(f"{call} = classify({tool}, {subject})")
-        entities = f"{call}.entities"
-        others.append(f"{call}.event_class")
-    elif has_tool is None:
-        with code.block(f"if {tool}:"):
-            code.line(f"{call} = classify({tool}, {subject})")
-            code.line(f"{entities}, {call} = {call}.entities, {call}.event_class")
-        with code.block("else:"):
-            code.line(f"{entities}, {call} = (), ''")
-        others.append(call)
-    else:
-        entities = "()"
-    if fixed:
-        return repr(fixed), entities, features
-    event_type = code.name("type")
-    code.line(f"{event_type} = {' or '.join([*others, repr(_OTHER_TYPE)])}")
-    return event_type, entities, features
 
 
-def _encoded(
-    code: Code, metadata: str, tool: str, has_tool: bool | None, arguments: str, what: str
-) -> tuple[str, str]:
-    """Return a payload as its canonical JSON, and the digest of an event's content."""
-    if has_tool:
-        code.line(f"{metadata}['tool'] = {tool}")
-    elif has_tool is None:
-        with code.block(f"if {tool}:"):
-            code.line(f"{metadata}['tool'] = {tool}")
-    content = f"contents[{what}]"
-    if arguments:
-        with code.block(f"if {arguments} is not None:"):
-            code.line(f"{metadata}['args'] = {arguments}")
-        content = f"({content} if {arguments} is None else digest(encode([{what}, {arguments}])))"
-    return f"encode({metadata}) if {metadata} else b''", content
-
-
-def _assembled(code: Code, tool: str, has_tool: bool | None, arguments: str, what: str) -> tuple[str, str]:
-    """Return the same of an event that has a tool and arguments at most, which are encoded once for both."""
-    alone = f"b'{{\"tool\":' + encoded[{tool}] + b'}}'"
-    if has_tool is None:
-        alone = f"({alone} if {tool} else b'')"
-    elif has_tool is False:
-        alone = "b''"
-    content = f"contents[{what}]"
-    if not arguments:
-        return alone, content
-    text = code.name("encoded")
-    code.line(f"{text} = None if {arguments} is None else encode({arguments})")
-    both = f"join((b'{{\"args\":', {text}, b',\"tool\":', encoded[{tool}], b'}}'))"
-    bare = f"join((b'{{\"args\":', {text}, b'}}'))"
-    if has_tool is None:
-        both = f"({both} if {tool} else {bare})"
-    payload = f"({alone} if {text} is None else {both if has_tool is not False else bare})"
-    whole = f"digest(join((b'[', encoded[{what}], b',', {text}, b']')))"
-    return payload, f"({content} if {text} is None else {whole})"
-
-
-def _named(code: Code, values: Mapping[str, Any], field: str, table: str, default: str) -> str:
-    """Return an agent, a role or a session by the table that keeps its names."""
-    value = values.get(field)
-    if value is None or code.is_nothing(value):
-        return default
-    constant = code.constant(value)
-    if constant is not None and table == "names":
-        return repr(clean(constant))
-    if code.depth_of(value) < code.depth:
-        return code.once(value, field, lambda: f"{table}[{code.text(value)}]")
-    return f"{table}[{code.text(value)}]"
 
 
 def _call_id(code: Code, values: Mapping[str, Any], identity: str, tool: str, has_tool: bool | None) -> str:

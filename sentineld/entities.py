@@ -36,6 +36,9 @@ _ORDER = (
     ("path", "source"),
 )
 
+#: Makes a named tuple in half the time.
+_new = tuple.__new__
+
 _URL = re.compile(
     r"([A-Za-z][A-Za-z0-9+.-]{1,15})://(?:[^\s/@'\"<>]{0,256}@)?(\[[0-9A-Fa-f:.%]{2,64}\]|[^\s/:?#'\"<>\\,;)\]}`]{1,300})"
 )
@@ -96,7 +99,7 @@ class Findings:
             return False
         normal = normal_path(path[:_MAX_PATH])
         self.add("path", "source", normal)
-        if is_secret_shown and self._is_secret(normal):
+        if is_secret_shown and not self.has_credentials and self._is_secret(normal):
             self.has_credentials = True
         return True
 
@@ -160,11 +163,13 @@ class Findings:
 
     def entities(self) -> tuple[Entity, ...]:
         """Return what was found: no more than ``MAX_ENTITIES``, where data could leave first."""
+        kept = self._kept
         found: list[Entity] = []
-        for kind, role in _ORDER if len(self._kept) > 1 else self._kept:
-            for value in self._kept.get((kind, role), ()):
+        for kind, role in _ORDER if len(kept) > 1 else kept:
+            for value in kept.get((kind, role), ()):
                 is_plain = len(value) <= MAX_VALUE and value.isascii() and value.isprintable()
-                found.append(Entity(kind, role, value if is_plain else visible(value, MAX_VALUE)[:MAX_VALUE]))
+                shown = value if is_plain else visible(value, MAX_VALUE)[:MAX_VALUE]
+                found.append(_new(Entity, (kind, role, shown)))
         return tuple(found[:MAX_ENTITIES])
 
 

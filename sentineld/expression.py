@@ -24,6 +24,7 @@ from sentineld.selector import (
     is_index,
     kept_of,
     paths_of,
+    scope_of,
     split,
     template_of,
     to_text,
@@ -50,7 +51,9 @@ class Code(Writer):
     ``aliases`` are all names that ``each`` gives anywhere in the mapping. ``flat`` are places of objects
     whose names have dots (attributes of telemetry): those are looked for first. ``shapes`` are the names
     that the objects at some places have, as far as a mapping speaks of them: whatever is not there is
-    ``NOTHING``, and what depends on that is not written.
+    ``NOTHING``, and what depends on that is not written. ``parts`` are the named parts of the file's path
+    that are not empty, where that is known. ``remembered`` are all names of the memory, ``changing`` those
+    that the function may change (all, if nothing is said).
     """
 
     def __init__(
@@ -59,17 +62,22 @@ class Code(Writer):
         remembered: frozenset[str] = frozenset(),
         flat: Iterable[Place] = (),
         shapes: Mapping[Place, frozenset[str]] | None = None,
+        parts: frozenset[str] | None = None,
+        changing: frozenset[str] | None = None,
     ) -> None:
-        super().__init__(aliases)
+        super().__init__(aliases, remembered if changing is None else changing)
         self._remembered = remembered
         self._flat = frozenset(flat)
-        self._shapes = shapes or {}
+        self._parts = parts
+        self._shapes = {**(shapes or {}), **({} if parts is None else {(PATH, ()): parts})}
         #: Whether selectors are nothing, by their text.
         self._nothing: dict[str, bool] = {}
         self._uses: Counter[str] = Counter()
         self._is_sharing = True
         #: Names with dots that would be in the way, by place.
         self._dotted: dict[tuple[str, Place], set[str]] = {}
+        #: What asks whether no name with dots is in the way, by the local that keeps the answer.
+        self._spelled_plain: dict[str, str] = {}
         self.bind_as("text_of", to_text)
         self.bind_as("number_of", to_number)
 
@@ -99,10 +107,33 @@ class Code(Writer):
         if self._shapes:
             several = value if isinstance(value, list) else split(value) if _is_selector(value) else ()
             if len(several) > 1:
-                left = [item for item in several if not self.is_nothing(item)]
+                left = self._left([*several])
                 if len(left) == 1:
                     return self._bare(left[0])
         return value
+
+    def _left(self, values: list[Any]) -> list[Any]:
+        """Return alternatives less those that are nothing, and those behind one that is there."""
+        left = [value for value in values if not self.is_nothing(value)]
+        sure = next((end for end, value in enumerate(left, 1) if self._is_sure(value)), len(left))
+        return left[:sure]
+
+    def _is_sure(self, value: object) -> bool:
+        """Say whether a value is known to be there, and not empty."""
+        value = _bare(value)
+        if not isinstance(value, str):
+            return False
+        if value.startswith("="):
+            return len(value) > 1
+        if self._parts is None or kept_of(value) is not None:
+            return False
+        several = split(value)
+        if len(several) > 1:
+            return any(map(self._is_sure, several))
+        if "{" in value:
+            return all(map(self._is_sure, template_of(value)[1]))
+        base, _, name = value.partition(".")
+        return base == PATH and name in self._parts
 
     def is_nothing(self, value: object) -> bool:
         """Say whether there is nothing that a value could be, by the names that objects have."""
@@ -160,12 +191,27 @@ class Code(Writer):
                 return repr(constant)
         if isinstance(value, str) and value.startswith("="):
             return repr(value[1:])
-        if isinstance(value, str) and "{" in value and len(split(value)) == 1 and kept_of(value) is None:
-            return f"({self.raw(value)} or '')"
         return self._as_text(value, 0)
+
+    def _is_text(self, value: object) -> bool:
+        """Say whether a value is text wherever it is not null."""
+        value = self._bare(value)
+        if isinstance(value, list):
+            return all(map(self._is_text, value))
+        if isinstance(value, dict):
+            return "decode" not in value and ("pattern" in value or self._is_text(value["value"]))
+        if not isinstance(value, str):
+            return False
+        several = split(value)
+        if value.startswith("=") or len(several) > 1:
+            return value.startswith("=") or all(map(self._is_text, several))
+        is_made = "{" in value or kept_of(value) is not None
+        return is_made or (scope_of(value, self._aliases) == PATH and value != PATH)
 
     def _as_text(self, value: object, depth: int) -> str:
         found = self.raw(value, depth)
+        if self._is_text(value):
+            return f"({found} or '')"
         if isinstance(value, str) and found == self._known(("value", value)):
             # What several ask for is made text once, too.
             known = self._known(("text", value))
@@ -330,7 +376,7 @@ class Code(Writer):
 
     def _first_of(self, values: list[Any], depth: int) -> str:
         if self._shapes:
-            values = [value for value in values if not self.is_nothing(value)]
+            values = self._left(values)
         *first, last = values
         if not first:
             return self.raw(last, depth + 1)
@@ -385,14 +431,19 @@ class Code(Writer):
         fixed, parts = template_of(value)
         names = [self.name("part") for _ in parts]
         tests = [f"({name} := {self._part(part, depth)})" for name, part in zip(names, parts, strict=True)]
-        # One text of many is sooner made than a sum of them.
-        pieces = [_in_text(fixed[0])]
+        # One text of many is sooner made than a sum of them. No part is too long where the whole is not.
+        whole, parts_cut = _in_text(fixed[0]), _in_text(fixed[0])
         for name, text in zip(names, fixed[1:], strict=True):
-            pieces += [f"{{{name}[:{MAX_TEXT}]}}", _in_text(text)]
-        return f"(f'{''.join(pieces)}' if {' and '.join(tests)} else None)"
+            whole += f"{{{name}}}{_in_text(text)}"
+            parts_cut += f"{{{name}[:{MAX_TEXT}]}}{_in_text(text)}"
+        made = self.name("made")
+        spelled = f"({made} if len({made} := f'{whole}') <= {MAX_TEXT} else f'{parts_cut}')"
+        return f"({spelled} if {' and '.join(tests)} else None)"
 
     def _part(self, value: str, depth: int) -> str:
-        return self._as_text(self._bare(value), depth + 1)
+        """Return a part of a template, or a key, as text; null or empty where there is none."""
+        bare = self._bare(value)
+        return self.raw(bare, depth + 1) if self._is_text(bare) else self._as_text(bare, depth + 1)
 
     # Paths.
 
@@ -539,12 +590,14 @@ class Code(Writer):
         key = ("plain", (base, names))
         known = self._known(key)
         if known is not None:
-            return known
-        lacks = self._lacks(self.object_at(base, names), self._dotted.setdefault(key, set()))
+            return self._spelled_plain[known]
+        # Asked where the plain way leads to nothing, which is rare.
+        texts = self.bind(self._dotted.setdefault(key, set()), "texts")
         above = f"{self._is_plain(base, names[:-1], path)} and " if names else ""
-        return self._put(
-            key, "plain", self._scopes[base][2], lambda name: [lambda: f"{name} = {above}{lacks()}"]
-        )
+        name = self._put(key, "plain", self._scopes[base][2], lambda name: [f"{name} = None"])
+        lacks = f"{above}{texts}.isdisjoint({self.object_at(base, names)})"
+        self._spelled_plain[name] = spelled = f"({name} if {name} is not None else ({name} := {lacks}))"
+        return spelled
 
     def _lacks(self, holder: str, texts: set[str]) -> Callable[[], str]:
         """Return what spells whether an object has none of some names, to which more may come until then."""

@@ -18,15 +18,14 @@ import msgspec
 
 from sentineld.clock import now_us
 from sentineld.config import Config
-from sentineld.detection import score_of
 from sentineld.forecaster import MIN_POINTS
 from sentineld.instant import SECOND_US
 from sentineld.options import PrognosticsOptions
 from sentineld.prognostics import Forecast
-from sentineld.step import Prior, load_checked
+from sentineld.step import load_checked
 from sentineld.store import Store
 from sentineld.trail import Trail
-from sentineld.views import prior_in_force
+from sentineld.views import prior_in_force, threshold
 
 #: Output of an engine that is read, bytes.
 _MAX_OUTPUT = 8 << 20
@@ -64,7 +63,7 @@ def forecast_into(document: dict[str, Any], store: Store, config: Config) -> Non
         with contextlib.suppress(ValueError):
             state = load_checked(row.state, row.owner, row.agent_id, row.tier)
             if _is_heard(state.trail, now_s, config.prognostics.horizon):
-                asked.append(Asked(row.name, state.trail, _threshold(prior, agents[row.name]["would"])))
+                asked.append(Asked(row.name, state.trail, threshold(prior, agents[row.name]["would"])))
     asked.sort(key=lambda one: -agents[one.agent]["score"])
     found = ask(config.prognostics, asked)
     document["prognostics"]["reason"] = found.reason
@@ -77,14 +76,6 @@ def _is_heard(trail: Trail, now_s: float, horizon_s: float) -> bool:
     return len(times) >= MIN_POINTS and now_s - times[-1] <= max(
         horizon_s, 2 * (times[-1] - times[0]) / (len(times) - 1)
     )
-
-
-def _threshold(prior: Prior, tier: int) -> float:
-    """Return the score above which an agent of this tier gets a stricter one."""
-    if prior.detection is None:
-        return prior.monitor.suspicious_threshold if tier == 1 else prior.monitor.anomalous_threshold
-    settings = prior.detection.settings
-    return score_of(settings.false_alarms_per_session if tier == 1 else settings.rate_at_once)
 
 
 def ask(prognostics: PrognosticsOptions, agents: Sequence[Asked]) -> Forecasts:

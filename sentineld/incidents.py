@@ -138,20 +138,25 @@ class Incidents:
         if any(part.rows.seqs for part in parts):
             return True
         claims: dict[int, set[str]] = {}
+        copied: dict[int, set[str]] = {}
         for part in parts:
-            claims.setdefault(part.owner, set()).update(part.rows.agent_ids)
-        for owner, agent_ids in claims.items():
-            for agent_id in agent_ids:
-                state = self._roster.find((owner, agent_id), is_stored=False)
+            agent_ids = part.rows.agent_ids
+            claims.setdefault(part.owner, set()).update(agent_ids)
+            copied.setdefault(part.owner, set()).update(agent_ids[number] for number in part.duplicates)
+        for owner, names in claims.items():
+            for agent_id in names:
+                # Who is not in memory now has nothing but copies here, or has no name of its own.
+                state = self._roster.find((owner, agent_id), is_stored=agent_id in copied[owner])
                 if state is not None and state.numbering is not None:
                     return True
         return False
 
     def _numberers(self, part: Part) -> Iterator[tuple[str, AgentState]]:
         numbered = {part.rows.agent_ids[number] for number in part.rows.seqs}
+        copied = {part.rows.agent_ids[number] for number in part.duplicates}
         for agent_id in sorted(set(part.rows.agent_ids) - {UNNAMED_ID}):
-            # Who is not in memory now has nothing but copies here, or has no name of its own.
-            is_stored = agent_id in numbered and bool(part.duplicates)
+            # Who is not in memory now has nothing but copies here.
+            is_stored = agent_id in copied
             state = self._roster.find((part.owner, agent_id), is_stored=is_stored)
             if state is not None and (agent_id in numbered or state.numbering is not None):
                 yield agent_id, state

@@ -89,6 +89,8 @@ class Intake:
         self.tail = tail
         self.formats = formats
         self.trust = trust or Trust()
+        #: Batches have one part in so many of their bytes and lines: less memory, more commits.
+        self.divisor = 1
         #: Who had the last turn, and of every owner which file: the next batch goes on behind them.
         self._last_owner = -1
         self._last_files: dict[int, tuple[str, int]] = {}
@@ -102,7 +104,7 @@ class Intake:
         batch = Batch()
         turns = self._turns()
         read_bytes = 0
-        while turns and read_bytes < BATCH_BYTES:
+        while turns and read_bytes < BATCH_BYTES // self.divisor:
             owner, files = turns.popleft()
             source = files.popleft()
             if source.kind == DOCUMENT:
@@ -406,7 +408,8 @@ class _Merge:
     def _read_ahead(self) -> bool:
         """Read until there is enough for a batch, or for a while; True where there is enough."""
         for _ in range(_READS):
-            if not self._behind or (self._rows >= HISTORY_ROWS and self._behind[0][0] != _NEVER):
+            is_enough = self._rows >= HISTORY_ROWS // self._intake.divisor
+            if not self._behind or (is_enough and self._behind[0][0] != _NEVER):
                 self._rows = 0
                 return True
             number = self._behind[0][1]

@@ -40,6 +40,8 @@ _MAX_ITEMS = 32
 _MAX_WAITING = 1 << 16
 #: How long the end of the process waits for a reader, seconds.
 _PATIENCE_S = 1.0
+#: What removes the line that the cursor stands in.
+_ERASE = b"\r\x1b[K"
 
 
 class _Sink:
@@ -53,6 +55,8 @@ class _Sink:
         self._lock = threading.Lock()
         self._waiting: deque[bytes] = deque()
         self._waiting_bytes = 0
+        #: What stands below the records, on a terminal.
+        self._line = b""
         #: Records that were lost and that no record has told of; and all that were lost.
         self.dropped = self.lost = 0
         #: Whether the last attempt failed for another reason than that the reader is slow.
@@ -80,9 +84,25 @@ class _Sink:
                 return
             # It tells of those before it.
             self.dropped = 0
-            self._waiting.append(data)
-            self._waiting_bytes += len(data)
+            self._put(_ERASE + data + self._line if self._line else data)
+
+    def show(self, line: str) -> None:
+        """Let this stand below the records, in place of what stood there; empty: nothing.
+
+        What a terminal does not take at once is left out: the next one shows more.
+        """
+        with self._lock:
             self._drain()
+            if self._waiting:
+                return
+            former, self._line = self._line, line.encode("ascii", "backslashreplace")
+            if former or self._line:
+                self._put(_ERASE + self._line)
+
+    def _put(self, data: bytes) -> None:
+        self._waiting.append(data)
+        self._waiting_bytes += len(data)
+        self._drain()
 
     def flush(self, patience_s: float = 0.0) -> bool:
         """Write what waits; a reader that is slow gets so much time. Says whether nothing waits any more."""
@@ -219,7 +239,8 @@ def configure(level: str, form: str, stream: TextIO | None = None) -> None:
 
     renderer: Callable[..., Any]
     if form == "console" or (form == "auto" and is_terminal):
-        renderer = structlog.dev.ConsoleRenderer(colors=is_terminal)
+        # https://no-color.org: any text that is not empty.
+        renderer = structlog.dev.ConsoleRenderer(colors=is_terminal and not os.environ.get("NO_COLOR"))
     else:
         renderer = structlog.processors.JSONRenderer()
     structlog.configure(
@@ -252,6 +273,15 @@ def _take_sink(stream: TextIO) -> _Sink:
         former.close()
     _sinks.append(_Sink(stream))
     return _sinks[0]
+
+
+def show(line: str) -> None:
+    """Let one line stand below the records on stderr, a terminal, in place of the former; empty: none.
+
+    It waits for nothing, as records do not.
+    """
+    if sys.stderr is not None:
+        _take_sink(sys.stderr).show(line)
 
 
 def flush() -> bool:

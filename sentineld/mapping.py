@@ -58,6 +58,8 @@ _SOURCE_KEYS = (
 )
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 _CACHE_SIZE = 16_384
+#: Sets of named parts of paths that get functions of their own.
+_MAX_DISPATCHES = 8
 
 
 class Mapping:
@@ -89,11 +91,13 @@ class Mapping:
         with at_key(f"{key}.match"):
             self._match = compile_condition(table["match"]).test if "match" in table else None
         self._paths: dict[str, dict[str, str] | None] = {}
-        self._dispatch: Dispatch | None = None
+        self._declared: tuple[Declaration, Emission] | None = None
+        #: By the named parts that paths have, and that for all others.
+        self._dispatches: dict[frozenset[str] | None, Dispatch] = {}
 
     def check(self) -> None:
         """Compile what has not been yet. Raises ``MappingError``."""
-        self._compiled().make_all()
+        self._compiled(None).make_all()
 
     # Recognising.
 
@@ -133,15 +137,21 @@ class Mapping:
     def _read(
         self, records: Sequence[Record], offsets: list[int], context: FileContext, trace: Trace | None
     ) -> Rows:
-        reading = Reading(context, self.parts(context.path) or {}, trace)
-        self._compiled().run(records, offsets, reading, is_traced=trace is not None)
+        parts = self.parts(context.path) or {}
+        reading = Reading(context, parts, trace)
+        names = frozenset(name for name, part in parts.items() if part)
+        self._compiled(names).run(records, offsets, reading, is_traced=trace is not None)
         return reading.rows(offsets)
 
-    def _compiled(self) -> Dispatch:
-        if self._dispatch is None:
-            emission = Emission(self.name, self._classify, self._factor)
-            self._dispatch = Dispatch(Declaration(self._table, self._place), emission)
-        return self._dispatch
+    def _compiled(self, parts: frozenset[str] | None) -> Dispatch:
+        if parts not in self._dispatches:
+            if self._declared is None:
+                emission = Emission(self.name, self._classify, self._factor)
+                self._declared = Declaration(self._table, self._place), emission
+            if parts is not None and len(self._dispatches) >= _MAX_DISPATCHES:
+                return self._compiled(None)
+            self._dispatches[parts] = Dispatch(*self._declared, parts)
+        return self._dispatches[parts]
 
 
 def _text(table: Table[str, Any], name: str, key: str) -> str:

@@ -11,10 +11,12 @@ from contextlib import closing
 from typing import NamedTuple
 
 from sentineld import clock, log
+from sentineld.catch_up import Progress
 from sentineld.config import Config
 from sentineld.database import connect_readonly
 from sentineld.detection import Detection, RoleKey
 from sentineld.event import EVENT_CLASSES
+from sentineld.governor import Governor
 from sentineld.instant import SECOND_US
 from sentineld.integrity import KINDS
 from sentineld.meter import OBSERVED_CAUSES, Histogram, Meter
@@ -23,6 +25,7 @@ from sentineld.roster import Roster
 from sentineld.rules import RULES
 from sentineld.store import Store
 from sentineld.tail import Tail
+from sentineld.throttle import RESOURCES, STEPS
 from sentineld.version import __version__
 from sentineld.visible import visible
 
@@ -71,6 +74,25 @@ METRICS = tuple(
             GAUGE,
             (),
             "For how long there has been something left to read; 0 when all is read.",
+        ),
+        (
+            "sentineld_catch_up_bytes_per_second",
+            GAUGE,
+            (),
+            "How fast a backlog is read, of late; 0 when there is none.",
+        ),
+        (
+            "sentineld_catch_up_eta_seconds",
+            GAUGE,
+            (),
+            "When it will have been read; 0 when there is none, absent while nobody can say.",
+        ),
+        ("sentineld_throttle", GAUGE, ("step",), "1 for the step in force: how far the daemon steps back."),
+        (
+            "sentineld_pressure_ratio",
+            GAUGE,
+            ("resource",),
+            "Share of the time in which something on the machine waited for it, as read last.",
         ),
         (
             "sentineld_last_scan_timestamp_seconds",
@@ -144,6 +166,12 @@ METRICS = tuple(
         ("sentineld_rules_broken_total", COUNTER, ("rule",), "Decisions for which a rule was broken."),
         ("sentineld_incidents_total", COUNTER, ("kind",), "What was done to telemetry itself, by kind."),
         (
+            "sentineld_throttle_rest_seconds_total",
+            COUNTER,
+            (),
+            "How long the daemon has rested under pressure while there was more to read.",
+        ),
+        (
             "sentineld_publish_failures_total",
             COUNTER,
             (),
@@ -186,6 +214,7 @@ class Sources(NamedTuple):
     store: Store
     is_watching: bool
     lag_us: int
+    governor: Governor
 
 
 def sample(meter: Meter, sources: Sources) -> Sample:
@@ -203,6 +232,8 @@ def sample(meter: Meter, sources: Sources) -> Sample:
         "sentineld_files": _only(tail.count()),
         "sentineld_unread_bytes": _only(tail.unread_bytes()),
         "sentineld_lag_seconds": _only(sources.lag_us / SECOND_US),
+        **_progress(outlet.progress),
+        **_throttle(sources.governor),
         "sentineld_last_scan_timestamp_seconds": _only(tail.last_scan_us / SECOND_US),
         "sentineld_watch_up": _only(sources.is_watching),
         "sentineld_database_size_bytes": _only(sources.store.retention.used_bytes()),
@@ -215,6 +246,23 @@ def sample(meter: Meter, sources: Sources) -> Sample:
     if config.metrics.agents:
         values |= _agents(sources.roster, config.metrics.agents)
     return values
+
+
+def _progress(progress: Progress | None) -> dict[str, Mapping[tuple[str, ...], Value]]:
+    rate, eta_s = (0, 0) if progress is None else (progress.bytes_per_s, progress.eta_s)
+    values: dict[str, Mapping[tuple[str, ...], Value]] = {"sentineld_catch_up_bytes_per_second": _only(rate)}
+    if eta_s is not None:
+        values["sentineld_catch_up_eta_seconds"] = _only(eta_s)
+    return values
+
+
+def _throttle(governor: Governor) -> dict[str, Mapping[tuple[str, ...], Value]]:
+    readings = zip(RESOURCES, governor.pressure, strict=True)
+    return {
+        "sentineld_throttle": _one_of(governor.throttle.name, STEPS),
+        "sentineld_pressure_ratio": {(name,): round(value / 100, 4) for name, value in readings},
+        "sentineld_throttle_rest_seconds_total": _only(governor.rested_us / SECOND_US),
+    }
 
 
 def counted(meter: Meter) -> dict[str, Mapping[tuple[str, ...], Value]]:

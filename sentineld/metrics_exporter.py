@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from sentineld.metrics_endpoint import Endpoint, Places
     from sentineld.metrics_text import Page
 
-#: Least time between two samples, microseconds.
-_SAMPLE_US = SECOND_US
+#: Least time between two samples, microseconds, unless the daemon steps back.
+SAMPLE_US = SECOND_US
 #: How long an endpoint that broke down stays away, microseconds.
 _REST_US = 60 * SECOND_US
 
@@ -35,6 +35,7 @@ class Exporter:
         self._reporter = reporter
         #: How many sessions it takes to rank under a bound; 0: nothing is learned.
         self.sessions_needed = 0
+        self.sample_us = SAMPLE_US
         self._next_us = 0
         self._seen_changes = -1
         self._busy_since = 0
@@ -74,7 +75,7 @@ class Exporter:
         now = clock.monotonic_us()
         if not self.is_on or now < self._next_us:
             return
-        self._next_us, self._seen_changes = now + _SAMPLE_US, self.meter.changes
+        self._next_us, self._seen_changes = now + self.sample_us, self.meter.changes
         sample = make()
         if self._page is None:
             self._start(sample)

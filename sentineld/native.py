@@ -53,6 +53,8 @@ _NATIVE = frozenset({"type", "source", "timestamp", "data"})
 _MAX_NAME = 128
 #: A Unix time from here on is not in seconds (see ``instant.from_unix``).
 _FIRST_MS = 100_000_000_000
+#: Makes a named tuple in half the time; there are two of them a record.
+_new = tuple.__new__
 #: Identifiers that were found good, kept so that each is examined once.
 _CACHE_SIZE = 16_384
 
@@ -244,11 +246,10 @@ class NativeMapping:
             # Most records only name what was done.
             if call is None:
                 call = self._taxonomy.classify(event_type, payload)
-                if call.event_class != event_type:
-                    call = Call(event_type, call.entities, call.commands)
+                call = _new(Call, (event_type, call.entities, call.commands, ()))
             told = features.of(event_type, payload, call)
             name = event_type[:_MAX_NAME]
-            return Facts(name, role, "", "", call.entities, None, None, None, session, told)
+            return _new(Facts, (name, role, "", "", call.entities, None, None, None, session, told, ()))
         named, failed = payload.get("tool"), payload.get("error")
         tool = named if type(named) is str else None
         outcome = "" if failed is None else ERROR if failed else OK

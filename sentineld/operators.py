@@ -107,7 +107,7 @@ class Operators:
 
     def on_agent(self, state: AgentState, wish: Rename | Erase, act: Act) -> None:
         """Prepare what is done to an agent as a whole."""
-        act.drafts += self._roster.distrust_damaged(wish.at_us)
+        act.drafts += self._roster.take_late(wish.at_us)
         act.touched += [item for item, _ in act.drafts]
         # As for any other wish, time has passed first.
         _, found = step(state, self._roster.prior, [Tick(wish.at_us)])

@@ -43,6 +43,9 @@ def parse_duration(text: str) -> Duration:
 
 
 _Tier = Literal[1, 2, 3]
+#: What a declaration says of options whose values are never shown, and of those that a reload cannot change.
+SECRET = {"is_secret": True}
+RESTART = {"needs_restart": True}
 
 
 class SourceRule(Struct, forbid_unknown_fields=True, frozen=True):
@@ -176,6 +179,7 @@ class StateOptions(Struct, forbid_unknown_fields=True, frozen=True):
         Meta(
             description="Path of the state file; empty: state.json in the runtime or state directory.",
             examples=["/run/sentineld/state.json"],
+            extra=RESTART,
         ),
     ] = ""
     key_file: Annotated[
@@ -371,6 +375,7 @@ class GateOptions(Struct, forbid_unknown_fields=True, frozen=True):
             description="Directory that the gate writes its denials to, and the daemon reads; empty: beside "
             "the state directory, with `-gate` at its end.",
             examples=["/var/lib/sentineld-gate"],
+            extra=RESTART,
         ),
     ] = ""
     tier_2: Annotated[
@@ -406,6 +411,7 @@ class IdentityOptions(Struct, forbid_unknown_fields=True, frozen=True):
         Meta(
             description="Run in a user namespace too, where owners of files cannot be told apart.",
             examples=[True],
+            extra=RESTART,
         ),
     ] = False
     bindings: Annotated[
@@ -438,6 +444,15 @@ class LimitOptions(Struct, forbid_unknown_fields=True, frozen=True):
             examples=[10000],
         ),
     ] = 10_000
+    agents_in_memory: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=100_000_000,
+            description="Agents at tier 1 in memory, those that acted last; others wait in the database.",
+            examples=[20000],
+        ),
+    ] = 20_000
     files: Annotated[
         int, Meta(ge=1, le=10_000_000, description="Files that are followed at most.", examples=[100000])
     ] = 100_000
@@ -462,13 +477,67 @@ class LimitOptions(Struct, forbid_unknown_fields=True, frozen=True):
         int,
         Meta(
             ge=1 << 16,
-            description="Size at which decisions.jsonl is rotated, in bytes; four old files are kept.",
+            description="Size at which decisions.jsonl is rotated, in bytes.",
             examples=[67108864],
         ),
     ] = 64 << 20
+    decision_log_files: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=1000,
+            description="Rotated files of decisions.jsonl that are kept.",
+            examples=[4],
+        ),
+    ] = 4
     rejects_bytes: Annotated[
         int, Meta(ge=4096, description="Bytes of rejected input kept for inspection.", examples=[16777216])
     ] = 16 << 20
+
+
+class ThrottleOptions(Struct, forbid_unknown_fields=True, frozen=True):
+    """How the daemon steps back while others wait for CPU, memory or I/O (docs/operations.md)."""
+
+    enabled: Annotated[
+        bool,
+        Meta(description="Whether it steps back under pressure at all.", examples=[False]),
+    ] = True
+    cpu: Annotated[
+        float,
+        Meta(
+            gt=0,
+            le=100,
+            description="Pressure of CPU at which it steps back, in percent of the time in which some task "
+            "waits for it (PSI); at twice as much it steps back further.",
+            examples=[40.0],
+        ),
+    ] = 40.0
+    memory: Annotated[float, Meta(gt=0, le=100, description="The same for memory.", examples=[10.0])] = 10.0
+    io: Annotated[float, Meta(gt=0, le=100, description="The same for I/O.", examples=[40.0])] = 40.0
+    hold: Annotated[
+        Duration,
+        Meta(
+            description="How long the pressure must be below half of what called for a step before it is "
+            "given back.",
+            examples=["30s"],
+        ),
+    ] = Duration(30)
+    max_delay: Annotated[
+        Duration,
+        Meta(
+            description="How long it rests at most, in all, until it has caught up: no decision comes later "
+            "for it by more.",
+            examples=["1m"],
+        ),
+    ] = Duration(60)
+    pressure_dir: Annotated[
+        str,
+        Meta(
+            description="Directory of the kernel's pressure files (`cpu` or `cpu.pressure`, ...); empty: "
+            "/proc/pressure, else /sys/fs/cgroup, else load and free memory.",
+            examples=["/sys/fs/cgroup/system.slice"],
+        ),
+    ] = ""
 
 
 class PrognosticsOptions(Struct, forbid_unknown_fields=True, frozen=True):
@@ -495,6 +564,119 @@ class PrognosticsOptions(Struct, forbid_unknown_fields=True, frozen=True):
     patience: Annotated[
         Duration, Meta(description="How long `status` waits for forecasts at most.", examples=["5s"])
     ] = Duration(5)
+
+
+class NotifyOptions(Struct, forbid_unknown_fields=True, frozen=True):
+    """Whom `sentineld notify` tells of decisions, and when (docs/notify.md); the daemon tells nobody."""
+
+    directory: Annotated[
+        str,
+        Meta(
+            description="Directory in which the notifier remembers what it has told; empty: beside the state "
+            "directory, with `-notify` at its end.",
+            examples=["/var/lib/sentineld-notify"],
+        ),
+    ] = ""
+    command: Annotated[
+        list[str],
+        Meta(
+            description="Program and arguments that each message is given to, as JSON on stdin; no shell.",
+            examples=[["/usr/local/bin/page-me", "--team", "agents"]],
+        ),
+    ] = []
+    webhook: Annotated[
+        str,
+        Meta(
+            description="URL that each message is posted to as JSON: https, or http on this machine.",
+            examples=["https://hooks.example.net/sentineld"],
+            extra=SECRET,
+        ),
+    ] = ""
+    webhook_file: Annotated[
+        str,
+        Meta(
+            description="File that holds the URL instead, where it is a secret.",
+            examples=["/etc/sentineld/webhook.url"],
+        ),
+    ] = ""
+    secret_file: Annotated[
+        str,
+        Meta(
+            description="File with the secret that signs what is posted (docs/notify.md); empty: unsigned.",
+            examples=["/etc/sentineld/webhook.secret"],
+        ),
+    ] = ""
+    apprise: Annotated[
+        list[str],
+        Meta(
+            description="URLs of services that Apprise knows (takes the extra `notify`).",
+            examples=[["ntfys://ntfy.example.net/agents"]],
+            extra=SECRET,
+        ),
+    ] = []
+    apprise_file: Annotated[
+        str,
+        Meta(
+            description="File with more of them, one a line, where they are secrets.",
+            examples=["/etc/sentineld/apprise.urls"],
+        ),
+    ] = ""
+    lowest_tier: Annotated[
+        _Tier,
+        Meta(
+            description="Told is what leads to this tier or a stricter one, and away from it.", examples=[3]
+        ),
+    ] = 2
+    causes: Annotated[
+        list[str],
+        Meta(
+            description="Causes of decisions that are told; empty: all.", examples=[["rule", "gate_bypassed"]]
+        ),
+    ] = []
+    agents: Annotated[
+        list[str],
+        Meta(
+            description="Agents that are told of, by id; `*` and `?` match; empty: all.",
+            examples=[["prod-*"]],
+        ),
+    ] = []
+    digest: Annotated[
+        Duration,
+        Meta(description="Decisions within this time become one message.", examples=["30s"]),
+    ] = Duration(5)
+    cooldown: Annotated[
+        Duration,
+        Meta(
+            description="After a message about an agent, the next one about it waits so long, unless its "
+            "tier became stricter.",
+            examples=["15m"],
+        ),
+    ] = Duration(900)
+    timeout: Annotated[
+        Duration, Meta(description="How long an attempt to deliver may take.", examples=["10s"])
+    ] = Duration(10)
+    first_retry: Annotated[
+        Duration,
+        Meta(
+            description="Pause after the first failure; each one after it is twice as long.", examples=["1s"]
+        ),
+    ] = Duration(1)
+    last_retry: Annotated[Duration, Meta(description="Longest pause between attempts.", examples=["5m"])] = (
+        Duration(300)
+    )
+    give_up: Annotated[
+        Duration,
+        Meta(description="Age at which a message that nobody took is given up.", examples=["1d"]),
+    ] = Duration(86_400)
+    queue: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=100_000,
+            description="Decisions that wait for one target at most; the oldest are given up.",
+            examples=[5000],
+        ),
+    ] = 5000
 
 
 class LogOptions(Struct, forbid_unknown_fields=True, frozen=True):

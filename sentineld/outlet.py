@@ -4,6 +4,7 @@ What is said was committed before. A state file or a decision log that cannot be
 work: it is a fault, told, tried again every second, and made up for when it works.
 """
 
+import contextlib
 import grp
 import os
 from collections import Counter
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import structlog
 
 from sentineld import clock, isolation, log
+from sentineld.catch_up import Progress, size_text
 from sentineld.config import Config, key_file_path
 from sentineld.decision import Decision
 from sentineld.instant import SECOND_US, iso
@@ -30,6 +32,8 @@ from sentineld.tables import Commit
 
 #: How often a daemon that could not publish or log tries again.
 _RETRY_US = SECOND_US
+#: How often it tells how far a catch-up is.
+PROGRESS_US = 2 * SECOND_US
 #: What may not work.
 FAULTS = (
     "storage",
@@ -83,7 +87,9 @@ class Outlet:
         self._env = env
         self._reporter = reporter
         self._log = structlog.get_logger()
-        self._journal = Journal(paths.journal, config.limits.decision_log_bytes)
+        self._journal = Journal(
+            paths.journal, config.limits.decision_log_bytes, config.limits.decision_log_files
+        )
         #: What agents must not be able to change: what the daemon writes, obeys and is made of.
         self._own_files = [
             paths.state_dir,
@@ -105,6 +111,10 @@ class Outlet:
         self.seq = 0
         #: Paths that could not be read as they should since the start, each with the kind of trouble.
         self.troubles: set[tuple[str, str]] = set()
+        #: How far a catch-up is, told every ``progress_us``, and how the daemon steps back; None: neither.
+        self.progress: Progress | None = None
+        self.progress_us = PROGRESS_US
+        self.throttle: Mapping[str, object] | None = None
         self._store: Store
         self._epoch = self._logged_no = self._told_no = 0
         self._is_ready = False
@@ -120,6 +130,9 @@ class Outlet:
         self._store = store
         self._epoch, self.seq = meta.epoch, meta.seq
         self._logged_no, self._told_no = meta.logged_no, meta.decision_no
+        # A crash may have come between an append and its note: what stands there is not written twice.
+        with contextlib.suppress(OSError):
+            self._logged_no = max(meta.logged_no, min(self._journal.settle(), meta.decision_no))
         # When the database fails, there is one number left under which to say so.
         store.commit(Commit("publish", clock.now_us(), bumps_seq=True))
         self._has_reserve = True
@@ -171,6 +184,8 @@ class Outlet:
         self._tell_key()
         self.word = word
         interval_us = _RETRY_US if self.faults & _RETRIED else self.publisher.valid_for_us // 3
+        if self.progress is not None:
+            interval_us = min(interval_us, self.progress_us)
         self.next_heartbeat = clock.monotonic_us() + interval_us
 
     def tell(self, decisions: Sequence[Decision]) -> None:
@@ -264,6 +279,8 @@ class Outlet:
         # A document that says that it could not be written would be a contradiction.
         self.publisher.faults = sorted(self.faults - {"publish"})
         self.publisher.is_restricting = "memory_lost" in self.faults
+        self.publisher.catching_up = None if self.progress is None else self.progress.to_dict()
+        self.publisher.throttle = self.throttle
         reader = self.publisher.reader
         if reader is not None:
             self._override_floor = max(self._override_floor, reader.newest_override)
@@ -272,6 +289,7 @@ class Outlet:
     def take_limits(self, config: Config) -> None:
         """Obey the limits of another configuration."""
         self._journal.max_bytes = config.limits.decision_log_bytes
+        self._journal.kept_files = config.limits.decision_log_files
 
     def make_publisher(self, config: Config) -> Publisher:
         """Make the publisher that a configuration asks for. Raises ``ConfigError`` for an unusable key."""
@@ -353,7 +371,8 @@ class Outlet:
         return gid
 
     def _tell_systemd(self, word: str) -> None:
-        states = [f"STATUS={word}: published number {self.seq}, mode {self.publisher.mode}"]
+        behind = "" if self.progress is None else f", {size_text(self.progress.left)} left to read"
+        states = [f"STATUS={word}: published number {self.seq}, mode {self.publisher.mode}{behind}"]
         if not self._is_ready:
             self._is_ready = True
             states.insert(0, "READY=1")

@@ -22,7 +22,8 @@ from sentineld.incidents import Incidents
 from sentineld.intake import Batch, inheritance
 from sentineld.operators import Act, Operators
 from sentineld.requests import Request
-from sentineld.roster import Roster
+from sentineld.roster import AGENTS_IN_MEMORY, Roster
+from sentineld.schedule import due_us
 from sentineld.step import (
     AgentState,
     Draft,
@@ -41,6 +42,9 @@ from sentineld.store import Store
 from sentineld.tables import AgentRow, Commit, LessonRow, RoleRow
 from sentineld.teaching import Teaching, load_roles
 from sentineld.wishes import Erase, Freeze, Import, Rename, Reset
+
+#: Agents that are read at once where all are.
+_ROWS_AT_ONCE = 1000
 
 
 class Observer(Protocol):
@@ -94,14 +98,14 @@ class Pipeline:
         observer: Observer | None = None,
         is_durable: bool = True,
         judges_history: bool | None = None,
+        agents_in_memory: int = AGENTS_IN_MEMORY,
     ) -> None:
         self.store = store
         #: Habits that could not be read; ``mend`` begins them anew.
         self._roles, self.damaged_roles = load_roles(store.roles())
-        self.roster = Roster(store, self._with_roles(prior), agents_per_owner, clock_us)
+        self.roster = Roster(store, self._with_roles(prior), agents_per_owner, clock_us, agents_in_memory)
         self._judges_history = judges_history
-        latest = max([clock_us, *(state.clock_us for state in self.roster.warm())])
-        self._teaching = Teaching(self.prior.detection, latest)
+        self._teaching = Teaching(self.prior.detection, clock_us)
         self._observer = observer
         self._is_durable = is_durable
         self._incidents = Incidents(store, self.roster)
@@ -167,6 +171,7 @@ class Pipeline:
                 touched.append(state)
                 drafts += [(state, draft) for draft in found]
         commit = Commit("read", at_us, parts=batch.parts, seen=seen, last_scan_us=last_scan_us)
+        commit.clock_us = self.roster.clock_us
         commit.incidents, commit.writers = [*batch.incidents, *derived], self._incidents.take_new()
         commit.denials, commit.done_calls, commit.lifted = self._incidents.denials.take_new()
         if batch.incidents:
@@ -183,23 +188,22 @@ class Pipeline:
         return outcome
 
     def tick(self, at_us: int) -> Outcome:
-        """Tell every agent that time can change what time it is."""
+        """Tell everybody what time it is. Cost: O(1) for each agent that is due; see ``is_due``."""
         drafts: list[tuple[AgentState, Draft]] = []
         touched: list[AgentState] = []
         taught = _Taught()
         border = self._teaching.border(at_us)
         if border is not None:
             self._cross(border, touched, drafts, taught)
-        warm = self.roster.warm()
-        for state in warm:
-            self._pass_time(state, at_us, touched, drafts)
-        if not touched and not warm:
-            return Outcome()
+        self._pass_time(at_us, touched, drafts)
         commit = Commit("tick", at_us, clock_us=at_us)
         commit.roles, commit.lessons = list(taught.roles.values()), taught.lessons
-        outcome = self._finish(commit, touched, drafts)
-        self.roster.clock_us = at_us
-        return outcome
+        return self._finish(commit, touched, drafts)
+
+    def is_due(self, at_us: int) -> bool:
+        """Say whether a tick could change anything by then: else it can wait."""
+        due = self.roster.next_due_us()
+        return due is not None and due < at_us
 
     def obey(self, request_id: str, agent: str, wish: Wish, document: dict[str, Any]) -> Outcome:
         """Carry out an operator's wish once; an unknown agent or a repeated request changes nothing."""
@@ -207,7 +211,7 @@ class Pipeline:
         if state is None or self.store.has_request(request_id):
             return Outcome()
         # Before the wish, which is the last word on it.
-        drafts = self.roster.distrust_damaged(wish.at_us)
+        drafts = self.roster.take_late(wish.at_us)
         _, found = step(state, self.prior, [wish])
         drafts += [(state, draft) for draft in found]
         commit = Commit("wish", wish.at_us, request_id=request_id, document=document)
@@ -258,28 +262,38 @@ class Pipeline:
         The past of every agent moves along: a clock that jumps ends no quiet time and empties no window, and
         one that is set back does not stop time for anybody.
         """
-        rows: list[AgentRow] = []
-        for state in self.roster.warm():
-            shift(state, delta_us, at_us)
-            rows.append(self.roster.row(state))
-        if delta_us < 0:
-            # Those that only the database holds would wait for the present to come back to them.
-            for row in self.store.agents():
-                if not self.roster.holds((row.owner, row.agent_id)):
-                    try:
-                        state = load_checked(row.state, row.owner, row.agent_id, row.tier)
-                    except ValueError:
-                        # Found, and restricted, when it acts again.
-                        continue
-                    shift(state, delta_us, at_us)
-                    rows.append(replace(row, state=dump_state(state)))
+        rows = self._shifted(delta_us, at_us)
         document = {"delta_us": delta_us}
         self.store.commit(
             Commit("clock", at_us, agents=rows, document=document, clock_us=at_us, shift_us=delta_us)
         )
-        self.roster.clock_us = at_us
-        latest = max([at_us, *(state.clock_us for state in self.roster.warm())])
-        self._teaching = Teaching(self.prior.detection, latest)
+        self.roster.set_clock(at_us)
+        self._teaching = Teaching(self.prior.detection, at_us)
+
+    def _shifted(self, delta_us: int, at_us: int) -> Iterator[AgentRow]:
+        for state in self.roster.all():
+            self.roster.catch_up(state)
+            shift(state, delta_us, at_us)
+            yield self.roster.row(state)
+        key: Key = (-1, "")
+        while rows := self.store.agents_after(key, _ROWS_AT_ONCE):
+            for row in rows:
+                key = (row.owner, row.agent_id)
+                state_of = None if self.roster.holds(key) else self._stored(row)
+                # Who is done for good has no past to keep, unless the present has to come back to it.
+                if state_of is not None and (delta_us < 0 or not state_of.is_cold):
+                    self.roster.catch_up(state_of)
+                    shift(state_of, delta_us, at_us)
+                    due = due_us(state_of, self.prior)
+                    yield replace(row, state=dump_state(state_of), due_us=due)
+
+    @staticmethod
+    def _stored(row: AgentRow) -> AgentState | None:
+        try:
+            return load_checked(row.state, row.owner, row.agent_id, row.tier)
+        except ValueError:
+            # Found, and restricted, when it acts again.
+            return None
 
     def flush(self) -> None:
         """Write every agent that only memory holds; nothing to do on a durable line."""
@@ -294,27 +308,24 @@ class Pipeline:
         drafts: list[tuple[AgentState, Draft]],
         taught: "_Taught",
     ) -> None:
-        """Tell every agent that a slice of time has ended, and let their roles learn."""
-        warm = self.roster.warm()
-        for state in warm:
-            self._pass_time(state, border_us, touched, drafts)
-        learnt = self._teaching.learn(warm, border_us)
-        touched += learnt.states
+        """Tell everybody that a slice of time has ended, and let their roles learn."""
+        due = self._pass_time(border_us, touched, drafts)
+        learnt = self._teaching.learn(due, border_us)
         taught.roles.update({(row.owner, row.name): row for row in learnt.roles})
         taught.lessons += learnt.lessons
 
     def _pass_time(
-        self,
-        state: AgentState,
-        at_us: int,
-        touched: list[AgentState],
-        drafts: list[tuple[AgentState, Draft]],
-    ) -> None:
-        found: list[Draft] = []
-        elapse(state, self.prior, at_us, found)
-        drafts += [(state, draft) for draft in found]
-        if found or state.is_cold:
-            touched.append(state)
+        self, at_us: int, touched: list[AgentState], drafts: list[tuple[AgentState, Draft]]
+    ) -> list[AgentState]:
+        """Tell everybody what time it is; return those who were due, which have changed."""
+        due = self.roster.due(at_us)
+        for state in due:
+            found: list[Draft] = []
+            elapse(state, self.prior, at_us, found)
+            drafts += [(state, draft) for draft in found]
+        touched += due
+        self.roster.clock_us = max(self.roster.clock_us, at_us)
+        return due
 
     def _charge(self, incident: Incident) -> Iterator[tuple[AgentState, list[Draft]]]:
         if self.prior.charges.tier(incident.kind) == 1:
@@ -376,9 +387,9 @@ class Pipeline:
         batch: Batch | None = None,
         records: Sequence[Decision] = (),
     ) -> Outcome:
-        damaged = self.roster.distrust_damaged(commit.at_us)
-        drafts = [*drafts, *damaged]
-        touched = _once([*touched, *(state for state, _ in damaged)])
+        late = self.roster.take_late(commit.at_us)
+        drafts = [*drafts, *late]
+        touched = _once([*touched, *(state for state, _ in late)])
         number = self._decision_no
         paths = {} if batch is None else {source.id: source.path for _, source in batch.sources.values()}
         for state, draft in sorted(
@@ -390,12 +401,13 @@ class Pipeline:
         for record in records:
             number += 1
             commit.decisions.append(replace(record, decision_no=number, decision_id=decision_id(number)))
+        leaving = self.roster.settle(touched)
         # A line in memory writes an agent when it leaves memory, and all others at its end.
-        commit.agents += [self.roster.row(state) for state in touched if self._is_durable or state.is_cold]
+        commit.agents = [self.roster.row(state) for state in (touched if self._is_durable else leaving)]
         commit.bumps_seq = bool(commit.decisions)
         self.store.commit(commit)
         self._decision_no = number
-        self.roster.settle(touched)
+        self.roster.committed(leaving, is_durable=self._is_durable)
         return Outcome(
             commit.decisions,
             0 if inputs is None else inputs.events,

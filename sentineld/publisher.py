@@ -3,7 +3,7 @@
 In observe mode the publisher cannot publish a tier: what would have been stands under ``would``.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -41,6 +41,9 @@ class Publisher:
     #: What does not work now, and whether everybody is restricted until it does.
     faults: Sequence[str] = ()
     is_restricting: bool = False
+    #: How far a catch-up is, and how the daemon steps back, where there is anything to tell.
+    catching_up: Mapping[str, object] | None = None
+    throttle: Mapping[str, object] | None = None
     #: Highest number of an override that was ever seen: readers refuse older ones.
     override_floor: int = 0
     mode = "enforce"
@@ -133,6 +136,8 @@ class Publisher:
                 "mode": self.mode,
                 "status": status,
                 **({"faults": list(self.faults)} if self.faults else {}),
+                **({"catching_up": self.catching_up} if self.catching_up else {}),
+                **({"throttle": self.throttle} if self.throttle else {}),
                 "isolation": self.isolation,
                 "generated_at": iso_ms(now),
                 "valid_until": iso_ms(now + valid_us),

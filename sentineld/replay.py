@@ -6,15 +6,16 @@ then exactly the daemon's.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from operator import itemgetter
 
 from sentineld.archive import Archive
 from sentineld.batch import Key
+from sentineld.catch_up import CatchUp, Progress
 from sentineld.claims import Claims
-from sentineld.clock import now_us
+from sentineld.clock import monotonic_us, now_us
 from sentineld.config import Config
 from sentineld.decision import Decision, decision_id
 from sentineld.detection import Verdict
@@ -218,8 +219,13 @@ class Replayed:
     missing: list[str]
 
 
-def replay(paths: Sequence[str], config: Config) -> Replayed:
-    """Run the line over files and directories. Raises ``UsageError`` where a path does not exist."""
+def replay(
+    paths: Sequence[str], config: Config, show: Callable[[Progress | None], None] = lambda _progress: None
+) -> Replayed:
+    """Run the line over files and directories. Raises ``UsageError`` where a path does not exist.
+
+    ``show`` is told how far it is, several times a second.
+    """
     for path in paths:
         _check_exists(path)
     prior = config.prior()
@@ -244,7 +250,13 @@ def replay(paths: Sequence[str], config: Config) -> Replayed:
     tail.scan()
     decisions: list[Decision] = []
     last_us = 0
-    for batch in filter(None, intake.history()):
+    catch_up, whole = CatchUp(), tail.unread_bytes()
+    for batch in intake.history():
+        if catch_up.is_due(now := monotonic_us()):
+            left = tail.unread_bytes()
+            show(catch_up.note(now, whole - left, left))
+        if not batch:
+            continue
         outcome = pipeline.read(batch, now_us())
         decisions += outcome.decisions
         for _, source in batch.sources.values():
@@ -340,6 +352,7 @@ def _pipeline(
         store,
         prior,
         agents_per_owner=config.limits.agents_per_owner,
+        agents_in_memory=config.limits.agents_in_memory,
         observer=sessions,
         is_durable=False,
         judges_history=judges_history,

@@ -3,14 +3,17 @@
 An agent is keyed by (owner uid, claimed id). The published id belongs to the owner to whom it is bound, else
 to its first owner; an agent of another owner that claims the same id is published as ``id#uid`` (``#`` cannot
 stand in a claimed id).
-Cold agents (empty window, tier 1) leave memory and come back from the database when they act again.
+Of the agents at tier 1 those that acted last are in memory, so many and no more; all others are in the
+database, and come back when they act again or are due. What is decided is the same, whoever is in memory.
 """
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from heapq import nsmallest
+from itertools import islice
 
 from sentineld.batch import Key
+from sentineld.schedule import Schedule, due_us
 from sentineld.step import (
     AgentState,
     Draft,
@@ -28,19 +31,34 @@ from sentineld.trust import UNNAMED_ID
 
 #: Where events of ids beyond an owner's quota are counted; no record can claim this id.
 OVERFLOW_ID = "<other>"
+#: Agents at tier 1 that are kept in memory between two commits, unless told otherwise.
+AGENTS_IN_MEMORY = 20_000
 
 
 class Roster:
-    """All agents that are warm, and the way to the others."""
+    """The agents in memory, at most about ``agents_in_memory``, and the way to the others."""
 
-    def __init__(self, store: Store, prior: Prior, agents_per_owner: int, clock_us: int = 0) -> None:
+    def __init__(
+        self,
+        store: Store,
+        prior: Prior,
+        agents_per_owner: int,
+        clock_us: int = 0,
+        agents_in_memory: int = AGENTS_IN_MEMORY,
+    ) -> None:
         self._store = store
-        #: The latest tick; agents that come back from the database are told of it.
+        #: The latest instant that everybody has been told of. Whoever is not due before it is told when
+        #: somebody looks.
         self.clock_us = clock_us
         self.agents_per_owner = agents_per_owner
+        self.agents_in_memory = agents_in_memory
         self.prior = prior
+        #: Whoever acted last is last.
         self._states: dict[Key, AgentState] = {}
-        self._names: dict[Key, str] = {}
+        self._schedule = Schedule()
+        #: Published ids that are not the claimed ones, of agents in memory.
+        self._aliases: dict[Key, str] = {}
+        #: Published ids that the database may not hold yet.
         self._new_names: dict[str, Key] = {}
         self._owner_counts: dict[int, int] = {}
         self._admitted: set[Key] = set()
@@ -52,32 +70,45 @@ class Roster:
         self.foreign: list[Key] = []
         #: Agents whose stored state could not be read, with the tier that they were published with.
         self._damaged: dict[Key, int] = {}
-        #: Who is above tier 1, and who came to memory since the last commit: what neither came nor was
-        #: touched is as it was, and is not looked at.
+        #: Who is above tier 1, and whom more than new events can change: by the policy, time or a pin.
         self._above: set[Key] = set()
+        self._held: set[Key] = set()
+        #: Who was looked at since the last commit: all others are as they were.
         self._unsettled: set[Key] = set()
+        #: Of these, who may be due at another time since.
+        self._unplaced: set[Key] = set()
+        #: What time did to agents that were looked at, if anything, since the last commit.
+        self._late: list[tuple[AgentState, Draft]] = []
         self.reload()
 
     def reload(self) -> None:
         """Forget what memory holds and start from the database again."""
         self._states.clear()
-        self._names.clear()
+        self._schedule.clear()
+        self._aliases.clear()
         self._new_names.clear()
         self._admitted.clear()
         self._damaged.clear()
         self._above.clear()
+        self._held.clear()
         self._unsettled.clear()
+        self._unplaced.clear()
+        self._late.clear()
         self._known = None
         self._owner_counts = self._store.owner_counts()
-        for row in self._store.agents(warm_only=True):
+        for row in self._store.agents(held_only=True):
             self._remember(row)
 
     def set_prior(self, prior: Prior) -> None:
         """Judge by other thresholds and rules from here on; what happened before stays as it was judged."""
+        for key in self._held:
+            self.catch_up(self._states[key])
         self.prior = prior
         for state in self._states.values():
             self._fit(state)
-        self._unsettled.update(self._states)
+        self._look_at(self._states)
+        # By other rules others are due at other times.
+        self._store.wake_all()
 
     def bind(self, bindings: Mapping[str, int]) -> list[AgentRow]:
         """Let ids belong to uids; return the agents whose published ids change, to be committed in order."""
@@ -92,7 +123,7 @@ class Roster:
             for key, name in (((former, agent_id), f"{agent_id}#{former}"), ((owner, agent_id), agent_id)):
                 state = self._states.get(key) or self._load(key)
                 if state is not None:
-                    self._new_names.pop(self.name(state), None)
+                    self._uncall(key)
                     self._call(key, name)
                     rows.append(self.row(state))
         return rows
@@ -111,8 +142,12 @@ class Roster:
         return key
 
     def get(self, key: Key, at_us: int) -> AgentState:
-        """Return the agent's state; an agent seen for the first time gets a new one."""
-        state = self._states.get(key) or self._load(key)
+        """Return the agent's state at the present instant; one seen for the first time gets a new one."""
+        state = self._states.pop(key, None)
+        if state is not None:
+            self._states[key] = state
+        elif key not in self._admitted:
+            state = self._load(key)
         if state is None:
             state = self._states[key] = new_state(*key, self.prior, at_us)
             name = key[1]
@@ -122,9 +157,60 @@ class Roster:
                 if key[1] not in (OVERFLOW_ID, UNNAMED_ID):
                     self.foreign.append(key)
             self._call(key, name)
-            self._unsettled.add(key)
-            self._catch_up(state)
+        self._look_at((key,))
+        self.catch_up(state)
         return state
+
+    def due(self, at_us: int) -> list[AgentState]:
+        """Return the agents that are due before ``at_us``, each as of an earlier instant."""
+        self._place()
+        found = []
+        for key in self._schedule.take(at_us):
+            state = self._states[key]
+            due = due_us(state, self.prior)
+            if due is not None and due < at_us:
+                found.append(state)
+                self._look_at((key,))
+            else:
+                self._schedule.put(key, due)
+        # Whoever is in memory is known better there.
+        found += [
+            self._remember(row)
+            for row in self._store.due(at_us)
+            if (row.owner, row.agent_id) not in self._states
+        ]
+        return found
+
+    def next_due_us(self) -> int | None:
+        """Return the instant up to which time alone does nothing that others can see; None: for ever."""
+        self._place()
+        while (first := self._schedule.first()) is not None:
+            key, placed_us = first
+            exact_us = due_us(self._states[key], self.prior)
+            if exact_us == placed_us:
+                break
+            self._schedule.remove(key)
+            self._schedule.put(key, exact_us)
+        dues = [] if first is None else [first[1]]
+        stored_us = self._store.first_due(self._states)
+        return min(dues, default=None) if stored_us is None else min(stored_us, *dues)
+
+    def set_clock(self, at_us: int) -> None:
+        """Take note that all agents were moved in time, so that it is now ``at_us`` for them."""
+        self.clock_us = at_us
+        self._schedule.clear()
+        self._look_at(self._states)
+
+    def _look_at(self, keys: Iterable[Key]) -> None:
+        self._unsettled.update(keys)
+        self._unplaced.update(keys)
+
+    def _place(self) -> None:
+        for key in self._unplaced:
+            state = self._states.get(key)
+            if state is not None:
+                self._schedule.put(key, due_us(state, self.prior))
+        self._unplaced.clear()
 
     def find(self, key: Key, *, is_stored: bool = True) -> AgentState | None:
         """Return an agent's state, from the database too if ``is_stored``; None where it has none."""
@@ -145,6 +231,7 @@ class Roster:
             return other, old_name, self.name(other)
         state.profile.agent_id = new_id
         self._states[key] = state
+        self._look_at((key,))
         self._rank(key, state)
         self._call(key, new_id)
         return state, old_name, new_id
@@ -156,22 +243,33 @@ class Roster:
 
     def _drop(self, state: AgentState) -> None:
         key = (state.owner, state.agent_id)
-        del self._states[key]
+        name = self.name(state)
+        self._leave(key)
         self._damaged.pop(key, None)
         self._above.discard(key)
-        name = self._names.pop(key)
-        self._new_names.pop(name, None)
+        self._held.discard(key)
         if self._known is not None:
             self._known.pop(name, None)
+
+    def _leave(self, key: Key) -> None:
+        del self._states[key]
+        self._schedule.remove(key)
+        self._uncall(key)
+
+    def _uncall(self, key: Key) -> None:
+        self._new_names.pop(self._aliases.pop(key, key[1]), None)
 
     def take_foreign(self) -> list[Key]:
         """Return, once, the agents that are new and claim an id of another owner's."""
         foreign, self.foreign = self.foreign, []
         return foreign
 
-    def distrust_damaged(self, at_us: int) -> list[tuple[AgentState, Draft]]:
-        """Decide on the agents whose stored state could not be read, each as of ``at_us``."""
-        found: list[tuple[AgentState, Draft]] = []
+    def take_late(self, at_us: int) -> list[tuple[AgentState, Draft]]:
+        """Return, once, what else there is to decide, on damaged agents as of ``at_us``.
+
+        Damaged are those whose stored state could not be read. The rest is what time did to others.
+        """
+        found, self._late = self._late, []
         damaged, self._damaged = self._damaged, {}
         for key, tier in damaged.items():
             drafts: list[Draft] = []
@@ -189,7 +287,7 @@ class Roster:
 
     def name(self, state: AgentState) -> str:
         """Return the id under which an agent is published."""
-        return self._names[(state.owner, state.agent_id)]
+        return self._aliases.get((state.owner, state.agent_id), state.agent_id)
 
     def row(self, state: AgentState) -> AgentRow:
         """Return what the database keeps of an agent."""
@@ -198,8 +296,9 @@ class Roster:
             state.agent_id,
             self.name(state),
             state.standing.effective_tier,
-            state.is_cold,
+            state.standing.is_plain,
             dump_state(state),
+            due_us(state, self.prior),
         )
 
     def owned_by(self, owner: int, limit: int) -> list[str]:
@@ -216,37 +315,43 @@ class Roster:
         """Return every agent in memory."""
         return list(self._states.values())
 
-    def warm(self) -> list[AgentState]:
-        """Return the agents that the passing of time can change."""
-        return [state for state in self._states.values() if not state.is_cold]
+    def held(self) -> list[AgentState]:
+        """Return the agents that are demoted or pinned, or that a pardon protects: all of these are here."""
+        return [self._states[key] for key in self._held]
 
-    @property
-    def has_warm(self) -> bool:
-        """Whether there are any."""
-        return any(not state.is_cold for state in self._states.values())
+    def settle(self, touched: Iterable[AgentState]) -> list[AgentState]:
+        """Before a commit that touched these: rank them and return who leaves memory behind it.
 
-    def settle(self, touched: Iterable[AgentState]) -> None:
-        """After a commit that touched these: who nothing but a new event can change leaves memory.
-
-        Cost: O(1) for each of them, and for each that came to memory since the last commit.
+        Cost: O(1) for each of them, and for each that was looked at since the last commit.
         """
+        self._look_at([(state.owner, state.agent_id) for state in touched])
+        self._unsettled.intersection_update(self._states)
+        for key in self._unsettled:
+            self._rank(key, self._states[key])
+        self._place()
+        leaving = {key for key in self._unsettled if self._states[key].is_cold}
+        surplus = max(0, len(self._states) - len(leaving) - self.agents_in_memory)
+        for key in [*islice(self._states, surplus)]:
+            if key in self._held:
+                # It stays: to be passed over once is enough.
+                self._states[key] = self._states.pop(key)
+            else:
+                leaving.add(key)
+        return [self._states[key] for key in leaving]
+
+    def committed(self, leaving: Iterable[AgentState], *, is_durable: bool) -> None:
+        """After that commit: let them leave. ``is_durable``: the database holds all that it touched."""
         self._admitted.clear()
-        keys = {(state.owner, state.agent_id) for state in touched} | self._unsettled
         self._unsettled.clear()
-        for key in keys:
-            state = self._states.get(key)
-            if state is None:
-                continue
-            self._rank(key, state)
-            if state.is_cold:
-                del self._states[key]
-                name = self._names.pop(key)
-                self._new_names.pop(name, None)
+        if is_durable:
+            self._new_names.clear()
+        for state in leaving:
+            self._leave((state.owner, state.agent_id))
 
     def demoted(self) -> Iterator[tuple[str, AgentState]]:
         """Yield published id and state of every agent above tier 1, in the order of ids."""
-        names = self._names
-        above = sorted((names[key], key) for key in self._above)
+        aliases = self._aliases
+        above = sorted((aliases.get(key, key[1]), key) for key in self._above)
         return ((name, self._states[key]) for name, key in above)
 
     def tiers(self) -> dict[int, int]:
@@ -262,32 +367,37 @@ class Roster:
             self._states.items(),
             key=lambda item: (-item[1].standing.effective_tier, -item[1].last_activity_us, item[0]),
         )
-        return [(self._names[key], state) for key, state in chosen]
+        return [(self.name(state), state) for _, state in chosen]
 
     def known(self) -> Iterable[str]:
         """Return every published id, of agents in memory or not."""
         if self._known is None:
-            self._known = dict.fromkeys([*self._store.agent_names(), *self._names.values()])
+            self._known = dict.fromkeys([*self._store.agent_names(), *self._new_names])
         return self._known.keys()
 
     def by_name(self, name: str) -> AgentState | None:
         """Return the state of a published agent, None for an unknown id."""
-        for key, known in self._names.items():
-            if known == name:
-                return self._states[key]
+        if name in self._new_names:
+            return self._states[self._new_names[name]]
         row = self._store.agent_named(name)
         if row is None:
             return None
         return self._states.get((row.owner, row.agent_id)) or self._remember(row)
 
     def _rank(self, key: Key, state: AgentState) -> None:
+        if state.standing.is_plain:
+            self._above.discard(key)
+            self._held.discard(key)
+            return
+        self._held.add(key)
         if state.standing.effective_tier > 1:
             self._above.add(key)
         else:
             self._above.discard(key)
 
     def _call(self, key: Key, name: str) -> None:
-        self._names[key] = name
+        if name != key[1]:
+            self._aliases[key] = name
         self._new_names[name] = key
         if self._known is not None:
             self._known[name] = None
@@ -307,18 +417,21 @@ class Roster:
             state.standing.tier = 3
             self._damaged[key] = row.tier
         self._states[key] = state
-        self._unsettled.add(key)
+        self._look_at((key,))
         self._fit(state)
-        self._catch_up(state)
         self._rank(key, state)
-        self._names[key] = row.name
+        if row.name != row.agent_id:
+            self._aliases[key] = row.name
         return state
 
-    def _catch_up(self, state: AgentState) -> None:
-        # Everybody has heard of the latest tick, also who was not in memory then: else the result would
-        # depend on who happened to be, and a restart, after which all are told, would change it. Nothing is
-        # decided here: what that tick decided was committed with it.
-        elapse(state, self.prior, self.clock_us, [])
+    def catch_up(self, state: AgentState) -> None:
+        """Tell an agent what time it is for everybody."""
+        # Else the result would depend on who happens to be in memory. Nothing is decided here, for who was
+        # due has been told before; should it be all the same, it is not lost.
+        if state.clock_us < self.clock_us:
+            found: list[Draft] = []
+            elapse(state, self.prior, self.clock_us, found)
+            self._late += [(state, draft) for draft in found]
 
     def _fit(self, state: AgentState) -> None:
         if self.prior.detection is None and state.learned is not None:

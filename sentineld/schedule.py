@@ -29,7 +29,9 @@ def due_us(state: AgentState, prior: Prior) -> int | None:
     if prior.detection is None:
         other = _window_us(state, prior.monitor)
     else:
-        other = None if state.learned is None else _sessions_us(state.learned, prior.detection.settings.gap_us)
+        other = (
+            None if state.learned is None else _sessions_us(state.learned, prior.detection.settings.gap_us)
+        )
     if other is not None and (due is None or other < due):
         return other
     return due
@@ -63,7 +65,7 @@ def _stays_calm(window: Window, monitor: BehavioralMonitor) -> bool:
 
 
 class Schedule:
-    """Which of some agents are due next. Cost: O(1) where an agent is due later than before, else O(log n)."""
+    """Which of some agents are due next. Cost: O(1) where one is due later than before, else O(log n)."""
 
     def __init__(self) -> None:
         self._heap: list[tuple[int, Key]] = []
@@ -91,10 +93,11 @@ class Schedule:
             self._heap = [(due, key) for key, due in self._placed.items()]
             heapify(self._heap)
 
-    def first_us(self) -> int | None:
-        """Return an instant before which nobody is due; None where nobody ever is."""
-        self._tidy()
-        return self._heap[0][0] if self._heap else None
+    def first(self) -> tuple[Key, int] | None:
+        """Return who may be due first, and when at the earliest; None where nobody ever is."""
+        while self._heap and self._placed.get(self._heap[0][1]) != self._heap[0][0]:
+            heappop(self._heap)
+        return (self._heap[0][1], self._heap[0][0]) if self._heap else None
 
     def take(self, until_us: int) -> list[Key]:
         """Return, once, who may be due before an instant; they must be put again."""
@@ -105,7 +108,3 @@ class Schedule:
                 del self._placed[key]
                 found.append(key)
         return found
-
-    def _tidy(self) -> None:
-        while self._heap and self._placed.get(self._heap[0][1]) != self._heap[0][0]:
-            heappop(self._heap)

@@ -14,25 +14,26 @@ import os
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
 
 import structlog
 
 from sentineld import clock, log, requests
+from sentineld.catch_up import CatchUp, Progress
 from sentineld.claims import Claims
-from sentineld.config import Config, options, tables
+from sentineld.config import Change, Config, changes
 from sentineld.database import PATIENCE_S, cannot_open
 from sentineld.decode import Reject
 from sentineld.errors import AccessError, ConfigError, SentineldError, StorageError, StoreError
 from sentineld.evidence import Trouble
 from sentineld.explain import printable_path
 from sentineld.glance import Glance
+from sentineld.governor import Governor
 from sentineld.instant import SECOND_US
 from sentineld.intake import Batch, Intake
 from sentineld.metrics import Sample, Sources, sample, spoken
-from sentineld.metrics_exporter import Exporter
+from sentineld.metrics_exporter import SAMPLE_US, Exporter
 from sentineld.monitor import NEVER_US
-from sentineld.outlet import Outlet
+from sentineld.outlet import PROGRESS_US, Outlet
 from sentineld.override import override_path
 from sentineld.pipeline import Outcome, Pipeline
 from sentineld.published_file import remove_leftovers
@@ -54,6 +55,8 @@ from sentineld.watch import Watch
 _MAX_TROUBLES = 10_000
 #: A backlog above this is told as ``catching_up``.
 _BACKLOG_BYTES = 1 << 20
+#: When the first figures about a catch-up are published, microseconds.
+_FIRST_PROGRESS_US = SECOND_US // 2
 #: Longest sleep, seconds; nothing waits for it, for everything that is due ends a sleep before.
 _MAX_WAIT_S = 5.0
 #: Errors that say nothing of the file that could not be read.
@@ -73,7 +76,8 @@ _SCAN_PAUSES = 4
 class Service:
     """One daemon over one state directory. ``load`` reads the configuration again, for SIGHUP.
 
-    ``config_file`` is where it stands, empty for none.
+    ``config_file`` is where it stands, empty for none. ``show`` is told how far a catch-up is, several times
+    a second, and None when it is over.
 
     Raises ``ConfigError`` for a key that cannot be used.
     """
@@ -85,6 +89,7 @@ class Service:
         env: Mapping[str, str],
         load: Callable[[], Config],
         config_file: str = "",
+        show: Callable[[Progress | None], None] = lambda _progress: None,
     ) -> None:
         self.config = config
         self.paths = paths
@@ -95,6 +100,9 @@ class Service:
         self._outlet = Outlet(config, paths, env, self._reporter, config_file)
         self._exporter = Exporter(config.metrics, paths.database, self._reporter)
         self._outlet.meter = self._exporter.meter
+        self._governor = Governor(config.throttle, self._reporter)
+        self._catch_up = CatchUp()
+        self._show = show
         self._formats = config.formats()
         self._rejects = Rejects(paths.rejects, config.limits.rejects_bytes)
         self._was_open = False
@@ -116,6 +124,10 @@ class Service:
         # On the monotonic clock, but the deadline, which is an instant of effective time.
         self._next_scan = self._next_tick = self._next_ping = 0
         self._earliest_scan = self._scan_work = self._next_rewatch = 0
+        #: Since when it works without a rest.
+        self._works_since = 0
+        #: Whether the kernel tells of every change, as far as anybody knows.
+        self._is_watch_whole = False
         self._next_deadline = NEVER_US
         self._steps = clock.Steps()
 
@@ -150,13 +162,13 @@ class Service:
                 self._tail.is_final = True
                 self._obey_requests()
                 self._scan(lambda: True)
-                self._read_history(lambda: True)
+                self._read_history(self._follow)
                 self._obey_requests()
                 while self._drain():
-                    pass
+                    self._follow()
                 self._tick()
                 self._check_memory()
-                self._is_caught_up = True
+                self._end_catch_up(is_caught_up=True)
                 self._publish()
                 self._outlet.keep_books(last_scan_us=self._tail.last_scan_us)
                 self._exporter.write_once(self._sample(is_watching=False))
@@ -176,9 +188,10 @@ class Service:
                 self._publish()
                 self._obey_requests()
                 self._scan(self._beat)
-                self._read_history(self._beat)
+                self._read_history(self._beat_and_rest)
                 self._loop()
                 self._outlet.notifier.send("STOPPING=1")
+                self._end_catch_up(is_caught_up=self._is_caught_up)
                 self._publish(status="shutdown")
                 self._outlet.keep_books(last_scan_us=self._tail.last_scan_us)
             finally:
@@ -187,6 +200,7 @@ class Service:
 
     def _loop(self) -> None:
         while not self._signals.is_stopping:
+            self._works_since = clock.monotonic_us()
             if self._signals.take_reload():
                 self._reload()
             self._follow_clock(self._steps.take())
@@ -195,12 +209,62 @@ class Service:
             self._look()
             is_busy = self._drain()
             self._exporter.note_busy(is_busy=is_busy)
-            self._is_caught_up = not is_busy or self._tail.unread_bytes() <= _BACKLOG_BYTES
+            if not is_busy:
+                # Only now: whatever waits has waited for all rests since then.
+                self._governor.all_read()
+            if is_busy and self._tail.unread_bytes() > _BACKLOG_BYTES:
+                self._is_caught_up = False
+            elif not self._is_caught_up:
+                self._end_catch_up(is_caught_up=True)
             if not is_busy and self._store.retention.is_behind:
                 self._store.prune()
-            is_alive = self._beat()
+            is_alive = self._beat() if self._is_caught_up else self._beat_and_rest()
             if is_alive and not (is_busy or self._tail.is_scanning or self._glance.is_busy):
                 self._signals.wait(self._wait_s())
+
+    def _end_catch_up(self, *, is_caught_up: bool) -> None:
+        """Tell of no progress any more: it has caught up, begins anew, or stops."""
+        self._is_caught_up, self._outlet.progress = is_caught_up, None
+        self._catch_up.end()
+        self._show(None)
+
+    def _follow(self) -> bool:
+        """Take note, now and then, of how far it has caught up; always True."""
+        now = clock.monotonic_us()
+        if self._catch_up.is_due(now):
+            progress = self._catch_up.note(now, self._exporter.meter.read_bytes, self._tail.unread_bytes())
+            # The first figures are told soon; a backlog that is gone by then is none.
+            soon_us = _FIRST_PROGRESS_US if self._outlet.progress is None else self._outlet.progress_us
+            self._outlet.progress = progress
+            self._outlet.next_heartbeat = min(self._outlet.next_heartbeat, now + soon_us)
+            self._show(progress)
+        return True
+
+    def _beat_and_rest(self) -> bool:
+        """Do what is due while there is more to catch up with, and rest if others need the machine."""
+        self._follow()
+        if not self._beat():
+            return False
+        began = clock.monotonic_us()
+        end = began + self._governor.rest_us(began - self._works_since)
+        # Not the first hint ends it, as it does other waits: somebody always writes.
+        while (now := clock.monotonic_us()) < end and not self._signals.is_stopping:
+            self._signals.wait((end - now) / SECOND_US)
+        self._works_since = clock.monotonic_us()
+        self._governor.rested(self._works_since - began)
+        return not self._signals.is_stopping
+
+    def _step_back(self) -> None:
+        """Do as the pressure on the machine asks."""
+        governor = self._governor
+        if governor.look(clock.monotonic_us()):
+            measures = governor.throttle.measures
+            self._intake.divisor = measures.batches
+            self._outlet.progress_us = PROGRESS_US * measures.reports
+            self._exporter.sample_us = SAMPLE_US * measures.reports
+            self._exporter.meter.changes += 1
+            self._outlet.next_heartbeat = 0
+        self._outlet.throttle = governor.document() if governor.throttle.step else None
 
     def _follow_clock(self, step_us: int) -> None:
         """Keep how long ago everything was, where somebody set the wall clock."""
@@ -255,6 +319,7 @@ class Service:
         self._check_storage()
         self._check_memory()
         self._outlet.look_at_log()
+        self._step_back()
         if now >= self._outlet.next_heartbeat or self._outlet.word != self._status():
             self._outlet.write_log()
             self._publish()
@@ -276,6 +341,7 @@ class Service:
                 self._store,
                 is_watching,
                 self._exporter.lag_us,
+                self._governor,
             ),
         )
 
@@ -319,7 +385,7 @@ class Service:
 
     def _wait_s(self) -> float:
         due = [self._outlet.next_heartbeat, self._next_scan]
-        if self._pipeline.roster.has_warm:
+        if self._pipeline.roster.next_due_us() is not None:
             due.append(self._next_tick)
         if self._outlet.notifier.watchdog_us:
             due.append(self._next_ping)
@@ -335,7 +401,7 @@ class Service:
     def _find_deadline(self) -> None:
         """Find when time alone will next change a tier: a pin ends, a quiet time is over."""
         policy, now = self._pipeline.prior.policy, clock.now_us()
-        deadlines = (policy.next_deadline(state.standing) for state in self._pipeline.roster.warm())
+        deadlines = (policy.next_deadline(state.standing) for state in self._pipeline.roster.held())
         # What should be over is left to the next regular tick, lest a clock that was set back keep us awake.
         self._next_deadline = min((at for at in deadlines if at is not None and at >= now), default=NEVER_US)
 
@@ -374,7 +440,11 @@ class Service:
                 else self.config.prior()
             )
             self._pipeline = Pipeline(
-                store, prior, agents_per_owner=self.config.limits.agents_per_owner, clock_us=meta.clock
+                store,
+                prior,
+                agents_per_owner=self.config.limits.agents_per_owner,
+                clock_us=meta.clock,
+                agents_in_memory=self.config.limits.agents_in_memory,
             )
             self._record_settings(meta.settings)
             tail = self._tail = Tail(
@@ -395,7 +465,10 @@ class Service:
                 lambda: [source.last_path for source in tail.sources()], tail.notice, clock.monotonic_us
             )
             self._intake = Intake(tail, self._formats, self._trust)
-            self._is_first_run, self._is_caught_up = meta.has_history, False
+            self._intake.divisor = self._governor.throttle.measures.batches
+            self._is_first_run = meta.has_history
+            self._works_since = clock.monotonic_us()
+            self._end_catch_up(is_caught_up=False)
             self._next_tick = self._next_scan = 0
             self._next_deadline = NEVER_US
             self._was_open = True
@@ -416,7 +489,9 @@ class Service:
             inboxes=[self.paths.requests],
             is_telemetry=self._tail.is_telemetry,
         )
-        self._tell_watch(watch.start())
+        problem = watch.start()
+        self._is_watch_whole = True
+        self._tell_watch(problem)
         return watch
 
     def _claims(self) -> Claims:
@@ -439,7 +514,10 @@ class Service:
         """Do a slice of a scan, and what follows a complete one; True once it is complete."""
         began = clock.monotonic_us()
         if not self._tail.is_scanning:
-            self._next_scan, self._scan_work = began + self.config.telemetry.rescan_interval.us, 0
+            interval_us = self.config.telemetry.rescan_interval.us
+            if self._is_watch_whole:
+                interval_us *= self._governor.throttle.measures.scans
+            self._next_scan, self._scan_work = began + interval_us, 0
             self._roots.begin(self._directories())
         is_complete = self._tail.scan_step(_SCAN_SLICE_US)
         now = clock.monotonic_us()
@@ -600,7 +678,9 @@ class Service:
                 self._reporter.warn("starter_damaged", path, error=reason, hint="install sentineld again")
 
     def _tick(self) -> None:
-        self._after(self._pipeline.tick(clock.now_us()))
+        now = clock.now_us()
+        if self._pipeline.is_due(now):
+            self._after(self._pipeline.tick(now))
 
     def _publish(self, *, status: str = "", is_numbered: bool = False) -> None:
         self._tell_starters()
@@ -637,6 +717,8 @@ class Service:
 
     def _tell_watch(self, problem: str) -> None:
         if problem:
+            # From here on scans are all that is sure to find changes: they never come less often.
+            self._is_watch_whole = False
             interval = self.config.telemetry.rescan_interval
             self._reporter.warn("watch_unavailable", problem, fallback=f"rescan every {interval:g} s")
 
@@ -647,8 +729,9 @@ class Service:
         self._trust = recorded_trust(settings)
         text = json.dumps(settings, sort_keys=True)
         if text != recorded:
-            self._store.commit(Commit("settings", clock.now_us(), document=settings, settings=text))
+            # First who is due when: should the settings never be noted, they are only looked at in vain.
             self._pipeline.set_prior(self.config.prior())
+            self._store.commit(Commit("settings", clock.now_us(), document=settings, settings=text))
         self._pipeline.bind(self._trust.bindings)
 
     def _reload(self) -> None:
@@ -656,10 +739,8 @@ class Service:
         try:
             config = self._load()
             if resolve_paths(config, self._env, os.geteuid()) != self.paths:
-                raise ConfigError(
-                    "state_dir, state.file and gate.directory cannot change while the daemon runs",
-                    hint="restart it",
-                )
+                keys = ", ".join(item.key for item in changes(self.config, config) if item.needs_restart)
+                raise ConfigError(f"{keys} cannot change while the daemon runs", hint="restart it")
             publisher = self._outlet.make_publisher(config)
             formats = config.formats()
         except SentineldError as error:
@@ -669,16 +750,18 @@ class Service:
             self._exporter.meter.reloaded(is_good=False)
             self._outlet.notifier.send("READY=1", "STATUS=the new configuration is faulty; the old one stays")
             return
-        changed = sorted(_differences(self.config, config))
+        changed = list(changes(self.config, config))
         self.config, self._outlet.publisher, self._formats = config, publisher, formats
         self._outlet.take_limits(config)
         self._exporter.meter.reloaded(is_good=True)
         self._exporter.configure(config.metrics)
+        self._governor.configure(config.throttle)
         self._store.retention.limit_bytes = config.limits.database_bytes
         log.configure(config.log.level, config.log.format)
         self._record_settings(self._store.meta().settings)
         self._intake.trust, self._intake.formats = self._trust, self._formats
         self._pipeline.roster.agents_per_owner = config.limits.agents_per_owner
+        self._pipeline.roster.agents_in_memory = config.limits.agents_in_memory
         limits = config.limits
         self._tail.configure(
             self._directories(),
@@ -691,21 +774,26 @@ class Service:
         self._tail.incidents += self._watch.take().incidents
         self._watch.stop()
         self._watch = self._make_watch()
-        self._log.info("config_reloaded", changed=changed)
+        self._tell_reloaded(changed)
         self._next_scan = 0
         self._next_tick = 0
         self._publish()
         self._outlet.notifier.send("READY=1")
 
-
-def _differences(old: Config, new: Config) -> Iterator[str]:
-    for key in [*(option.key for option in options()), *(table.key for table in tables())]:
-        before: Any = old
-        after: Any = new
-        for name in key.split("."):
-            before, after = getattr(before, name), getattr(after, name)
-        if before != after:
-            yield key
+    def _tell_reloaded(self, changed: Sequence[Change]) -> None:
+        self._log.info(
+            "config_reloaded",
+            changed=sorted(item.key for item in changed),
+            needs_restart=sorted(item.key for item in changed if item.needs_restart),
+        )
+        for item in changed:
+            self._log.info(
+                "option_changed",
+                option=item.key,
+                old=item.old,
+                new=item.new,
+                in_force="after a restart" if item.needs_restart else "now",
+            )
 
 
 def _max_open_files() -> int:

@@ -118,8 +118,7 @@ class Command:
         redirects: Sequence[tuple[str, str]] = (),
         body: Sequence[str] = (),
         before: "Command | None" = None,
-        *,
-        piped: bool = False,
+        piped: bool = False,  # noqa: FBT001, FBT002 (there are two of them a line)
     ) -> None:
         self.words = words
         self.redirects = redirects
@@ -179,7 +178,7 @@ def _split_plain(text: str) -> list[Command]:
         if not is_piped:
             before = None
         if words:
-            before = Command(words, before=before, piped=is_piped)
+            before = Command(words, (), (), before, is_piped)
             commands.append(before)
     return commands
 
@@ -268,24 +267,36 @@ class _Parser:
                 position = found.end()
                 texts = found[1].split()
                 budget.steps -= len(texts) >> 1
-                for word in texts:
+                for number, word in enumerate(texts):
                     words = frame.words
                     if words and not frame.parts and not frame.redirect and words[0] != "case":
-                        words.append(word)
-                    else:
-                        frame.parts.append(word)
-                        self._end_word()
+                        words += texts[number:] if number else texts
+                        break
+                    frame.parts.append(word)
+                    self._end_word()
             elif kind == 2:
                 position = found.end()
                 frame.parts.append(found[2])
             elif kind == 3:
                 position = found.end()
-                if frame.parts:
-                    self._end_word()
+                parts = frame.parts
+                if parts:
+                    words = frame.words
+                    if words and not frame.redirect and words[0] != "case":
+                        words.append(parts[0] if len(parts) == 1 else "".join(parts))
+                        frame.parts, frame.quoted = [], False
+                    else:
+                        self._end_word()
             elif kind == 4 or kind == 5:
                 position = found.end()
                 frame.quoted = True
                 frame.parts.append(found[kind])
+            elif kind == 6:
+                position = found.end()
+                self._operator(found[6])
+            elif kind == 7:
+                position = found.end()
+                self._redirect(found[7])
             else:
                 position = self._lex_rare(found, kind)
                 if self._frame is not frame or self._modes[-1] != _COMMANDS:
@@ -294,11 +305,7 @@ class _Parser:
 
     def _lex_rare(self, found: re.Match[str], kind: int | None) -> int:
         frame, position = self._frame, found.end()
-        if kind == 6:
-            self._operator(found[6])
-        elif kind == 7:
-            self._redirect(found[7])
-        elif kind == 8:
+        if kind == 8:
             position = self._newline(position)
         elif kind == 9:
             if found[9] == "`" and frame.kind == "`":
@@ -568,7 +575,7 @@ class _Parser:
             self._assign(words)
         # What is judged next is bounded with it.
         self._budget.steps -= 2
-        command = Command(words, frame.redirects, frame.body, frame.before, piped=frame.piped)
+        command = Command(words, frame.redirects, frame.body, frame.before, frame.piped)
         frame.own.append(len(self._commands))
         self._commands.append(command)
         frame.before, frame.piped = command, False

@@ -81,6 +81,9 @@ class StateView(NamedTuple):
     override_floor: int = 0
     #: What did not work when it was published; informative.
     faults: tuple[str, ...] = ()
+    #: How far a catch-up was, and how the daemon stepped back; informative, as written, None where not told.
+    catching_up: Mapping[str, object] | None = None
+    throttle: Mapping[str, object] | None = None
 
     @property
     def version(self) -> tuple[int, int]:
@@ -193,6 +196,10 @@ def _faults(names: object) -> tuple[str, ...]:
     return tuple(name for name in names if isinstance(name, str)) if isinstance(names, list) else ()
 
 
+def _told(found: object) -> Mapping[str, object] | None:
+    return found if isinstance(found, dict) else None
+
+
 def _view(document: Mapping[str, object], source: str, key: Key | None) -> StateView:
     """Check every member that decides something, and build the view."""
     check_schema(document, SCHEMA)
@@ -224,4 +231,6 @@ def _view(document: Mapping[str, object], source: str, key: Key | None) -> State
         if "override_floor" in document
         else 0,
         faults=_faults(document.get("faults")),
+        catching_up=_told(document.get("catching_up")),
+        throttle=_told(document.get("throttle")),
     )

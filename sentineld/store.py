@@ -9,7 +9,7 @@ import contextlib
 import json
 import os
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from operator import attrgetter
@@ -75,6 +75,7 @@ _SCRUBBED_BYTES = 64 << 20
 _LESSON_COLUMNS = (
     "owner, role, agent_id, ended, is_rank, is_suspicious, is_learned, is_attack, ranks, session"
 )
+_AGENT_COLUMNS = "owner, agent_id, name, tier, is_plain, state, due"
 _SOURCE_COLUMNS = [item.name for item in fields(Source)]
 _STORED_COLUMNS = [*_SOURCE_COLUMNS, "last_input"]
 _SOURCE_UPSERT = (
@@ -298,10 +299,10 @@ class Store:
             self._write_sources(commit.sources)
             self._write_housekeeping(commit)
             self._db.executemany(
-                "INSERT INTO agent(owner, agent_id, name, tier, is_cold, state) VALUES (?, ?, ?, ?, ?, ?) "
+                f"INSERT INTO agent({_AGENT_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?) "  # noqa: S608
                 "ON CONFLICT(owner, agent_id) DO UPDATE SET name = excluded.name, tier = excluded.tier, "
-                "is_cold = excluded.is_cold, state = excluded.state",
-                [(a.owner, a.agent_id, a.name, a.tier, a.is_cold, a.state) for a in commit.agents],
+                "is_plain = excluded.is_plain, state = excluded.state, due = excluded.due",
+                ((a.owner, a.agent_id, a.name, a.tier, a.is_plain, a.state, a.due_us) for a in commit.agents),
             )
             self._db.executemany(
                 "INSERT OR REPLACE INTO role VALUES (?, ?, ?)",
@@ -382,7 +383,7 @@ class Store:
     def agent(self, key: Key) -> AgentRow | None:
         """Return one agent by owner and claimed id."""
         row = self._db.execute(
-            "SELECT owner, agent_id, name, tier, is_cold, state FROM agent WHERE owner = ? AND agent_id = ?",
+            f"SELECT {_AGENT_COLUMNS} FROM agent WHERE owner = ? AND agent_id = ?",  # noqa: S608
             key,
         ).fetchone()
         return None if row is None else AgentRow(*row)
@@ -392,17 +393,40 @@ class Store:
         if not _is_text(name):
             return None
         row = self._db.execute(
-            "SELECT owner, agent_id, name, tier, is_cold, state FROM agent WHERE name = ?", (name,)
+            f"SELECT {_AGENT_COLUMNS} FROM agent WHERE name = ?",  # noqa: S608
+            (name,),
         ).fetchone()
         return None if row is None else AgentRow(*row)
 
-    def agents(self, *, warm_only: bool = False) -> Iterator[AgentRow]:
-        """Yield agents in the order of their published ids; ``warm_only``: those that time can change."""
-        where = "WHERE is_cold = 0" if warm_only else ""
-        rows = self._db.execute(
-            f"SELECT owner, agent_id, name, tier, is_cold, state FROM agent {where} ORDER BY name"  # noqa: S608
-        )
+    def agents(self, *, held_only: bool = False) -> Iterator[AgentRow]:
+        """Yield agents in the order of their published ids; ``held_only``: those whose tier is not plain."""
+        where = "WHERE is_plain = 0" if held_only else ""
+        rows = self._db.execute(f"SELECT {_AGENT_COLUMNS} FROM agent {where} ORDER BY name")  # noqa: S608
         return (AgentRow(*row) for row in rows)
+
+    def agents_after(self, key: Key, limit: int) -> list[AgentRow]:
+        """Return so many agents in the order of their keys, from behind ``key`` on."""
+        rows = self._db.execute(
+            f"SELECT {_AGENT_COLUMNS} FROM agent WHERE (owner, agent_id) > (?, ?) "  # noqa: S608
+            "ORDER BY owner, agent_id LIMIT ?",
+            (*key, limit),
+        )
+        return [AgentRow(*row) for row in rows]
+
+    def due(self, at_us: int) -> list[AgentRow]:
+        """Return the agents that are due before an instant, as far as the database knows."""
+        rows = self._db.execute(f"SELECT {_AGENT_COLUMNS} FROM agent WHERE due < ?", (at_us,))  # noqa: S608
+        return [AgentRow(*row) for row in rows]
+
+    def first_due(self, others: Container[Key] = ()) -> int | None:
+        """Return when the first agent is due that is none of the others; None: none ever is."""
+        rows = self._db.execute("SELECT owner, agent_id, due FROM agent WHERE due IS NOT NULL ORDER BY due")
+        with contextlib.closing(rows):
+            return next((due for owner, agent_id, due in rows if (owner, agent_id) not in others), None)
+
+    def wake_all(self) -> None:
+        """Let every agent be due that is due at any time: it may be at another one."""
+        self._db.execute("UPDATE agent SET due = 0 WHERE due IS NOT NULL")
 
     def roles(self) -> list[RoleRow]:
         """Return the habits of every role."""

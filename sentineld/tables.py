@@ -1,6 +1,6 @@
 """Tables: rows of the database as values, and the ``Commit`` that changes them in one transaction."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,14 +12,18 @@ from sentineld.identity import Source
 
 @dataclass(slots=True)
 class AgentRow:
-    """One agent as stored: ``name`` is its published id, ``state`` the bytes of ``step.dump_state``."""
+    """One agent as stored: ``name`` is its published id, ``state`` the bytes of ``step.dump_state``.
+
+    ``is_plain``: only new events can change its tier. ``due_us``: as of ``schedule.due_us``.
+    """
 
     owner: int
     agent_id: str
     name: str
     tier: int
-    is_cold: bool
+    is_plain: bool
     state: bytes
+    due_us: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +103,7 @@ class Commit:
     kind: str
     at_us: int
     sources: list[tuple[int, Source]] = field(default_factory=list)
-    agents: list[AgentRow] = field(default_factory=list)
+    agents: Iterable[AgentRow] = ()
     roles: list[RoleRow] = field(default_factory=list)
     lessons: list[LessonRow] = field(default_factory=list)
     #: Lessons that are forgotten: of this role, ended by then.

@@ -52,6 +52,9 @@ _KEPT_PATHS = 512
 _MAX_TEXT = 131_072
 _MAX_PATH = 4096
 
+#: Makes a named tuple in half the time.
+_new = tuple.__new__
+
 _MEMBERS = ("tools", "verbs", "credential_paths")
 
 
@@ -198,7 +201,8 @@ class Taxonomy:
         """Return a call of a tool of a class that names one path and nothing else."""
         if self._is_secret is is_secret and is_harmless(path):
             role = "sink" if event_class in CHANGING else "source"
-            return Call(event_class, (Entity("path", role, path),))
+            entity = _new(Entity, ("path", role, path))
+            return _new(Call, (event_class, (entity,), (), ()))
         found = Findings(self._is_secret)
         touch(event_class, path, found)
         return Call("credential_access" if found.has_credentials else event_class, found.entities())
@@ -212,7 +216,7 @@ class Taxonomy:
         if directory:
             found.enter(directory)
         event_class, verbs = self._commands.judge(command, found, is_windows=is_windows)
-        return Call(event_class, found.entities(), verbs)
+        return _new(Call, (event_class, found.entities(), verbs, ()))
 
     def _judge_code(self, arguments: object) -> Call:
         found = Findings(self._is_secret)

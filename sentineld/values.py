@@ -40,18 +40,16 @@ def from_otel(value: object) -> object:
     found = {}
     for item in value:
         try:
-            # Nearly all values are text: those are spelled out.
+            # Nearly all values are text or whole numbers: those are spelled out.
             name, inner = item["key"], item["value"]
             if type(name) is str and len(inner) == 1:
-                text = inner.get("stringValue")
-                if text is not None:
-                    found[name] = text
+                if "stringValue" in inner:
+                    found[name] = inner["stringValue"]
                     continue
-                number = inner.get("intValue")
-                if number is not None and 0 < len(number) <= _SURE_DIGITS and number.isdigit():
-                    found[name] = int(number)
+                if "intValue" in inner and 0 < len(inner["intValue"]) <= _SURE_DIGITS:
+                    found[name] = int(inner["intValue"])
                     continue
-        except (AttributeError, KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError):
             pass
         if type(item) is dict and type(item.get("key")) is str:
             found[item["key"]] = _otel_value(item.get("value"), 0)

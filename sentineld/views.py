@@ -11,6 +11,7 @@ from sentineld.baselines import learning, starter_document
 from sentineld.config import Config
 from sentineld.decision import Decision
 from sentineld.detection import CALM, Verdict
+from sentineld.detection import score_of as score_of_p
 from sentineld.errors import ConfigError, NoDatabaseError, SentineldError
 from sentineld.event import Incident
 from sentineld.explain import printable_path
@@ -31,6 +32,7 @@ from sentineld.step import AgentState, Prior, load_checked, new_state
 from sentineld.store import Store
 from sentineld.tables import AgentRow, Coverage, PastFile
 from sentineld.teaching import load_roles
+from sentineld.throttle import RESOURCES, STEPS
 from sentineld.visible import visible
 
 #: Share of an agent's records that are understood below which that is said in words.
@@ -68,6 +70,8 @@ class StateReport:
             "mode": None if view is None else view.mode,
             "status": None if view is None else view.status,
             "faults": [] if view is None else list(view.faults),
+            "catching_up": None if view is None else _progress(view),
+            "throttle": None if view is None else _throttle(view),
             "isolation": None if view is None else view.isolation,
             "unlisted_tier": None if view is None else int(view.unlisted_tier),
             "generated_at": None if view is None else iso(view.generated_at_us),
@@ -86,6 +90,34 @@ class StateReport:
             "override": None if self.override is None else override_document(self.override),
             "warnings": list(self.warnings),
         }
+
+
+def _progress(view: StateView) -> dict[str, int | None] | None:
+    """Return how far a catch-up was when the state file was written; None: it had caught up, or does not say.
+
+    The file may be another version's: what is not as it should be is not passed on.
+    """
+    told = view.catching_up
+    if told is None:
+        return None
+    numbers = {name: told.get(name) for name in ("bytes_left", "bytes_per_s", "eta_s")}
+    return {name: value if type(value) is int and value >= 0 else None for name, value in numbers.items()}
+
+
+def _throttle(view: StateView) -> dict[str, Any]:
+    told = view.throttle or {}
+    step, causes, readings = told.get("step"), told.get("causes"), told.get("pressure")
+    return {
+        "step": step if step in STEPS else "none",
+        "causes": [name for name in RESOURCES if isinstance(causes, list) and name in causes],
+        "pressure": {
+            name: float(readings[name])
+            for name in RESOURCES
+            if isinstance(readings, dict)
+            and type(readings.get(name)) in (int, float)
+            and 0 <= readings[name] <= 100
+        },
+    }
 
 
 def override_document(override: Override) -> dict[str, Any]:
@@ -337,6 +369,14 @@ def prior_in_force(store: Store, config: Config) -> Prior:
     return prior
 
 
+def threshold(prior: Prior, tier: int) -> float:
+    """Return the score above which an agent of this tier (1 or 2) gets a stricter one."""
+    if prior.detection is None:
+        return prior.monitor.suspicious_threshold if tier == 1 else prior.monitor.anomalous_threshold
+    settings = prior.detection.settings
+    return score_of_p(settings.false_alarms_per_session if tier == 1 else settings.rate_at_once)
+
+
 def status_document(
     store: Store, config: Config, report: StateReport, paths: Paths, *, with_retired: bool = False
 ) -> dict[str, Any]:
@@ -405,9 +445,14 @@ def empty_status_document(
     return document
 
 
-def why_document(store: Store, config: Config, report: StateReport, row: AgentRow) -> dict[str, Any]:
-    """Return the document of ``why --json``: the decision behind an agent's tier, what would lift it."""
-    prior = prior_in_force(store, config)
+def why_document(
+    store: Store, config: Config, report: StateReport, row: AgentRow, *, prior: Prior | None = None
+) -> dict[str, Any]:
+    """Return the document of ``why --json``: the decision behind an agent's tier, what would lift it.
+
+    ``prior``: what ``prior_in_force`` gave, where many are asked for.
+    """
+    prior = prior or prior_in_force(store, config)
     state = _state(row, prior)
     decisions = store.decisions(name=row.name, limit=50)
     behind = next((d for d in decisions if d.decision_no == state.decision_no), None)

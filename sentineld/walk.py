@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 from sentineld.codegen import Place, paths_in
 from sentineld.declaration import Declaration, Decode, EventTable
-from sentineld.emission import Emission, settled_in
+from sentineld.emission import Emission, settled_in, share_common
 from sentineld.expression import Code
 from sentineld.knowledge import Known, NoneOf, options, reduced
 from sentineld.selector import RECORD
@@ -46,14 +46,22 @@ class WalkWriter:
         *,
         is_traced: bool,
         shape: Shape | None = None,
+        parts: frozenset[str] | None = None,
+        changing: frozenset[str] | None = None,
     ) -> None:
-        """``quota`` bounds the functions for single shapes; ``shape`` is the one that this is for, if any."""
+        """Prepare one function.
+
+        ``quota`` bounds the functions for single shapes; ``shape`` is the one that this is for, if any.
+        ``parts`` are the named parts of the file's path that are not empty, where that is known;
+        ``changing`` the names of the memory that the function changes (all, if nothing is said).
+        """
         self._declaration, self._flat, self._quota, self._shape = declaration, flat, quota, shape
         self._kinds = declaration.kinds
         self._each_keys = dict.fromkeys(table.each_key for table in declaration.tables)
         self._emission = emission
         self._is_traced = is_traced
-        self._code = Code(declaration.aliases, declaration.remembered, flat, shape)
+        self._parts, self._changing = parts, changing
+        self._code = Code(declaration.aliases, declaration.remembered, flat, shape, parts, changing)
         emission.bind(self._code)
         #: Whether a record is known that gets to the end.
         self._is_known = False
@@ -83,6 +91,7 @@ class WalkWriter:
         for decode, count in self._decodes.items():
             if count > 1:
                 code.line(f"{self._flag(decode)} = False")
+        share_common(code, tables)
         code.prepare((table.when, table.values, table.remember) for table in tables)
         for members in groups.values():
             if members[0].each:
@@ -138,7 +147,11 @@ class WalkWriter:
     ) -> None:
         """Write what leaves an item to the function for its shape, if there is one."""
         code = self._code
-        code.line(f"special = {shapes}[{_names_in([code.object_at(*place) for place in inner])}]")
+        names = _names_in([code.object_at(*place) for place in inner])
+        code.line(f"special = {shapes}.get(names := {names})")
+        # `[...]` of a dictionary that makes what is missing takes three times as long.
+        with code.block("if special is None:"):
+            code.line(f"special = {shapes}[names]")
         scopes = [name for alias in members[0].items for name in code.scope(alias)[:2]]
         objects = [code.object_at(*place) for place in (*outer, *inner) if place[1]]
         with code.block("if special is not None:"):
@@ -182,7 +195,14 @@ class WalkWriter:
 
     def _special(self, shape: Shape | None) -> "WalkWriter":
         return WalkWriter(
-            self._declaration, self._emission, self._flat, self._quota, is_traced=False, shape=shape
+            self._declaration,
+            self._emission,
+            self._flat,
+            self._quota,
+            is_traced=False,
+            shape=shape,
+            parts=self._parts,
+            changing=self._changing,
         )
 
     def _paths_of(self, tables: Iterable[EventTable]) -> list[Place]:

@@ -292,7 +292,8 @@ def test_numbers_are_followed_though_the_agent_left_memory(line, telemetry):
     one = line()
     telemetry.append("a.jsonl", *numbered("agent", range(1, 41)))
     one.poll()
-    one.pipeline.tick(one.now_us + 3_600_000_000)
+    one.pipeline.roster.agents_in_memory = 0
+    one.pipeline.tick(one.now_us)
     assert not one.pipeline.roster.holds((ME, "agent"))
     telemetry.append("a.jsonl", *numbered("agent", range(50, 90)))
     one.poll()

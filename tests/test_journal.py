@@ -1,14 +1,18 @@
 """Journal: the decision log survives torn lines and failing disks."""
 
+import contextlib
 import json
 import os
+import random
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
 from sentineld.decision import Decision
-from sentineld.journal import KEPT_FILES, Journal
+from sentineld.journal import KEPT_FILES, Journal, rotated_files
 
 
 def decision(number: int) -> Decision:
@@ -117,6 +121,67 @@ def test_a_rotation_that_broke_off_loses_nothing(tmp_path):
     journal.append([decision(4)])
 
     assert numbers(tmp_path) == [[1], [2], [3], [4]]
+
+
+def test_files_beyond_the_number_that_is_kept_go_at_the_next_rotation(tmp_path):
+    journal = Journal(str(tmp_path / "decisions.jsonl"), max_bytes=1, kept_files=6)
+    for number in range(1, 9):
+        journal.append([decision(number)])
+        journal.rotate()
+    (tmp_path / "decisions.old.jsonl").write_text("an operator's copy")
+    assert numbers(tmp_path) == [[n] for n in range(3, 9)]
+    journal.kept_files = 2
+    journal.append([decision(9)])
+    journal.rotate()
+
+    assert numbers(tmp_path) == [[8], [9]]
+    assert (tmp_path / "decisions.old.jsonl").exists()
+
+
+def test_what_a_killed_process_left_is_finished_and_known(tmp_path):
+    path = tmp_path / "decisions.jsonl"
+    journal = Journal(str(path))
+    assert journal.settle() == 0
+    journal.append([decision(1), decision(2)])
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1])
+    assert journal.settle() == 2
+    assert path.read_bytes() == whole, "only its end was missing"
+
+    path.write_bytes(whole[:-9])
+    assert journal.settle() == 1
+
+
+def test_a_process_that_is_killed_again_and_again_loses_no_line_and_leaves_none_twice(tmp_path):
+    journal = Journal(str(tmp_path / "decisions.jsonl"), max_bytes=3000, kept_files=1000)
+    chance = random.Random(3)
+    for _ in range(25):
+        pid = os.fork()
+        if pid == 0:
+            # As the daemon does: what stands there is known at the start, and not written again.
+            number = journal.settle()
+            while True:
+                if journal.is_full:
+                    journal.rotate()
+                count = 1 + number % 4
+                journal.append([decision(number + n) for n in range(1, count + 1)])
+                number += count
+        time.sleep(chance.uniform(0.0, 0.02))
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    last = journal.settle()
+    found = []
+    for _, path in reversed([(0, journal.path), *rotated_files(journal.path)]):
+        with open(path, "rb") as file:
+            found += [n for line in file if (n := _number(line))]
+
+    assert last > 100
+    assert found == list(range(1, last + 1))
+
+
+def _number(line):
+    with contextlib.suppress(ValueError):
+        return json.loads(line)["decision_no"]
 
 
 @pytest.mark.parametrize(

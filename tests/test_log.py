@@ -55,6 +55,36 @@ def written(form: str, **fields: object) -> str:
     return stream.getvalue()
 
 
+def test_a_line_stands_below_the_records_until_it_is_taken_away(monkeypatch, tmp_path):
+    with (tmp_path / "log").open("w") as stream:
+        monkeypatch.setattr(sys, "stderr", stream)
+        log.configure("debug", "json")
+        log.show("10 %")
+        structlog.get_logger().warning("an_event")
+        log.show("20 %")
+        log.show("")
+        log.show("")
+        structlog.get_logger().warning("another")
+
+    text = (tmp_path / "log").read_bytes().decode()
+    first, second, third, fourth, rest = text.split("\r\x1b[K")
+    assert (first, second, fourth) == ("", "10 %", "20 %")
+    record, _, line = third.partition("\n")
+    assert (json.loads(record)["event"], line) == ("an_event", "10 %")
+    assert json.loads(rest)["event"] == "another"
+
+
+def test_a_terminal_that_takes_nothing_is_not_waited_for(monkeypatch):
+    ours, theirs = os.openpty()
+    with os.fdopen(theirs, "w") as stream:
+        monkeypatch.setattr(sys, "stderr", stream)
+        # The buffer of a terminal holds a few thousand bytes.
+        for number in range(10_000):
+            log.show(f"{number} %" + "." * 60)
+        assert log.records_lost() == 0
+        os.close(ours)
+
+
 @pytest.mark.parametrize("form", ["json", "console"])
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
 def test_nothing_that_an_agent_supplies_leaves_unescaped(form, text):

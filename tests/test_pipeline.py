@@ -168,7 +168,7 @@ def test_after_a_failed_commit_a_reload_equals_a_run_that_never_failed(
     assert one.store.meta().decision_no == len(one.store.decisions())
 
     one.restart()
-    assert {one.pipeline.roster.name(state) for state in one.pipeline.roster.warm()} == set(before)
+    assert set(one.pipeline.roster.known()) == set(before)
     act(at)
     failed_once = (states(one), [item.to_dict() for item in one.store.decisions()], one.store.meta().events)
 
@@ -199,7 +199,7 @@ def test_time_alone_empties_windows_and_agents_leave_memory(line, append):
         one.pipeline.tick(one.now_us + step_s * 1_000_000)
 
     assert [item.to_tier for item in one.store.decisions()[-2:]] == [2, 1]
-    assert one.pipeline.roster.warm() == []
+    assert one.pipeline.roster.all() == []
     assert one.pipeline.tick(one.now_us + 10**12).decisions == []
 
 
@@ -209,14 +209,14 @@ def test_a_warm_agent_is_told_of_the_ticks_that_passed_before_a_restart(line, ap
     one.poll()
     at = one.now_us + 200_000_000
     one.pipeline.tick(at)
-    (state,) = one.pipeline.roster.warm()
+    (state,) = one.pipeline.roster.all()
     expected = dump_state(state)
     one.close()
     one.store = Store.open(str(one.database), one.now_us)
     one.pipeline = Pipeline(
         one.store, BY_ACTIVITY.prior(), agents_per_owner=10, clock_us=one.store.meta().clock
     )
-    (again,) = one.pipeline.roster.warm()
+    (again,) = one.pipeline.roster.all()
 
     assert again.clock_us == at
     assert dump_state(again) == expected
@@ -242,7 +242,8 @@ def test_a_damaged_agent_is_restricted_by_a_decision_and_recovers_as_others_do(l
     one.poll()
     damage(one, "agent")
     one.restart()
-    one.pipeline.tick(one.now_us)
+    append("a.jsonl", record())
+    one.poll()
 
     (decision,) = one.store.decisions()
     assert (decision.agent_id, decision.to_tier, decision.cause) == ("agent", 3, "damaged")

@@ -30,9 +30,15 @@ def meet(one: Roster, store: Store, owner: int, agent_id: str, *, at: int = NOW,
     key = one.key_of(owner, agent_id)
     state, _ = step(one.get(key, at), PRIOR, [(at, kind, 0, "file_write", 1, 0, None)])
     name = one.name(state)
-    store.commit(Commit("read", at, agents=[one.row(state)]))
-    one.settle([state])
+    settle(one, store, state)
     return name
+
+
+def settle(one: Roster, store: Store, *touched) -> None:
+    """Commit agents as the pipeline does."""
+    leaving = one.settle(touched)
+    store.commit(Commit("read", NOW, agents=[one.row(state) for state in touched]))
+    one.committed(leaving, is_durable=True)
 
 
 def test_the_first_owner_keeps_the_id_and_others_are_published_with_their_uid(store):
@@ -104,21 +110,19 @@ def test_a_cold_agent_leaves_memory_and_comes_back_equal(store):
     one = roster(store)
     meet(one, store, 1000, "a")
     state = one.get((1000, "a"), NOW)
-    assert one.warm() == [state]
+    assert one.all() == [state]
     step(state, PRIOR, [])
     step(state, PRIOR, [Tick(NOW + 3600 * 1_000_000)])
     assert state.is_cold
-    before = dump_state(state)
-    store.commit(Commit("tick", NOW, agents=[one.row(state)]))
     expected = dump_state(state)
-    one.settle([state])
-    assert one.warm() == []
+    settle(one, store, state)
+    assert one.all() == []
     again = one.get((1000, "a"), NOW)
 
     assert again is not state
     assert dump_state(again) == expected
     assert again.events == 1
-    assert before.startswith(b"2:")
+    assert expected.startswith(b"2:")
 
 
 def test_a_demoted_agent_never_leaves_memory_and_is_listed(store):
@@ -127,13 +131,12 @@ def test_a_demoted_agent_never_leaves_memory_and_is_listed(store):
         meet(one, store, 1000, name)
         step(one.get((1000, name), NOW), PRIOR, [Pin(NOW, "me", "why", 3, None)])
     states = [one.get((1000, name), NOW) for name in "ab"]
-    one.settle(states)
+    settle(one, store, *states)
     assert list(one.demoted()) == [("a", states[0]), ("b", states[1])]
-    store.commit(Commit("wish", NOW, agents=[one.row(state) for state in states]))
     assert [name for name, _ in roster(store).demoted()] == ["a", "b"]
 
     step(states[0], PRIOR, [Unpin(NOW, "me", "why")])
-    one.settle(states[:1])
+    settle(one, store, states[0])
     assert [name for name, _ in one.demoted()] == ["b"]
 
 
@@ -142,13 +145,12 @@ def test_an_agent_that_was_only_looked_at_leaves_memory_with_the_next_commit(sto
     meet(one, store, 1000, "a")
     state = one.get((1000, "a"), NOW)
     step(state, PRIOR, [Tick(NOW + 3600 * 1_000_000)])
-    store.commit(Commit("tick", NOW, agents=[one.row(state)]))
-    one.settle([state])
+    settle(one, store, state)
     assert one.by_name("a") is not None
     assert one.holds((1000, "a"))
-    assert not one.has_warm
+    assert one.next_due_us() is None
 
-    one.settle([])
+    settle(one, store)
     assert not one.holds((1000, "a"))
 
 
@@ -157,11 +159,11 @@ def test_other_rules_can_make_agents_leave_memory(store):
     one = Roster(store, learned, 100)
     state, _ = step(one.get((1000, "a"), NOW), learned, [(NOW, 1, 0, "file_write", 1, 0, None)])
     state.profile.window.clear()
-    one.settle([state])
-    assert one.has_warm
+    settle(one, store, state)
+    assert one.next_due_us() is not None
 
     one.set_prior(PRIOR)
-    one.settle([])
+    settle(one, store)
     assert not one.holds((1000, "a"))
 
 
@@ -174,7 +176,7 @@ def test_reloading_forgets_what_was_not_committed(store):
     one.reload()
 
     assert dump_state(one.get((1000, "a"), NOW)) == committed
-    assert [state.agent_id for state in one.warm()] == ["a"]
+    assert [state.agent_id for state in one.all()] == ["a"]
 
 
 def test_an_unknown_name_has_no_state(store):
@@ -248,11 +250,13 @@ def test_an_agent_whose_state_is_damaged_is_restricted_and_no_other(store, damag
     store.commit(Commit("publish", NOW, agents=[row]))
 
     again = roster(store)
+    assert again.take_late(NOW) == []
+    again.get(again.key_of(1000, "a"), NOW + 5)
     assert [name for name, _ in again.demoted()] == ["a"]
-    drafts = again.distrust_damaged(NOW + 5)
+    drafts = again.take_late(NOW + 5)
 
     assert [(draft.change.from_tier, draft.change.to_tier, draft.change.cause) for _, draft in drafts] == [
         (1, 3, "damaged")
     ]
     assert drafts[0][0].standing.quiet_since_us == drafts[0][0].standing.since_us == NOW + 5
-    assert again.distrust_damaged(NOW + 6) == []
+    assert again.take_late(NOW + 6) == []

@@ -40,9 +40,9 @@ def source(number: int = 1, **more: object) -> Source:
     return Source(number, **{**values, **more})  # type: ignore[arg-type]
 
 
-def agent(name: str = "a", owner: int = 1000, *, is_cold: bool = False) -> AgentRow:
+def agent(name: str = "a", owner: int = 1000, *, is_plain: bool = False) -> AgentRow:
     return AgentRow(
-        owner, name, name, 1, is_cold, dump_state(new_state(owner, name, BY_ACTIVITY.prior(), NOW))
+        owner, name, name, 1, is_plain, dump_state(new_state(owner, name, BY_ACTIVITY.prior(), NOW))
     )
 
 

@@ -207,12 +207,11 @@ def test_history_that_is_only_learned_from_is_no_evidence_and_lapses_like_any_ot
     assert line.agent().evidence > 0
 
 
-def test_an_agent_leaves_memory_when_habits_no_longer_decide(store):
+def test_no_session_waits_for_its_end_where_habits_no_longer_decide(store):
     line = Line(store)
     line.read(work(3))
     assert line.agent().sessions
     line.pipeline.set_prior(BY_ACTIVITY.prior())
     line.tick(START + 10 * MINUTE)
 
-    assert line.pipeline.roster.warm() == []
-    assert line.agent().is_settled
+    assert not line.pipeline.is_due(START + 10**15)

@@ -28,6 +28,7 @@ _MAX_ERROR = 4000
 
 #: Every command and the module that holds it.
 COMMANDS = {
+    "demo": "demo",
     "run": "run",
     "replay": "replay",
     "tune": "tune",
@@ -36,12 +37,15 @@ COMMANDS = {
     "tier": "tier",
     "gate": "gate",
     "log": "log",
+    "notify": "notify",
+    "report": "report",
     "pardon": "pardon",
     "pin": "pin",
     "unpin": "pin",
     "break-glass": "break_glass",
     "mapping": "mapping",
     "check": "check",
+    "doctor": "doctor",
     "init": "init",
     "keygen": "keygen",
     "baseline": "baseline",
@@ -95,7 +99,7 @@ class _Lazy(click.Group):
 @click.group(
     cls=_Lazy,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Start with: sentineld run",
+    epilog="Start with: sentineld demo",
 )
 @click.version_option(package_name="sentineld", message="sentineld %(version)s")
 def cli() -> None:

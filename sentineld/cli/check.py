@@ -4,11 +4,10 @@ import os
 from typing import Any
 
 import click
-import msgspec
 
 from sentineld.cli.app import common, config_in_use, configuration, daemon_paths, print_json, watched
 from sentineld.clock import now_us
-from sentineld.config import Config, check_owner, options
+from sentineld.config import Config, check_owner, masked, options
 from sentineld.errors import ConfigError, SentineldError
 from sentineld.keyring import reader_keys, signing_key
 from sentineld.keys import expiry_warning
@@ -32,8 +31,7 @@ def check(config_path: str | None, state_dir: str | None, as_json: bool) -> int:
         return error.exit_code
     has_errors = any(problem["severity"] == "error" for problem in problems)
     if as_json:
-        effective = msgspec.to_builtins(config, enc_hook=float)
-        print_json({"ok": not problems, "problems": problems, "effective": effective})
+        print_json({"ok": not problems, "problems": problems, "effective": masked(config)})
     else:
         for problem in problems:
             click.echo(f"{problem['severity']}: {visible(problem['message'], 4000)}", err=True)

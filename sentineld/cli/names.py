@@ -1,4 +1,4 @@
-"""How commands call things: agents that nobody knows, and starters."""
+"""How commands call things, in words: agents that nobody knows, roles, starters, features, what is rare."""
 
 import difflib
 from typing import Any
@@ -6,6 +6,21 @@ from typing import Any
 from sentineld.errors import UsageError
 from sentineld.store import Store
 from sentineld.visible import visible
+
+#: Why an agent's tier is not what its behaviour calls for, by ``held_by``.
+HELD = {
+    "observe": "the daemon observes and restricts nobody",
+    "memory_lost": "memory was lost; all are restricted for now",
+    "override": "an operator's override is in force",
+    "": "see the state file",
+}
+_FEATURES = {
+    "file_operations": "file operations",
+    "network_operations": "network operations",
+    "mean_entropy": "mean entropy of payloads",
+}
+#: The least p-value that is told in figures.
+_LEAST_P = 1e-4
 
 
 def nearest(store: Store, name: str) -> UsageError:
@@ -27,3 +42,16 @@ def starter_line(starter: dict[str, Any]) -> str:
         f"{starter['agents']} agents of {starter['owners']} owners, {starter['first']} to {starter['last']} "
         f"({visible(starter['licence'])}); its own sessions take over as they come"
     )
+
+
+def feature_label(feature: str) -> str:
+    """Return how a feature is called."""
+    return _FEATURES.get(feature, feature)
+
+
+def unusual(p: float) -> str:
+    """Say how unusual a session is."""
+    if p < _LEAST_P:
+        # What is estimated beyond that says no more than that it is far out.
+        return f"more unusual than 1 session in {1 / _LEAST_P:,.0f}"
+    return "as usual as most" if p > 0.5 else f"as unusual as 1 session in {1 / p:.0f}"

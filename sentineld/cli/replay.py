@@ -13,6 +13,7 @@ from sentineld.cli.app import (
     print_json,
     spare_the_collector,
 )
+from sentineld.cli.progress import ProgressBar
 from sentineld.explain import printable_path
 from sentineld.replay import Replayed, replay_as_observed
 from sentineld.replay import replay as run_replay
@@ -43,7 +44,8 @@ def replay(
         with Store.open_readonly(daemon_paths(config).database) as recorded:
             result = replay_as_observed(paths, recorded, config)
     else:
-        result = run_replay(paths, config)
+        with ProgressBar(is_wanted=not as_json) as bar:
+            result = run_replay(paths, config, bar.show)
     document = _document(result)
     if as_json:
         print_json(document)

@@ -21,6 +21,7 @@ from sentineld.cli.app import (
     spare_the_collector,
     watched,
 )
+from sentineld.cli.progress import ProgressBar
 from sentineld.config import Config, check_owner
 from sentineld.errors import AccessError, ConfigError, UsageError
 from sentineld.isolation import sees_real_uids
@@ -114,8 +115,9 @@ def run(
     _tell(places)
     with hold_lock(paths) as lock:
         # Faults that an operator must mend show here, on the terminal, and not in a log behind it.
-        service = Service(config, paths, os.environ, reload, config_in_use(config_file) or "")
-        with _detached(paths, lock, config) if daemonize else contextlib.nullcontext():
+        bar = ProgressBar(is_wanted=not (daemonize or as_json))
+        service = Service(config, paths, os.environ, reload, config_in_use(config_file) or "", bar.show)
+        with _detached(paths, lock, config) if daemonize else contextlib.nullcontext(), bar:
             name_holder(lock)
             spare_the_collector()
             if once:

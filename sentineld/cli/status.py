@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from sentineld.catch_up import size_text, span_text
 from sentineld.cli.app import common, configuration, daemon_paths, print_json
 from sentineld.cli.names import nearest, role_label, starter_line
 from sentineld.clock import now_us
@@ -73,6 +74,7 @@ def _print(document: dict[str, Any]) -> None:
         _say(f"NOT FRESH: {state['reason']}")
         but = "" if state["override"] is None else ", but for the override,"
         _say(f"routers use tier 3 for every agent{but} until a daemon publishes again: sentineld run")
+    _print_progress(state)
     if state["faults"]:
         _say(f"what does not work: {', '.join(state['faults'])} (docs/operations.md)")
     for warning in state["warnings"]:
@@ -133,6 +135,20 @@ def _print(document: dict[str, Any]) -> None:
         _say(f"forecasts: {document['prognostics']['reason']}")
     if agents[0][1]["would"] > 1:
         click.echo(f"next: sentineld why {agents[0][0]}")
+
+
+def _print_progress(state: dict[str, Any]) -> None:
+    progress, throttle = state["catching_up"], state["throttle"]
+    if progress is not None and progress["bytes_left"] is not None:
+        text = f"catching up: {size_text(progress['bytes_left'])} left"
+        if progress["bytes_per_s"]:
+            text += f", {size_text(progress['bytes_per_s'])}/s"
+        if progress["eta_s"] is not None:
+            text += f", done in {span_text(progress['eta_s'])}"
+        _say(text)
+    if throttle is not None and throttle["step"] != "none":
+        readings = ", ".join(f"{name} {throttle['pressure'].get(name, 0):g} %" for name in throttle["causes"])
+        _say(f"stepping back under pressure ({readings}): {throttle['step']} (docs/operations.md)")
 
 
 def _print_coverage(agents: list[tuple[str, dict[str, Any]]]) -> None:

@@ -9,30 +9,13 @@ from typing import Any
 import click
 
 from sentineld.cli.app import common, configuration, daemon_paths, print_json
-from sentineld.cli.names import nearest, starter_line
+from sentineld.cli.names import HELD, feature_label, nearest, starter_line, unusual
 from sentineld.explain import INTEGRITY
 from sentineld.store import Store
 from sentineld.tier import Tier
 from sentineld.views import look_at_state, why_document
 from sentineld.visible import visible
 
-_FEATURES = {
-    "file_operations": "file operations",
-    "network_operations": "network operations",
-    "mean_entropy": "mean entropy of payloads",
-}
-
-
-#: Why an agent's tier is not what its behaviour calls for.
-_HELD = {
-    "observe": "the daemon observes and restricts nobody",
-    "memory_lost": "memory was lost; all are restricted for now",
-    "override": "an operator's override is in force",
-    "": "see the state file",
-}
-
-#: The least p-value that is told in figures.
-_LEAST_P = 1e-4
 #: Incidents shown; the document has more.
 _SHOWN_INCIDENTS = 5
 
@@ -61,7 +44,7 @@ def _print(document: dict[str, Any]) -> None:
     learned = document["learned"]
     click.echo(f"{name}: tier {tier} ({Tier(tier).label})")
     if would != tier:
-        click.echo(f"It would be at tier {would} ({Tier(would).label}): {_HELD[document['held_by']]}.")
+        click.echo(f"It would be at tier {would} ({Tier(would).label}): {HELD[document['held_by']]}.")
     if learned is None:
         parts = " + ".join(f"{part} {value:.2f}" for part, value in document["contributions"].items())
         click.echo(f"score now {document['score']:.2f} = {parts}; highest ever {document['max_score']:.2f}")
@@ -98,7 +81,7 @@ def _print(document: dict[str, Any]) -> None:
 def _print_learned(learned: dict[str, Any], document: dict[str, Any]) -> None:
     if learned["session"]:
         session = visible(learned["session"])
-        click.echo(f"session {session}: {_unusual(learned['p'])}; score {document['score']:.2f}")
+        click.echo(f"session {session}: {unusual(learned['p'])}; score {document['score']:.2f}")
     else:
         click.echo("no session is open")
     role = f"role {visible(learned['role'])}" if learned["role"] else "its role (none is named)"
@@ -109,15 +92,8 @@ def _print_learned(learned: dict[str, Any], document: dict[str, Any]) -> None:
         click.echo(textwrap.fill(f"{starter_line(learned['starter'])}.", 80, break_on_hyphens=False))
 
 
-def _unusual(p: float) -> str:
-    if p < _LEAST_P:
-        # What is estimated beyond that says no more than that it is far out.
-        return f"more unusual than 1 session in {1 / _LEAST_P:,.0f}"
-    return "as usual as most" if p > 0.5 else f"as unusual as 1 session in {1 / p:.0f}"
-
-
 def _print_findings(decision: dict[str, Any]) -> None:
-    click.echo(f"\nIts session was {_unusual(decision['p'])}. What was seen:")
+    click.echo(f"\nIts session was {unusual(decision['p'])}. What was seen:")
     for item in decision["evidence"]:
         click.echo(
             textwrap.fill(
@@ -155,7 +131,7 @@ def _print_change(decision: dict[str, Any]) -> None:
 def _print_reasons(decision: dict[str, Any]) -> None:
     click.echo(f"\n{'In the window before it':<26} {'SEEN':>6}  TIER {decision['from_tier']} UP TO")
     for reason in decision["reasons"]:
-        label = _FEATURES.get(reason["feature"], reason["feature"])
+        label = feature_label(reason["feature"])
         expected = reason["expected"]
         limit = "(made no difference)" if expected is None else _number(expected)
         click.echo(f"  {label:<24} {_number(reason['observed']):>6}  {limit}")

@@ -46,6 +46,8 @@ _TENANT = re.compile(
     r"(?:github|gitlab|bitbucket|codeberg|huggingface|gist\.github|raw\.githubusercontent)\.(?:com|org|co)"
     r"[:/]([\w.-]+)|repos/([\w.-]+)/|(?:^|\s)(?:-R|--repo)[ =]([\w.-]+)/"
 )
+#: What one of is in every line that has any of these.
+_TENANT_PARTS = (".co", ".org", "repos/", "-R", "--repo")
 #: Hosts on which anybody has a place.
 _SHARED = names(
     "github.com gitlab.com bitbucket.org api.github.com gist.github.com raw.githubusercontent.com"
@@ -114,6 +116,8 @@ _OF_CLASS = {
     "shell_exec": "run.verb",
     "agent_spawn": "run.verb",
 }
+#: Classes that a line may be of though none of its verbs is.
+_OWN_CLASSES = frozenset({"network_request", "file_delete"})
 #: Options by which a shell is given a script.
 _SCRIPT_OPTIONS = frozenset({"-c", "-lc", "-ic"})
 #: Characters of a line that are looked at.
@@ -123,6 +127,7 @@ _MAX_TENANTS = 8
 _SAYING = frozenset({"cat", "tee", "echo", "printf", "mkdir", "cd"})
 #: Of paths, which are looked at as entities.
 _PATH_STARTS = frozenset({"/", "~"})
+_PATH_SOURCE = ("path", "source")
 _MAX_VALUE = 64
 
 #: How many tools are kept by their name, and arguments by tool, place and value: about 4 MiB at worst.
@@ -147,6 +152,15 @@ class _Tool(NamedTuple):
     does_remove: bool
 
 
+class _Verb(NamedTuple):
+    """What is known of a verb by itself; ``feature`` is None where it says nothing."""
+
+    name: str
+    event_class: str
+    feature: Feature | None
+    is_interpreter: bool
+
+
 class _Line(NamedTuple):
     """Features of a call that runs a command line, in the three places where they stand among the others."""
 
@@ -166,7 +180,7 @@ class Features:
     def __init__(self, taxonomy: Taxonomy) -> None:
         self._taxonomy = taxonomy
         self._class_of = lru_cache(4096)(self._find_class)
-        self._of_verb = lru_cache(4096)(self._find_feature)
+        self._verb = lru_cache(4096)(self._find_verb)
         self._tool = lru_cache(_KEPT_TOOLS)(_find_tool)
         self._line = lru_cache(_KEPT_LINES)(self._find_line)
         self._text = lru_cache(_KEPT_ARGUMENTS)(self._find_argument)
@@ -196,7 +210,10 @@ class Features:
             return (*line.secret, *named.first, *line.deletes, digest, *line.rest)
         found: list[Feature] = []
         if not has_failed:
-            if entities:
+            if len(entities) == 1 and entities[0][:2] == _PATH_SOURCE:
+                # As most calls.
+                found.append(("path.source", normal(entities[0].value)))
+            elif entities:
                 self._add_entities(found, tool, call, arguments, event_class == "file_delete")
             if arguments or type(arguments) is not dict:
                 self._add_arguments(found, tool, arguments, event_class == "network_request")
@@ -212,19 +229,32 @@ class Features:
     def _find_line(self, command: str | tuple[str, ...] | None, call: Call) -> _Line:
         event_class, entities, verbs, _ = call
         line, commands = _parts_of(command)
-        secret: tuple[Feature, ...] = ()
-        deletes: tuple[Feature, ...] = ()
-        if event_class == "credential_access":
-            secret = (("secret", self._secret_of(entities)),)
-        is_delete = event_class == "file_delete" or _deletes_too(verbs, line)
-        if is_delete:
-            deletes = (MASS if _MASS.search(line) else ("deletes", ""),)
+        known = [*map(self._verb, verbs)]
+        interpreter = next((verb.name for verb in known if verb.is_interpreter), "")
+        is_delete = (
+            event_class == "file_delete"
+            # A line deletes that is not told by its class.
+            or ("--del" in line and "rsync" in verbs)
+            or (interpreter != "" and _REMOVING_CODE.search(line) is not None)
+        )
         found: list[Feature] = [("act", verbs[-1])]
         if entities:
             is_said = _SAYING.issuperset(verbs) and "$(" not in line and "`" not in line
             self._add_entities(found, "", call, line if is_said else None, is_delete)
-        found += self._of_verbs(call)
-        found += self._of_line(line, commands, call, is_delete=is_delete)
+        if event_class in _OWN_CLASSES and all(verb.event_class != event_class for verb in known):
+            if event_class == "network_request":
+                found.append(("net.code" if known[-1].is_interpreter else "net.by", verbs[-1]))
+            else:
+                found += [
+                    ("delete.verb", verb.name)
+                    for verb in known
+                    if verb.name in _MAY_DELETE or verb.is_interpreter
+                ]
+        found += [verb.feature for verb in known if verb.feature is not None]
+        found += self._lines.of(commands, len(line) <= _MAX_KEPT_LINE)
+        _add_rest(found, line, call, interpreter, is_delete)
+        secret = (("secret", self._secret_of(entities)),) if event_class == "credential_access" else ()
+        deletes = (MASS if _MASS.search(line) else ("deletes", ""),) if is_delete else ()
         return _Line(secret, deletes, tuple(dict.fromkeys(found)))
 
     def _add_entities(
@@ -253,42 +283,6 @@ class Features:
                 found.append(("net.by", f"{by}:{value}" if value in _SHARED else by))
             else:
                 found.append(("fetch.host", value))
-
-    def _of_verbs(self, call: Call) -> Iterator[Feature]:
-        verbs = call.commands
-        if call.event_class == "network_request" and "network_request" not in map(self._class_of, verbs):
-            yield "net.code" if is_interpreter(verbs[-1]) else "net.by", verbs[-1]
-        if call.event_class == "file_delete" and "file_delete" not in map(self._class_of, verbs):
-            for verb in verbs:
-                if verb in _MAY_DELETE or is_interpreter(verb):
-                    yield "delete.verb", verb
-        for verb in verbs:
-            feature = self._of_verb(verb)
-            if feature is not None:
-                yield feature
-
-    def _of_line(
-        self, line: str, commands: Sequence[Command], call: Call, *, is_delete: bool
-    ) -> Iterator[Feature]:
-        yield from self._lines.of(commands, is_short=len(line) <= _MAX_KEPT_LINE)
-        if is_delete and not any(entity.role == "sink" for entity in call.entities):
-            # Code that deletes names what it deletes somewhere in itself.
-            for number, found in enumerate(_PATHS.finditer(line)):
-                if number < _MAX_PATHS:
-                    yield "path.delete", normal(found[0])
-        if ">" in line and "$(" in line and _COMPUTED.search(line):
-            # It writes to what a substitution finds.
-            for kind, role, value in call.entities:
-                if kind == "path" and role == "source":
-                    yield "path.sink", normal(value)
-        if ".sock" in line and _ENGINE.search(line):
-            yield "power.verb", "socket"
-        if call.event_class == "network_request":
-            yield from _tenants(line, call.entities)
-        elif call.event_class == "credential_access":
-            interpreter = next(filter(is_interpreter, call.commands), None)
-            if interpreter is not None and _REACHES.search(line):
-                yield "net.code", interpreter
 
     def _add_arguments(self, found: list[Feature], tool: str, arguments: object, goes_out: bool) -> None:
         is_kept = len(tool) <= _MAX_KEPT_TOOL
@@ -341,21 +335,37 @@ class Features:
     def _find_class(self, verb: str) -> str:
         return self._taxonomy.classify("Bash", {"command": f"{verb} x"}).event_class
 
-    def _find_feature(self, verb: str) -> Feature | None:
-        if verb.partition(" ")[0] in _POWER:
-            return "power.verb", verb
+    def _find_verb(self, verb: str) -> _Verb:
         event_class = self._class_of(verb)
-        if event_class == "network_request" and _OUTWARD.search(verb) and verb != "git push":
-            return "out.publish", verb
-        name = _OF_CLASS.get(event_class)
-        return None if name is None else (name, verb)
+        name: str | None
+        if verb.partition(" ")[0] in _POWER:
+            name = "power.verb"
+        elif event_class == "network_request" and _OUTWARD.search(verb) and verb != "git push":
+            name = "out.publish"
+        else:
+            name = _OF_CLASS.get(event_class)
+        return _Verb(verb, event_class, None if name is None else (name, verb), is_interpreter(verb))
 
 
-def _deletes_too(verbs: tuple[str, ...], line: str) -> bool:
-    """Say whether a line deletes that is not told by its class."""
-    if "--del" in line and "rsync" in verbs:
-        return True
-    return any(map(is_interpreter, verbs)) and _REMOVING_CODE.search(line) is not None
+def _add_rest(found: list[Feature], line: str, call: Call, interpreter: str, is_delete: bool) -> None:
+    """Add what a line does as a whole; ``interpreter`` is the first of its verbs that is one, or empty."""
+    if is_delete and not any(entity.role == "sink" for entity in call.entities):
+        # Code that deletes names what it deletes somewhere in itself.
+        for number, path in enumerate(_PATHS.finditer(line)):
+            if number < _MAX_PATHS:
+                found.append(("path.delete", normal(path[0])))
+    if ">" in line and "$(" in line and _COMPUTED.search(line):
+        # It writes to what a substitution finds.
+        for kind, role, value in call.entities:
+            if kind == "path" and role == "source":
+                found.append(("path.sink", normal(value)))
+    if ".sock" in line and _ENGINE.search(line):
+        found.append(("power.verb", "socket"))
+    if call.event_class == "network_request":
+        if any(map(line.__contains__, _TENANT_PARTS)):
+            found += _tenants(line, call.entities)
+    elif call.event_class == "credential_access" and interpreter and _REACHES.search(line):
+        found.append(("net.code", interpreter))
 
 
 def _says_all(call: Call, written: object) -> bool:

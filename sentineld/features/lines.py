@@ -81,6 +81,8 @@ _SHOWS_SECRETS = re.compile(
     r"|find-(?:generic|internet)-password"
     r"|print-access-token|print-identity-token|export-credentials|get-session-token)\Z"
 )
+#: How each of them begins.
+_SECRETS_STARTS = frozenset({"--e", "get", "dum", "fin", "pri", "exp"})
 #: Programs that keep secrets for others, and what they are asked where none is shown.
 _KEEPERS = frozenset({"op", "bw", "lpass", "pass", "gopass", "vault", "keepassxc-cli", "secret-tool"})
 _SHOWS_NONE = frozenset({"status", "login", "signin", "--version", "--help", "run"})
@@ -136,6 +138,7 @@ _DROPS = re.compile(
 _MAY_HOLD_QUERIES = frozenset({"shell_exec", "network_request"})
 #: Everybody's address: who listens there is open to all.
 _EVERYBODY = ("0.0.0.0", "[::]")  # noqa: S104 (a text that is looked for)
+_EVERYBODY_STARTS = frozenset("0[h")
 #: Programs that copy, move or pack.
 _COPYING = names("cp mv ditto install ln tar zip 7z rsync gzip openssl gpg")
 _SHELLS = names("sh bash zsh dash ksh python python3 perl ruby node php")
@@ -200,7 +203,7 @@ class Lines:
         self._program = lru_cache(1024)(self._find_program)
         self._kept = lru_cache(_KEPT_COMMANDS)(self._find)
 
-    def of(self, commands: Sequence[Command], *, is_short: bool) -> list[Feature]:
+    def of(self, commands: Sequence[Command], is_short: bool) -> list[Feature]:
         """Return the features of the commands of a line, in order; some may come twice.
 
         ``is_short``: the line is, and so are its words.
@@ -226,10 +229,10 @@ class Lines:
             at += 1
         if at < len(words):
             verb = words[at].rpartition("/")[2][:32]
-            self._add_command(found, verb, words[at + 1 : at + _MAX_WORDS], is_piped=is_piped)
+            self._add_command(found, verb, words[at + 1 : at + _MAX_WORDS], is_piped)
         return found
 
-    def _add_command(self, found: list[Feature], verb: str, rest: Sequence[str], *, is_piped: bool) -> None:
+    def _add_command(self, found: list[Feature], verb: str, rest: Sequence[str], is_piped: bool) -> None:
         sub = ""
         if verb in _WITH_SUBCOMMANDS:
             for word in rest[:7]:
@@ -262,11 +265,11 @@ class Lines:
             self._add_touched(found, program, rest)
         may_query = program.may_query
         for word in rest[:15]:
-            if "-" in word and _SHOWS_SECRETS.match(word):
+            if word[:3] in _SECRETS_STARTS and _SHOWS_SECRETS.match(word):
                 found.append(("secret.tool", f"{program.name} {word[:24]}"))
             elif may_query and " " in word and (told := _DROPS.search(word[:512])):
                 found.append(("delete.hard", f"{verb} {told[1].lower()[:24]}"))
-            elif word.startswith(_EVERYBODY) or word == "http.server":
+            elif word[:1] in _EVERYBODY_STARTS and (word.startswith(_EVERYBODY) or word == "http.server"):
                 found.append(("out.listen", program.name))
         if program.effect == "guard.out" or verb in _WITH_SUBCOMMANDS:
             for word in rest[:8]:

@@ -9,7 +9,6 @@ _TEXTS = frozenset(
     {"command", "cmd", "script", "code", "content", "new_string", "old_string", "patch", "prompt", "input"}
 )
 _CONTAINERS = frozenset({dict, list})
-_TEXT = frozenset({str})
 _BLOB = re.compile(r"[A-Za-z0-9+/_=%-]{32,}")
 _MAX_DEPTH = 6
 _MAX_MEMBERS = 64
@@ -22,12 +21,14 @@ MAX_BLOB = 6
 
 
 def leaves(value: object) -> Collection[tuple[str, object]]:
-    """Return the paths and values of what arguments hold that is neither object nor array, at most 128."""
+    """Return the paths and values of what arguments hold that is neither object nor array, at most 128.
+
+    Names of members are text, as in JSON.
+    """
     if (
         type(value) is dict
         and len(value) <= _MAX_MEMBERS
         and _CONTAINERS.isdisjoint(map(type, value.values()))
-        and _TEXT.issuperset(map(type, value))
     ):
         # Most are flat.
         if _TEXTS.isdisjoint(value):

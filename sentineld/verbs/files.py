@@ -19,7 +19,8 @@ def read_each(found: Findings, paths: Sequence[str], *, is_secret_shown: bool = 
     rank = NEUTRAL
     for path in paths:
         for each in expand_braces(path) if "{" in path else (path,):
-            rank = max(rank, read(found, each, is_secret_shown=is_secret_shown))
+            if found.reads(each, is_secret_shown=is_secret_shown):
+                rank = READ
     return rank
 
 
@@ -55,8 +56,11 @@ def reader(verb: str, *, implied: bool = False, names_only: bool = False, skip: 
     return judge
 
 
+_RECURSIVE = frozenset({"-r", "-R", "--recursive", "-Recurse", "--files"})
+
+
 def _is_recursive(options: Sequence[tuple[str, str]]) -> bool:
-    return any(name in ("-r", "-R", "--recursive", "-Recurse", "--files") for name, _ in options)
+    return bool(options) and any(name in _RECURSIVE for name, _ in options)
 
 
 def sed(run: Invocation) -> int:

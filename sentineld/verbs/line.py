@@ -7,6 +7,8 @@ of a verb takes an ``Invocation`` and returns a rank; ``sentineld.commands`` has
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from itertools import product
+from string import ascii_lowercase
 from typing import TypeAlias
 
 from sentineld.credentials import REVEALING, is_secret_name, reveals, seeks_secrets
@@ -132,7 +134,7 @@ class Line:
         if budget.characters < 0 or budget.steps < 0:
             budget.is_spent = True
             return RUN
-        if is_windows or _WINDOWS.match(text):
+        if is_windows or (text[:2] not in _NO_WINDOWS and _WINDOWS.match(text)):
             # There a backslash only separates, and a backtick escapes.
             text = text.replace("\\", "/").replace("`", "")
         rank = NEUTRAL
@@ -146,17 +148,22 @@ class Line:
         budget.steps -= steps - left
         budget.is_spent |= is_spent
         for command in commands:
-            rank = max(rank, self.command(command))
+            one = self.command(command)
+            if one > rank:
+                rank = one
         return rank
 
     def command(self, command: Command) -> int:
         """Judge one simple command with its redirects."""
         rank = NEUTRAL
-        if command.redirects and not self.budget.spend(4 * len(command.redirects)):
-            return RUN
-        for operator, target in command.redirects:
-            rank = max(rank, self._redirect(operator, target))
         words = command.words
+        if command.redirects:
+            if not self.budget.spend(4 * len(command.redirects)):
+                return RUN
+            for operator, target in command.redirects:
+                rank = max(rank, self._redirect(operator, target))
+        elif words and "=" not in words[0]:
+            return self.verb(words, command)
         start = 0
         while start < len(words) and assigns(words[start]):
             start += 1
@@ -166,13 +173,16 @@ class Line:
 
     def verb(self, words: Sequence[str], command: Command) -> int:
         """Judge words by the first of them, the verb."""
-        steps = _STEPS_OF_COMMAND + len(words) + sum(map(len, words)) // _CHARACTERS_OF_STEP
-        if not self.budget.spend(steps):
+        budget = self.budget
+        budget.steps -= _STEPS_OF_COMMAND + len(words) + sum(map(len, words)) // _CHARACTERS_OF_STEP
+        if budget.steps < 0:
+            budget.is_spent = True
             return RUN
         verb = words[0]
-        if "/" in verb or "\\" in verb:
-            verb = verb.replace("\\", "/").rstrip("/").rpartition("/")[2]
-        verb = verb.lower().removesuffix(".exe")[:MAX_VERB]
+        if verb not in self._judges or not verb.islower():
+            if "/" in verb or "\\" in verb:
+                verb = verb.replace("\\", "/").rstrip("/").rpartition("/")[2]
+            verb = verb.lower().removesuffix(".exe")[:MAX_VERB]
         if self._classes:
             rank = self._configured(verb, words)
             if rank is not None:
@@ -247,6 +257,8 @@ class Line:
 _WINDOWS = re.compile(
     r"\s*+(?:[&(]\s*+)?(?:[A-Z][A-Za-z]+-[A-Z][A-Za-z]+\b|\$[A-Za-z_]\w*\s*=\s|(?i:powershell|pwsh|cmd)(?:\.exe)?\s)"
 )
+#: What no such text begins with, and most others do.
+_NO_WINDOWS = frozenset(map("".join, product(ascii_lowercase, repeat=2))) - {"po", "pw", "cm"}
 _DEV_TCP = re.compile(r"/dev/(?:tcp|udp)/([^/\s]+)")
 _ASKING = frozenset({"--help", "-h", "-help", "--version", "-V", "-version", "version", "help", "/?"})
 _ENTERING = frozenset({"cd", "pushd", "set-location"})

@@ -48,11 +48,8 @@ def run(
 
     ``uid`` is whose it is, for root to choose: also of one who may not read the interpreter's files.
     """
-    _start_server()
     with tempfile.TemporaryFile("w+") as stdout, tempfile.TemporaryFile("w+") as stderr:
-        outputs = [DupFd(file.fileno()) for file in (stdout, stderr)]
-        process = CONTEXT.Process(target=_main, args=(arguments, dict(env), str(cwd), uid, *outputs))
-        process.start()
+        process = start(arguments, env, cwd, stdout.fileno(), stderr.fileno(), uid)
         process.join(timeout_s)
         if process.exitcode is None:
             process.kill()
@@ -63,6 +60,17 @@ def run(
         stdout.seek(0)
         stderr.seek(0)
         return subprocess.CompletedProcess(arguments, code, stdout.read(), stderr.read())
+
+
+def start(
+    arguments: list[str], env: Mapping[str, str], cwd: Path, stdout: int, stderr: int, uid: int | None = None
+) -> Any:
+    """Begin what ``run`` does, and return the process; output goes to two open files."""
+    _start_server()
+    outputs = [DupFd(fd) for fd in (stdout, stderr)]
+    process = CONTEXT.Process(target=_main, args=(arguments, dict(env), str(cwd), uid, *outputs))
+    process.start()
+    return process
 
 
 def _main(

@@ -1,0 +1,216 @@
+"""``sentineld demo``: a minute with six made-up agents and a real daemon."""
+
+import os
+import signal
+import sys
+import textwrap
+import time
+from collections.abc import Mapping
+from types import FrameType
+from typing import Any
+
+import click
+
+from sentineld.cli.app import common, print_json
+from sentineld.decision import Decision
+from sentineld.demo.agents import AGENTS, DAYS
+from sentineld.demo.stage import Change, Stage
+from sentineld.demo.story import IS_BUSY, LENGTH_S, LOOPS, STEALS, Beat, story
+from sentineld.tier import Tier
+from sentineld.visible import visible
+
+_WIDTH = 80
+#: Columns of the time and the agent's name, in front of what happens.
+_INDENT = 19
+_COLORS = {1: "green", 2: "yellow", 3: "red"}
+#: What a router makes of a change of so strict a tier.
+_ACTIONS = {1: "merged", 2: "merged, and watched", 3: "waits for a human"}
+#: How many times its usual work the busy agent must have done.
+_MUCH = 5
+#: Detectors whose findings are hard to tell in a few words.
+_OBSCURE = ("order", "argument")
+
+
+@click.command(epilog="Example: sentineld demo --keep")
+@click.option("--keep", is_flag=True, help="Keep the directory, for a look with why, log and status.")
+@click.option("--fast", is_flag=True, help="Without pauses: some seconds, for scripts.")
+@common
+def demo(
+    keep: bool,
+    fast: bool,
+    config_path: str | None,  # noqa: ARG001 (every command takes it)
+    state_dir: str | None,  # noqa: ARG001
+    as_json: bool,
+) -> int:
+    """Show in a minute what sentineld does. Exit 1: it was not seen to do it.
+
+    Six made-up agents write telemetry into a temporary directory and a daemon watches: one agent falls into a
+    loop, one is talked into stealing keys, and one does ten times as much as usual and is left alone.
+    """
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _leave)
+    changes: list[Change] = []
+    began = time.monotonic()
+    with Stage(fast=fast, keep=keep) as stage:
+        teller = Teller(is_silent=as_json)
+        teller.say(f"Six agents work here. A daemon learns their habits from the last {DAYS} days ...")
+        stage.learn()
+        ready_s = time.monotonic() - began
+        teller.introduce(stage, ready_s)
+        for item in stage.play(story(), LENGTH_S):
+            if isinstance(item, Change):
+                changes.append(item)
+                teller.change(item)
+            else:
+                teller.beat(item)
+        verdicts = stage.verdicts()
+        teller.spared(verdicts[IS_BUSY])
+        document = _document(stage, changes, verdicts, time.monotonic() - began)
+    if as_json:
+        print_json(document)
+    else:
+        teller.end(document)
+    return 0 if document["ok"] else 1
+
+
+def _leave(number: int, _frame: FrameType | None) -> None:
+    sys.exit(128 + number)
+
+
+def demo_promises(
+    tiers: Mapping[str, int], calls: Mapping[str, int], usual_calls: Mapping[str, float]
+) -> list[tuple[str, bool]]:
+    """Return what the demo promises, and whether these tiers and numbers of calls keep it."""
+    others = set(AGENTS) - {LOOPS, STEALS, IS_BUSY}
+    return [
+        (f"the loop of {LOOPS} restricts it", tiers[LOOPS] > 1),
+        (f"the theft by {STEALS} puts it at tier 3", tiers[STEALS] == Tier.ANOMALOUS),
+        (
+            f"{IS_BUSY} stays at tier 1 with much more work than usual",
+            tiers[IS_BUSY] == 1 and calls[IS_BUSY] > _MUCH * usual_calls[IS_BUSY],
+        ),
+        ("nobody else is restricted", all(tiers[agent] == 1 for agent in others)),
+    ]
+
+
+def _document(
+    stage: Stage,
+    changes: list[Change],
+    verdicts: dict[str, int],
+    took_s: float,
+) -> dict[str, Any]:
+    usual = {agent: calls / DAYS for agent, calls in stage.past.items()}
+    promises = demo_promises(verdicts, stage.calls, usual)
+    return {
+        "ok": all(kept for _, kept in promises),
+        "took_s": round(took_s, 3),
+        "promises": [{"promise": text, "kept": kept} for text, kept in promises],
+        "agents": {
+            agent: {
+                "calls": stage.calls[agent],
+                "usual_calls": round(usual[agent], 1),
+                "tier": tier,
+                "change": _ACTIONS[tier],
+            }
+            for agent, tier in verdicts.items()
+        },
+        "decisions": [
+            {
+                "at_s": round(item.seen_s, 3),
+                "delay_ms": round(item.delay_ms, 1),
+                "agent": item.agent,
+                "from_tier": item.decision.from_tier,
+                "to_tier": item.decision.to_tier,
+                "cause": item.decision.cause,
+                "seen": _plain(item.decision),
+            }
+            for item in changes
+        ],
+        "directory": stage.directory if stage.keep else None,
+        "state_dir": stage.state_dir if stage.keep else None,
+    }
+
+
+def _plain(decision: Decision) -> str:
+    """Return what was seen, in the plainest of the sentences that the decision has."""
+    found = zip(decision.reasons, decision.evidence, strict=False)
+    plain = [item for reason, item in found if reason.detector not in _OBSCURE]
+    sentences = [item.summary for item in (*plain, *decision.evidence)]
+    # What follows in brackets is for `why`.
+    return sentences[0].rpartition(" (")[0] or sentences[0] if sentences else decision.cause
+
+
+class Teller:
+    """Prints what happens: plain lines for 80 columns, with colour where it is wanted."""
+
+    def __init__(self, *, is_silent: bool = False) -> None:
+        self._is_silent = is_silent
+        self._color = False if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" else None
+
+    def say(self, text: str = "", fg: str | None = None) -> None:
+        """Print a line, in bold where it has a colour."""
+        if not self._is_silent:
+            click.echo(click.style(text, fg=fg, bold=True) if fg else text, color=self._color)
+
+    def introduce(self, stage: Stage, ready_s: float) -> None:
+        """Say what was learned."""
+        calls = sum(stage.past.values())
+        self.say(f"{calls:,} calls in {DAYS * len(AGENTS)} sessions read; process {stage.pid} watches after")
+        self.say(f"{ready_s:.1f} s. Every agent is at tier 1, normal.\n")
+
+    def beat(self, beat: Beat) -> None:
+        """Say what an agent does."""
+        if beat.says:
+            self._line(beat.at_s, beat.agent, beat.says)
+
+    def change(self, item: Change) -> None:
+        """Say what was decided, how soon and why."""
+        tier = Tier(item.decision.to_tier)
+        text = f"-> tier {int(tier)}, {tier.label}, {item.delay_ms:.0f} ms after the call that showed it"
+        self.say(" " * _INDENT + text, fg=_COLORS[tier])
+        self.say(
+            textwrap.fill(
+                visible(_plain(item.decision)),
+                _WIDTH,
+                initial_indent=" " * (_INDENT + 3),
+                subsequent_indent=" " * (_INDENT + 3),
+            )
+        )
+
+    def spared(self, tier: int) -> None:
+        """Say that the busy agent was left alone, if it was."""
+        if tier == 1:
+            self._line(LENGTH_S, IS_BUSY, "is done")
+            self.say(" " * _INDENT + "-> still tier 1: much work is no crime", fg=_COLORS[1])
+
+    def end(self, document: dict[str, Any]) -> None:
+        """Print the table and the next step."""
+        self.say(f"\n{'AGENT':<12} {'CALLS':>5} {'A USUAL DAY':>12}  {'TIER':<14} A SMALL CHANGE OF ITS IS")
+        rows = sorted(document["agents"].items(), key=lambda item: -item[1]["tier"])
+        for agent, entry in rows:
+            tier = f"{entry['tier']} {Tier(entry['tier']).label}"
+            shown = click.style(f"{tier:<14}", fg=_COLORS[entry["tier"]])
+            self.say(
+                f"{agent:<12} {entry['calls']:>5} {entry['usual_calls']:>12.0f}  {shown} {entry['change']}"
+            )
+        self.say()
+        broken = [item["promise"] for item in document["promises"] if not item["kept"]]
+        for promise in broken:
+            self.say(f"NOT seen: {promise}", fg="red")
+        if not broken:
+            delays = [item["delay_ms"] for item in document["decisions"]]
+            self.say(
+                f"{len(delays)} decisions, each {min(delays):.0f} to {max(delays):.0f} ms after the write; "
+                "nobody else was held."
+            )
+        if document["directory"] is not None:
+            self.say(f"next: sentineld why {STEALS} --state-dir {document['state_dir']}")
+            self.say(f"      rm -r {document['directory']}   when you have seen enough")
+        else:
+            self.say("All of it is removed again; sentineld demo --keep leaves it for a look.")
+            self.say("next: sentineld run --mode observe   (the coding agents of this machine)")
+            self.say("      sentineld run --telemetry DIR  (your own agents)")
+
+    def _line(self, at_s: float, agent: str, says: str) -> None:
+        minutes, seconds = divmod(round(at_s), 60)
+        self.say(f" {minutes}:{seconds:02d}  {agent:<11} {says}")

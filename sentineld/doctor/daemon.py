@@ -1,0 +1,79 @@
+"""The daemon: running, fresh, of this version, with nothing broken."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from sentineld.doctor.base import FIX, NOTE, OK, Examined, Finding
+from sentineld.errors import NoDatabaseError, SentineldError
+from sentineld.instant import iso
+from sentineld.statedir import is_locked
+from sentineld.store import Store
+from sentineld.version import __version__
+from sentineld.views import StateReport, look_at_state
+
+
+class Reading(NamedTuple):
+    """Whether a daemon holds the state directory, what routers read, and what is wrong with the database."""
+
+    is_running: bool
+    report: StateReport
+    problem: tuple[str, str] = ("", "")
+
+
+def read(examined: Examined) -> Reading:
+    """Look at the lock, the state file and the database."""
+    problem = ("", "")
+    try:
+        Store.open_readonly(examined.paths.database).close()
+    except NoDatabaseError:
+        pass
+    except SentineldError as error:
+        problem = (str(error), error.hint)
+    return Reading(
+        is_locked(examined.paths), look_at_state(examined.config, examined.paths, examined.env), problem
+    )
+
+
+def check(reading: Reading) -> Iterator[Finding]:
+    """Find a daemon that is away, silent or another version."""
+    report, view = reading.report, reading.report.view
+    message, fix = reading.problem
+    if message:
+        yield Finding("database", FIX, message, fix)
+    if not reading.is_running:
+        yield Finding(
+            "daemon",
+            FIX,
+            "it does not run: routers use tier 3 for every agent as soon as the state file expires",
+            "sentineld run, or systemctl start sentineld",
+        )
+    if not report.fresh:
+        yield Finding("state file", FIX, report.reason, "see the daemon's log; sentineld status")
+    elif view is not None:
+        yield from _published(reading.is_running, report)
+    for warning in report.warnings:
+        yield Finding("state file", NOTE, warning, "docs/state-file.md")
+    if reading.is_running and report.fresh and view is not None and not view.faults:
+        yield Finding(
+            "daemon", OK, f"runs, {view.status}, mode {view.mode}; published {iso(view.generated_at_us)}"
+        )
+
+
+def _published(is_running: bool, report: StateReport) -> Iterator[Finding]:
+    view = report.view
+    assert view is not None
+    if view.faults:
+        yield Finding(
+            "daemon", FIX, f"what does not work: {', '.join(view.faults)}", "docs/operations.md, its log"
+        )
+    ours = f"sentineld/{__version__}"
+    if view.writer != ours:
+        restart = "restart the daemon" if is_running else "sentineld run"
+        yield Finding("state file", FIX, f"written by {view.writer}, and this is {ours}", restart)
+    if view.isolation != "service":
+        yield Finding(
+            "isolation",
+            NOTE,
+            f"{view.isolation}: agents that run as the daemon's user could rewrite its state",
+            "a service of its own user: docs/install-systemd.md",
+        )

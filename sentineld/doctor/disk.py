@@ -1,0 +1,126 @@
+"""Disks: room and inodes where we write, and file systems that do not keep what they are given."""
+
+import os
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from sentineld.doctor.base import FIX, NOTE, OK, Examined, Finding
+
+#: Less room than this (bytes) is soon none: the database's journal alone may take 64 MiB.
+_LITTLE_ROOM = 256 << 20
+_FEW_INODES = 1_000
+#: File systems on which other machines write too.
+_NETWORK = frozenset(
+    "9p afs beegfs ceph cifs fuse.ceph fuse.glusterfs fuse.rclone fuse.s3fs fuse.sshfs glusterfs gpfs lustre ncpfs "
+    "nfs nfs4 ocfs2 orangefs smb2 smb3 smbfs virtiofs".split()
+)
+#: Those that end with the machine or the container.
+_PASSING = frozenset({"tmpfs", "ramfs", "overlay"})
+
+STATE, PUBLISHED, TELEMETRY = "state directory", "state file", "telemetry"
+
+
+class Disk(NamedTuple):
+    """The file system behind a path: what the path is for, room and inodes left (None: it does not count)."""
+
+    use: str
+    path: str
+    kind: str
+    is_readonly: bool
+    free_bytes: int
+    free_inodes: int | None
+
+
+def read(examined: Examined) -> list[Disk]:
+    """Look at the file systems of our own places and of telemetry; what is missing is judged by its parent."""
+    paths = examined.paths
+    uses = [(STATE, paths.state_dir), (PUBLISHED, os.path.dirname(paths.state_file))]
+    uses += [(TELEMETRY, path) for path in examined.directories]
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        kinds = file_systems(file.read())
+    found = []
+    for use, path in dict.fromkeys(uses):
+        place = path
+        while not os.path.exists(place):
+            place = os.path.dirname(place)
+        status, device = os.statvfs(place), os.stat(place).st_dev
+        found.append(
+            Disk(
+                use,
+                path,
+                kinds.get(f"{os.major(device)}:{os.minor(device)}", ""),
+                bool(status.f_flag & os.ST_RDONLY),
+                status.f_bavail * status.f_frsize,
+                status.f_favail if status.f_files else None,
+            )
+        )
+    return found
+
+
+def file_systems(mountinfo: str) -> dict[str, str]:
+    """Return the kind of each file system by its device, of the text of ``/proc/PID/mountinfo``.
+
+    The first field behind the hyphen is the kind, the third of the line the device (proc(5)).
+    """
+    found = {}
+    for line in mountinfo.splitlines():
+        fields, _, rest = line.partition(" - ")
+        parts = fields.split()
+        if len(parts) > 2 and rest:
+            found[parts[2]] = rest.split()[0]
+    return found
+
+
+def check(disks: Sequence[Disk]) -> Iterator[Finding]:
+    """Find disks that are full or read-only, and file systems that are of the wrong kind."""
+    for disk in disks:
+        found = [*_kind(disk), *(_room(disk) if disk.use != TELEMETRY else ())]
+        yield from found
+        if not found:
+            inodes = "" if disk.free_inodes is None else f", {disk.free_inodes:,} inodes"
+            kind = disk.kind or "a file system without a name"
+            yield Finding("disk", OK, f"{disk.use}: {kind}, {disk.free_bytes >> 20:,} MiB{inodes} free")
+
+
+def _room(disk: Disk) -> Iterator[Finding]:
+    if disk.is_readonly:
+        yield Finding("disk", FIX, f"{disk.path} is on a read-only file system", f"findmnt -T {disk.path}")
+    if disk.free_bytes < _LITTLE_ROOM:
+        yield Finding(
+            "disk",
+            FIX,
+            f"{disk.use} {disk.path}: {disk.free_bytes >> 20} MiB left; without room nothing is published",
+            f"make room: df -h {disk.path}",
+        )
+    if disk.free_inodes is not None and disk.free_inodes < _FEW_INODES:
+        yield Finding(
+            "disk",
+            FIX,
+            f"{disk.use} {disk.path}: {disk.free_inodes} inodes left, and each state file takes a new one",
+            f"remove small files: df -i {disk.path}",
+        )
+
+
+def _kind(disk: Disk) -> Iterator[Finding]:
+    if disk.use == TELEMETRY:
+        if disk.kind in _NETWORK:
+            yield Finding(
+                "disk",
+                NOTE,
+                f"telemetry {disk.path} is on {disk.kind}: what other machines write is only found by searching",
+                "a lower telemetry.rescan_interval, or a daemon on the machine that writes",
+            )
+    elif disk.kind in _NETWORK:
+        yield Finding(
+            "disk",
+            FIX,
+            f"{disk.use} {disk.path} is on {disk.kind}: its locks and syncs are not to be relied on",
+            "a --state-dir on a local disk",
+        )
+    elif disk.use == STATE and disk.kind in _PASSING:
+        yield Finding(
+            "disk",
+            NOTE,
+            f"{disk.use} {disk.path} is on {disk.kind}: it ends with the machine or the container",
+            "a --state-dir on a disk that stays; lost memory restricts every agent",
+        )

@@ -1,0 +1,116 @@
+"""Telemetry directories: there, readable for the daemon, and nobody's to rename in."""
+
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from sentineld.doctor.base import (
+    FIX,
+    OK,
+    Entry,
+    Examined,
+    Finding,
+    below,
+    groups_of,
+    look,
+    may,
+    user_name,
+)
+from sentineld.tree import kind_of
+
+_READ, _ENTER = 4, 5
+
+
+class Reading(NamedTuple):
+    """The directories that are watched, with what is there; ``parents`` are those above them.
+
+    ``names`` is what is in them, at most ``base.MAX_NAMES``; ``acls`` are paths with an access list.
+    """
+
+    uid: int
+    groups: frozenset[int]
+    roots: Sequence[tuple[str, Entry | None]]
+    parents: Sequence[Entry]
+    names: Sequence[Entry]
+    acls: frozenset[str]
+    problem: tuple[str, str]
+
+
+def read(examined: Examined) -> Reading:
+    """Look at all names below the directories, and at the directories above."""
+    roots = [(path, look(path)) for path in examined.directories]
+    above: dict[str, Entry | None] = {}
+    for path in examined.directories:
+        while (path := os.path.dirname(path)) not in above:
+            above[path] = look(path)
+    names = list(below(examined.directories))
+    uid = examined.uid
+    groups = groups_of(uid)
+    closed = [item for item in names if _is_telemetry(item) and not may(item, uid, groups, _needed(item))]
+    return Reading(
+        uid,
+        groups,
+        roots,
+        [entry for entry in above.values() if entry is not None],
+        names,
+        frozenset(item.path for item in closed if _has_access_list(item.path)),
+        examined.problem,
+    )
+
+
+def check(reading: Reading) -> Iterator[Finding]:
+    """Find directories that are missing or closed, files that cannot be read, and names that anybody owns."""
+    message, fix = reading.problem
+    if message:
+        yield Finding("telemetry", FIX, message, fix)
+        return
+    user = user_name(reading.uid)
+    for path, entry in reading.roots:
+        if entry is None:
+            yield Finding("telemetry", FIX, f"{path} does not exist (yet)", f"mkdir -p {path}")
+    closed_above = [item for item in reading.parents if not may(item, reading.uid, reading.groups, 1)]
+    for item in closed_above:
+        yield Finding("telemetry", FIX, f"{item}: {user} may not pass through", f"chmod o+x {item.path}")
+    closed = [
+        item
+        for item in reading.names
+        if _is_telemetry(item)
+        and item.path not in reading.acls
+        and not may(item, reading.uid, reading.groups, _needed(item))
+    ]
+    if closed:
+        more = f", and {len(closed) - 1} more" if len(closed) > 1 else ""
+        yield Finding(
+            "telemetry",
+            FIX,
+            f"{closed[0]}{more}: {user} may not read it",
+            "a group that may: docs/install-systemd.md, Let agents write telemetry",
+        )
+    for item in reading.names:
+        if item.is_directory and item.mode & stat.S_IWOTH and not item.mode & stat.S_ISVTX:
+            yield Finding(
+                "telemetry",
+                FIX,
+                f"{item}: every user may remove and rename what agents wrote",
+                f"one directory an agent, or chmod +t {item.path}",
+            )
+    if not closed and not closed_above and all(entry is not None for _, entry in reading.roots):
+        files = sum(1 for item in reading.names if not item.is_directory and _is_telemetry(item))
+        roots = ", ".join(path for path, _ in reading.roots)
+        yield Finding("telemetry", OK, f"{roots}: {files} files")
+
+
+def _is_telemetry(item: Entry) -> bool:
+    return item.is_directory or kind_of(os.path.basename(item.path)) is not None
+
+
+def _needed(item: Entry) -> int:
+    return _ENTER if item.is_directory else _READ
+
+
+def _has_access_list(path: str) -> bool:
+    try:
+        return bool(os.getxattr(path, "system.posix_acl_access", follow_symlinks=False))
+    except OSError:
+        return False

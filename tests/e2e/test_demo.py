@@ -1,0 +1,137 @@
+"""The demonstration, by the real command: what it promises is seen, and nothing of it stays behind."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from schemas import check
+
+from sentineld.cli.demo import demo_promises
+from sentineld.demo.agents import AGENTS
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def stage(place):
+    """Let the demo make its directory where a test finds it."""
+    place.env["TMPDIR"] = str(place.base)
+    return place
+
+
+def left_behind(place):
+    return list(place.base.glob("sentineld-demo-*"))
+
+
+def pid_of_daemon(place):
+    locks = [path.read_text() for path in place.base.glob("sentineld-demo-*/state/lock")]
+    return int(locks[0]) if locks and locks[0].strip() else 0
+
+
+def test_the_demo_shows_what_it_promises_and_keeps_what_is_wanted(stage):
+    document = stage.json("demo", "--fast", "--keep")
+    check("demo", document)
+
+    assert document["ok"] is True
+    assert {name: entry["tier"] for name, entry in document["agents"].items()} == {
+        **dict.fromkeys(AGENTS, 1),
+        "researcher": 2,
+        "mailer": 3,
+    }
+    assert [(item["agent"], item["to_tier"]) for item in document["decisions"]] == [
+        ("researcher", 2),
+        ("mailer", 2),
+        ("mailer", 3),
+    ]
+    assert all(0 < item["delay_ms"] < 10_000 for item in document["decisions"])
+    # Ten times as much as ever: volume is no guilt.
+    assert document["agents"]["biller"]["calls"] > 9 * document["agents"]["biller"]["usual_calls"]
+    assert [str(path) for path in left_behind(stage)] == [document["directory"]]
+    look_around(stage, document["state_dir"])
+
+
+def look_around(place, state_dir):
+    why = place.json("why", "mailer", "--state-dir", state_dir)
+    first = why["demotion"]["evidence"][0]
+    with open(first["path"], "rb") as file:
+        file.seek(first["offset"])
+        assert b"drop.example.net" in file.readline()
+    assert why["demotion"]["reasons"][0]["feature"] == "credential_sent"
+    readme = (ROOT / "README.md").read_text()
+    shown = place.command("why", "mailer", "--state-dir", state_dir).stdout
+    assert shown.splitlines()[0] in readme
+    assert "(rule credential_sent)" in readme
+    router = subprocess.run(
+        [sys.executable, ROOT / "examples" / "route_change.py", f"{state_dir}/state.json"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=place.environment() | {"PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert router.stdout.splitlines() == [
+        "coder: code tier 1, final tier 1: merge",
+        "mailer: code tier 1, final tier 3: wait for a human",
+    ]
+
+
+def test_the_demo_is_plain_text_for_80_columns_and_tidies_up(stage):
+    done = stage.command("demo", "--fast")
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert left_behind(stage) == []
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    assert "\x1b" not in done.stdout
+    for text in ("-> tier 3, anomalous, ", " ms after the call", "-> still tier 1", "next: sentineld run"):
+        assert text in done.stdout
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_whoever_ends_the_demo_leaves_nothing_behind(stage, wait_for, number, code):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sentineld", "demo"],
+        env=stage.environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        pid = wait_for(lambda: pid_of_daemon(stage), "the demo's daemon")
+        process.send_signal(number)
+
+        assert process.wait(30) == code
+    finally:
+        process.kill()
+        process.wait()
+    assert left_behind(stage) == []
+    assert not Path(f"/proc/{pid}").exists()
+
+
+def test_the_demo_fails_where_it_does_not_see_what_it_promises():
+    seen = {**dict.fromkeys(AGENTS, 1), "researcher": 2, "mailer": 3}
+    calls, usual = dict.fromkeys(AGENTS, 200), dict.fromkeys(AGENTS, 16.0)
+
+    assert all(kept for _, kept in demo_promises(seen, calls, usual))
+    for agent, tier in (("researcher", 1), ("mailer", 2), ("biller", 2), ("coder", 2)):
+        assert [kept for _, kept in demo_promises(seen | {agent: tier}, calls, usual)].count(False) == 1
+    assert not all(kept for _, kept in demo_promises(seen, calls | {"biller": 20}, usual))
+
+
+def test_colour_is_for_terminals_that_want_it(stage):
+    program = """
+import os
+from sentineld.cli.demo import Teller
+
+for name, value in (("TERM", "xterm"), ("NO_COLOR", "1"), ("TERM", "dumb")):
+    os.environ.pop("NO_COLOR", None)
+    os.environ[name] = value
+    Teller().say("text", fg="red")
+"""
+    read, write = os.openpty()
+    subprocess.run([sys.executable, "-c", program], env=stage.environment(), stdout=write, check=True)
+    shown = os.read(read, 4096).splitlines()
+    os.close(read)
+    os.close(write)
+
+    assert [b"\x1b[" in line for line in shown] == [True, False, False]
