@@ -1,7 +1,7 @@
 # Everything here calls dev.py, which sets up .venv when it is missing.
 PYTHON ?= python3
 
-.PHONY: test lint bench soak soak-long test-root
+.PHONY: test lint bench docs soak soak-long test-root test-install
 
 test:
 	$(PYTHON) dev.py test
@@ -11,6 +11,9 @@ lint:
 
 bench:
 	$(PYTHON) dev.py bench
+
+docs:
+	$(PYTHON) dev.py docs
 
 # Half an hour: kills, refused system calls, mutants, rotations, a gigabyte in one line, a million agent ids,
 # and thousands of examples, other ones every time, of whatever holds for all input.
@@ -27,3 +30,7 @@ soak-long:
 # full and read-only file systems. SENTINELD_TEST_CACHE says where the container is kept.
 test-root:
 	$(PYTHON) dev.py test -m root -n 0 -q -rs
+
+# Wheel and sdist, installed by pipx and uv with every Python from 3.11 on that is here. Fetches from PyPI.
+test-install:
+	$(PYTHON) dev.py test -m install -n 0 -q

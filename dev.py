@@ -84,7 +84,7 @@ def lint() -> int:
 def bench() -> int:
     """Run the benchmarks, one after the other."""
     install()
-    for name in ("replay", "latency", "memory", "formats"):
+    for name in ("replay", "backlog", "latency", "memory", "formats"):
         print(f"\nbench/{name}.py", flush=True)
         subprocess.run([PYTHON, ROOT / "bench" / f"{name}.py"], check=True)
     return 0

@@ -1,6 +1,6 @@
 """How fast the daemon catches up with a backlog, everything durable, against ``replay`` of the same file.
 
-python bench/backlog.py [--events 500000] [--agents 500] [--runs 3] [--modes learned activity]
+python bench/backlog.py [--events 200000] [--agents 500] [--runs 2] [--modes learned activity]
 
 Two backlogs: ``first start`` (history, merged by the events' own times) and ``restart`` (what was appended
 while the daemon was down). Ratios are of CPU time; walls stand beside them, for the disk's part.
@@ -78,9 +78,9 @@ WORK = {"first start": first_start, "restart": restart}
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--events", type=int, default=500_000)
+    parser.add_argument("--events", type=int, default=200_000)
     parser.add_argument("--agents", type=int, default=500)
-    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--runs", type=int, default=2)
     parser.add_argument("--modes", nargs="+", choices=MODES, default=MODES)
     parser.add_argument("--work", nargs="+", choices=WORK, default=list(WORK))
     options = parser.parse_args()

@@ -20,10 +20,9 @@ from sentineld.names import MAX_NAME, Agents, Contents, Encoded, Keys, Names, cl
 from sentineld.reading import TracedEvent
 from sentineld.rows import Facts
 from sentineld.selector import to_text
-from sentineld.values import to_count, to_instant, to_number
+from sentineld.values import to_instant, to_number
 
 _MAX_ENTITIES = 16
-_MAX_COUNT = 1 << 63
 #: Digits from which on a text can be no date, and those of nanoseconds since 2001.
 _MIN_DIGITS, _NANO_DIGITS = 16, 19
 #: Name of a tool that has none that can be read: the call counts.
@@ -75,7 +74,6 @@ class Emission:
             "encode": encode_canonical,
             "join": b"".join,
             "clean": clean,
-            "count_of": to_count,
             "entities_of": _entities,
             "asked_in": asked_in,
             "remember": remember,
@@ -378,12 +376,7 @@ def _duration(code: Code, value: object, at: str, raw: str) -> str:
 
 
 def _count(code: Code, value: object) -> str:
-    number = NOTHING if value is None else code.number(value)
-    if number == NOTHING:
-        return NOTHING
-    found = code.name("count")
-    is_plain = f"type({found} := {number}) is int and 0 <= {found} < {_MAX_COUNT}"
-    return f"({found} if {is_plain} else count_of({found}))"
+    return NOTHING if value is None else code.count(value)
 
 
 def _asked(code: Code, value: object) -> str:

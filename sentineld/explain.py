@@ -44,7 +44,7 @@ def decide(
         evidence = [_evidence(item, paths.get(item[4]) or path_of(item[4])) for item in draft.recent]
     else:
         evidence = [
-            _found(item, paths.get(item.source_id) or path_of(item.source_id)) for item in _worst(verdict)
+            _found(item, paths.get(item.source_id) or path_of(item.source_id)) for item in worst(verdict)
         ]
     if draft.incident is not None:
         evidence.append(_incident_evidence(draft.incident))
@@ -103,7 +103,7 @@ def _excess(reason: Reason) -> float:
     return reason.observed / max(reason.expected or 0.0, 0.01 if reason.feature == "mean_entropy" else 1.0)
 
 
-def _worst(verdict: Verdict) -> list[Finding]:
+def worst(verdict: Verdict) -> list[Finding]:
     """Return what a verdict rests on: what broke a rule, which has no bits, then the most surprising."""
     return sorted(verdict.findings, key=lambda finding: (finding.bits > 0, -finding.bits))
 
@@ -111,7 +111,7 @@ def _worst(verdict: Verdict) -> list[Finding]:
 def _reasons(verdict: Verdict) -> list[Reason]:
     """Return the findings by feature: how many new values, and the bits of all of them."""
     by_feature: dict[tuple[str, str], list[float]] = {}
-    for finding in _worst(verdict):
+    for finding in worst(verdict):
         by_feature.setdefault((finding.detector, finding.feature), []).append(finding.bits)
     return [
         Reason(detector, feature, float(len(bits)), 0.0, round(sum(bits), 3))

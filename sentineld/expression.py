@@ -29,18 +29,19 @@ from sentineld.selector import (
     template_of,
     to_text,
 )
-from sentineld.values import DECODERS, MAX_SUBJECT, first_match, has_one_of, is_one_of, to_number, total
+from sentineld.values import DECODERS, MAX_SUBJECT, first_match, has_one_of, is_one_of, to_count, to_number, total
 
 #: Values within values, and alternatives, that are spelled out; what is beyond that is called.
 _MAX_DEEP = 6
 _MAX_ALTERNATIVES = 24
 #: Alternatives of a selector that is read before it is known to be needed, if several ask for it.
 _MAX_EARLY = 6
-_MIN_USES = 2
+_MIN_USES, _MANY_USES = 2, 3
 #: Names that are asked for one by one: of more a set is sooner asked.
 _MAX_SPELLED = 8
 #: Values inside of one object of the record that make it worth reading that first.
 _MIN_INSIDE = 3
+_MAX_COUNT = 1 << 63
 #: What is written for a value where there is none, and for conditions whose answer is known.
 NOTHING, ALWAYS, NEVER = "None", "True", "False"
 
@@ -225,12 +226,38 @@ class Code(Writer):
     def number(self, value: object) -> str:
         """Return a value, or ``{sum = [...]}`` of several, as a number."""
         if isinstance(value, dict) and "sum" in value:
-            parts = [found for part in value["sum"] if (found := self.number(part)) != NOTHING]
-            return f"{self.bind_as('total', total)}(({', '.join([*parts, ''])}))" if parts else "None"
+            return self._sum(value["sum"])
         if self._shapes and self.is_nothing(value):
             return NOTHING
         name = self.name("number")
         return f"({name} if type({name} := {self.raw(value)}) is int else number_of({name}))"
+
+    def count(self, value: object) -> str:
+        """Return a value, or the sum of several, as a whole number that is not negative, of 64 bits."""
+        is_sum = isinstance(value, dict) and "sum" in value
+        if not is_sum and self._shapes and self.is_nothing(value):
+            return NOTHING
+        found = self.number(value) if is_sum else self.raw(value)
+        if found == NOTHING:
+            return NOTHING
+        name = self.name("count")
+        is_plain = f"type({name} := {found}) is int and 0 <= {name} < {_MAX_COUNT}"
+        other = name if is_sum else f"number_of({name})"
+        return f"({name} if {is_plain} else {self.bind_as('count_of', to_count)}({other}))"
+
+    def _sum(self, values: list[Any]) -> str:
+        names = []
+        for value in values:
+            if not (self._shapes and self.is_nothing(value)):
+                spelled = self.raw(value)
+                names.append(self.name("number"))
+                self.line(f"{names[-1]} = {spelled}")
+        if not names:
+            return NOTHING
+        are_whole = f"type({') is type('.join(names)}) is int"
+        others = ", ".join([*(f"number_of({name})" for name in names), ""])
+        added = self.bind_as("total", total)
+        return f"({' + '.join(names)} if {are_whole} else {added}(({others})))"
 
     def value(self, value: object, depth: int = 0) -> str:
         """Return a value: a selector, a table with ``value``, or the first of several that is not null."""
@@ -295,10 +322,11 @@ class Code(Writer):
 
     def _is_worth_a_local(self, value: str) -> bool:
         uses, paths = self._uses[value], paths_of(value)
-        if uses < _MIN_USES or not 0 < len(paths) <= _MAX_EARLY or _is_kept(value):
+        if uses < _MIN_USES or not 0 < len(paths) <= _MAX_EARLY or self._is_changing(value):
             return False
         # One look-up is soon done: a second one of the same costs no more than to keep what was found.
-        return len(paths) > 1 or "{" in value or (uses > _MIN_USES and len(self.place(value)[1]) > 1)
+        is_more = len(paths) > 1 or "{" in value or kept_of(value) is not None
+        return is_more or uses > _MANY_USES or (uses > _MIN_USES and len(self.place(value)[1]) > 1)
 
     def _table(self, value: dict[str, Any], depth: int) -> str:
         # What a condition guards is not read before it.
@@ -651,7 +679,3 @@ def _texts_in(value: object) -> Iterator[str]:
         for name, item in value.items():
             yield from _texts_in(name)
             yield from _texts_in(item)
-
-
-def _is_kept(value: str) -> bool:
-    return any(path == KEPT or path.startswith(KEPT + ".") for path in paths_of(value))

@@ -1,8 +1,8 @@
 """Governor: lets the daemon step back while others on the machine wait for CPU, memory or I/O.
 
 It reads the pressure, keeps the step (``throttle`` decides it), and says how long to rest. Two bounds hold
-at every step: what is there to be judged waits for rests of at most ``throttle.max_delay`` in all before the
-daemon has caught up, and one rest is short. Nothing that keeps the state file valid ever waits.
+at every step: what is there to be judged waits for rests of at most ``throttle.max_delay`` in all, and
+nothing else waits for more than one rest, which is short.
 """
 
 from sentineld.instant import SECOND_US

@@ -85,7 +85,7 @@ METRICS = tuple(
             "sentineld_catch_up_eta_seconds",
             GAUGE,
             (),
-            "When it will have been read; 0 when there is none, absent while nobody can say.",
+            "In how long it will have been read; 0 when there is none, absent while nobody can say.",
         ),
         ("sentineld_throttle", GAUGE, ("step",), "1 for the step in force: how far the daemon steps back."),
         (

@@ -158,11 +158,12 @@ class Outlet:
         demoted: Iterable[tuple[str, AgentState]],
         known: Callable[[], Iterable[str]],
         *,
+        edition: int | None = None,
         is_numbered: bool = False,
     ) -> None:
         """Publish the state file under the next number; ``is_numbered``: a commit has counted it already.
 
-        ``known`` gives the ids of all agents.
+        ``known`` gives the ids of all agents; ``edition`` as for the publisher.
         """
         if is_numbered:
             self.seq += 1
@@ -172,7 +173,7 @@ class Outlet:
         self._brief_publisher()
         began = clock.monotonic_us()
         try:
-            self.publisher.publish(self._epoch, self.seq, word, demoted, known)
+            self.publisher.publish(self._epoch, self.seq, word, demoted, known, edition)
         except OSError as error:
             # The old file stays and expires by itself; the next beat tries again.
             self.fault("publish", "publish_failed", error)

@@ -55,6 +55,8 @@ class Publisher:
     _normal: dict[str, _Listed] = field(default_factory=dict)
     #: Whom the last document listed, as JSON, everybody else's tier, and when (boot time, milliseconds).
     _last: tuple[str, int, int] | None = None
+    #: By what that listing was made: as long as it is the same, so is the listing.
+    _made_by: tuple[int, bool] | None = None
 
     def publish(
         self,
@@ -63,19 +65,34 @@ class Publisher:
         status: str,
         agents: Iterable[tuple[str, AgentState]],
         known: Callable[[], Iterable[str]] = tuple,
+        edition: int | None = None,
     ) -> None:
         """Write the state file atomically. Raises ``OSError``; the old file then stays.
 
         ``agents`` are those above tier 1; ``known`` gives the ids of all, and is asked only where agents that
-        are not listed get another tier than 1: then all are listed.
+        are not listed get another tier than 1: then all are listed. ``edition`` is the number of what both
+        would say (None: unknown): while it stays, nobody is asked, and a publish costs no more than writing.
         """
+        made_by = None if edition is None else (edition, self.is_restricting)
+        if made_by is None or made_by != self._made_by or self._last is None:
+            text, unlisted_tier = self._list(agents, known)
+        else:
+            text, unlisted_tier, _ = self._last
+        self._last = self._made_by = None
+        self._write(epoch, seq, status, text, unlisted_tier)
+        self._last, self._made_by = (text, unlisted_tier, clock.boottime_ms()), made_by
+
+    def _list(
+        self, agents: Iterable[tuple[str, AgentState]], known: Callable[[], Iterable[str]]
+    ) -> tuple[str, int]:
+        """Return what is said of agents, as JSON, and the tier of the others."""
         listed: dict[str, _Listed] = {}
         entries: dict[str, tuple[int, int, _Listed]] = {}
         unlisted_tier = self._lowest_unlisted_tier()
         for name, state in agents:
             entry = self._entries.get(name)
             if entry is None or entry[0] != state.decision_no or entry[1] != state.standing.since_us:
-                entry = state.decision_no, state.standing.since_us, _list(name, state)
+                entry = state.decision_no, state.standing.since_us, _listed(name, state)
             entries[name] = entry
             listed[name] = entry[2]
             if state.agent_id == OVERFLOW_ID and unlisted_tier is not None:
@@ -93,10 +110,7 @@ class Publisher:
         if self.is_restricting and unlisted_tier is not None:
             unlisted_tier = self._tier_for_all
             listed = {name: item for name, item in listed.items() if item[0] >= self._tier_for_all}
-        self._last = None
-        text = f"{{{','.join([text for _, text in listed.values()])}}}"
-        self._write(epoch, seq, status, text, unlisted_tier or 1)
-        self._last = (text, unlisted_tier or 1, clock.boottime_ms())
+        return f"{{{','.join([text for _, text in listed.values()])}}}", unlisted_tier or 1
 
     def repeat(self, epoch: int, seq: int, status: str) -> None:
         """Publish the last document again with another word and the present faults, but for no longer.
@@ -168,7 +182,7 @@ class ObservingPublisher(Publisher):
         return f'"agents":{{}},"would":{listed}'
 
 
-def _list(name: str, state: AgentState) -> _Listed:
+def _listed(name: str, state: AgentState) -> _Listed:
     return state.standing.effective_tier, f"{compact_json(name)}:{entry(state)}"
 
 

@@ -56,6 +56,8 @@ class Roster:
         #: Whoever acted last is last.
         self._states: dict[Key, AgentState] = {}
         self._schedule = Schedule()
+        #: Grows whenever somebody above tier 1 may be published otherwise, or another id is known.
+        self.edition = 0
         #: Published ids that are not the claimed ones, of agents in memory.
         self._aliases: dict[Key, str] = {}
         #: Published ids that the database may not hold yet.
@@ -95,6 +97,7 @@ class Roster:
         self._unplaced.clear()
         self._late.clear()
         self._known = None
+        self.edition += 1
         self._owner_counts = self._store.owner_counts()
         for row in self._store.agents(held_only=True):
             self._remember(row)
@@ -242,6 +245,7 @@ class Roster:
         self._owner_counts[state.owner] = max(0, self._owner_counts.get(state.owner, 0) - 1)
 
     def _drop(self, state: AgentState) -> None:
+        self.edition += 1
         key = (state.owner, state.agent_id)
         name = self.name(state)
         self._leave(key)
@@ -351,8 +355,8 @@ class Roster:
     def demoted(self) -> Iterator[tuple[str, AgentState]]:
         """Yield published id and state of every agent above tier 1, in the order of ids."""
         aliases = self._aliases
-        above = sorted((aliases.get(key, key[1]), key) for key in self._above)
-        return ((name, self._states[key]) for name, key in above)
+        for name, key in sorted((aliases.get(key, key[1]), key) for key in self._above):
+            yield name, self._states[key]
 
     def tiers(self) -> dict[int, int]:
         """Return how many agents are published at each tier. Cost: O(1) for each above tier 1."""
@@ -385,6 +389,7 @@ class Roster:
         return self._states.get((row.owner, row.agent_id)) or self._remember(row)
 
     def _rank(self, key: Key, state: AgentState) -> None:
+        self.edition += key in self._held or not state.standing.is_plain
         if state.standing.is_plain:
             self._above.discard(key)
             self._held.discard(key)
@@ -396,6 +401,7 @@ class Roster:
             self._above.discard(key)
 
     def _call(self, key: Key, name: str) -> None:
+        self.edition += 1
         if name != key[1]:
             self._aliases[key] = name
         self._new_names[name] = key

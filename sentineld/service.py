@@ -686,7 +686,9 @@ class Service:
         self._tell_starters()
         word = status or self._status()
         roster = self._pipeline.roster
-        self._outlet.publish(word, roster.demoted(), roster.known, is_numbered=is_numbered)
+        self._outlet.publish(
+            word, roster.demoted(), roster.known, edition=roster.edition, is_numbered=is_numbered
+        )
 
     def _status(self) -> str:
         # A document that says that it could not be written would be a contradiction.

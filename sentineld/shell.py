@@ -118,7 +118,7 @@ class Command:
         redirects: Sequence[tuple[str, str]] = (),
         body: Sequence[str] = (),
         before: "Command | None" = None,
-        piped: bool = False,  # noqa: FBT001, FBT002 (there are two of them a line)
+        piped: bool = False,
     ) -> None:
         self.words = words
         self.redirects = redirects

@@ -166,7 +166,7 @@ def agent_document(
     1 for everybody where the daemon only observes, 3 while memory is lost; ``held_by`` says which of them it
     is, empty for none. ``would`` is what behaviour, pardons and pins call for.
     """
-    state = _state(row, prior)
+    state = state_of(row, prior)
     window = state.profile.window
     window.advance(max(now_us, state.clock_us) // window.bucket_us)
     activity = prior.monitor.score_window(window)
@@ -174,13 +174,9 @@ def agent_document(
     if prior.detection is not None:
         score = look(state, prior, now_us).score
     would = state.standing.effective_tier
-    tier, held_by = would, ""
-    if is_observed:
-        tier, held_by = 1, "observe"
-    elif is_restricted:
-        tier, held_by = 3, "memory_lost"
-    if override is not None and override.tier is not None and override.applies_to(row.name):
-        tier, held_by = int(override.tier), "override"
+    tier, held_by = tier_in_force(
+        row.name, would, is_observed=is_observed, is_restricted=is_restricted, override=override
+    )
     return {
         "tier": tier,
         "would": would,
@@ -198,6 +194,20 @@ def agent_document(
         "learned": learned_document(state, prior, now_us),
         "retired_at": None if state.retired_us is None else iso(state.retired_us),
     }
+
+
+def tier_in_force(
+    name: str, would: int, *, is_observed: bool, is_restricted: bool, override: Override | None
+) -> tuple[int, str]:
+    """Return an agent's tier as routers use it, and what makes it another one than behaviour calls for."""
+    tier, held_by = would, ""
+    if is_observed:
+        tier, held_by = 1, "observe"
+    elif is_restricted:
+        tier, held_by = 3, "memory_lost"
+    if override is not None and override.tier is not None and override.applies_to(name):
+        tier, held_by = int(override.tier), "override"
+    return tier, held_by
 
 
 def coverage_document(coverage: Coverage | None, unknown: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
@@ -284,7 +294,8 @@ def learned_document(state: AgentState, prior: Prior, now_us: int) -> dict[str, 
     }
 
 
-def _state(row: AgentRow, prior: Prior) -> AgentState:
+def state_of(row: AgentRow, prior: Prior) -> AgentState:
+    """Return an agent's state; of one that is damaged what the row itself says."""
     try:
         return load_checked(row.state, row.owner, row.agent_id, row.tier)
     except ValueError:
@@ -453,7 +464,7 @@ def why_document(
     ``prior``: what ``prior_in_force`` gave, where many are asked for.
     """
     prior = prior or prior_in_force(store, config)
-    state = _state(row, prior)
+    state = state_of(row, prior)
     decisions = store.decisions(name=row.name, limit=50)
     behind = next((d for d in decisions if d.decision_no == state.decision_no), None)
     demotion = next((d for d in reversed(decisions) if d.to_tier > d.from_tier), None)

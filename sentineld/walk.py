@@ -148,10 +148,10 @@ class WalkWriter:
         """Write what leaves an item to the function for its shape, if there is one."""
         code = self._code
         names = _names_in([code.object_at(*place) for place in inner])
-        code.line(f"special = {shapes}.get(names := {names})")
+        code.line(f"special = {shapes}.get(shape := {names})")
         # `[...]` of a dictionary that makes what is missing takes three times as long.
         with code.block("if special is None:"):
-            code.line(f"special = {shapes}[names]")
+            code.line(f"special = {shapes}[shape]")
         scopes = [name for alias in members[0].items for name in code.scope(alias)[:2]]
         objects = [code.object_at(*place) for place in (*outer, *inner) if place[1]]
         with code.block("if special is not None:"):

@@ -164,6 +164,7 @@ FLOORS = {
     "replay": 3,
     "trial": 3,
     "views": 3,
+    "scoreboard": 3,
     "service": 3,
     "sentinel": 3,
     "doctor": 3,

@@ -282,6 +282,20 @@ def test_one_file_takes_no_more_than_a_batch(line, telemetry):
     assert sum(part.end - part.start for part in batch.parts) <= intake_module.BATCH_BYTES + CHUNK_BYTES
 
 
+def test_where_memory_is_short_batches_are_smaller(line, telemetry, small_reads):
+    scattered(telemetry.directory, 400)
+    one = line()
+    one.tail.scan()
+    one.intake.divisor = 4
+
+    assert len(read_history(one)) > 2 * 400 / intake_module.HISTORY_ROWS
+    noise = json.dumps(record("noise", START, pad="x" * 1000)) + "\n"
+    (telemetry.directory / "a.jsonl").write_text(noise * 700)
+    one.tail.scan()
+    taken = sum(part.end - part.start for part in one.intake.live().parts)
+    assert 0 < taken <= intake_module.BATCH_BYTES // 4 + CHUNK_BYTES
+
+
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files to others")
 
 

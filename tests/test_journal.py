@@ -4,12 +4,13 @@ import contextlib
 import json
 import os
 import random
-import signal
 import subprocess
 import sys
 import time
 
 import pytest
+from command_line import begin
+from journals import append_until_killed
 
 from sentineld.decision import Decision
 from sentineld.journal import KEPT_FILES, Journal, rotated_files
@@ -60,12 +61,12 @@ def test_a_disk_that_fills_in_the_middle_of_a_line_raises_and_the_next_append_is
     Journal(str(path)).append([decision(1)])
     program = f"""
 import resource, sys
-sys.path.insert(0, {os.path.dirname(__file__)!r})
-from test_journal import decision
+sys.path.insert(0, {os.path.join(os.path.dirname(__file__), "support")!r})
+from journals import numbered
 from sentineld.journal import Journal
 resource.setrlimit(resource.RLIMIT_FSIZE, ({path.stat().st_size + 50}, {path.stat().st_size + 50}))
 try:
-    Journal({str(path)!r}).append([decision(2)])
+    Journal({str(path)!r}).append([numbered(2)])
 except OSError as error:
     print(error.errno)
 """
@@ -152,23 +153,16 @@ def test_what_a_killed_process_left_is_finished_and_known(tmp_path):
     assert journal.settle() == 1
 
 
-def test_a_process_that_is_killed_again_and_again_loses_no_line_and_leaves_none_twice(tmp_path):
-    journal = Journal(str(tmp_path / "decisions.jsonl"), max_bytes=3000, kept_files=1000)
+def test_a_process_that_is_killed_again_and_again_loses_no_line_and_leaves_none_twice(tmp_path, wait_for):
+    journal = Journal(str(tmp_path / "decisions.jsonl"))
     chance = random.Random(3)
-    for _ in range(25):
-        pid = os.fork()
-        if pid == 0:
-            # As the daemon does: what stands there is known at the start, and not written again.
-            number = journal.settle()
-            while True:
-                if journal.is_full:
-                    journal.rotate()
-                count = 1 + number % 4
-                journal.append([decision(number + n) for n in range(1, count + 1)])
-                number += count
-        time.sleep(chance.uniform(0.0, 0.02))
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
+    for _ in range(12):
+        before = journal.last_no()
+        process = begin(append_until_killed, journal.path)
+        wait_for(lambda before=before: journal.last_no() > before, "a first line")
+        time.sleep(chance.uniform(0.0, 0.01))
+        process.kill()
+        process.join()
     last = journal.settle()
     found = []
     for _, path in reversed([(0, journal.path), *rotated_files(journal.path)]):

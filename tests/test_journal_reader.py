@@ -1,13 +1,12 @@
 """The decision log is read while it is written and rotated: every line once, in its order."""
 
 import os
-import signal
-import time
 
 import pytest
-from hypothesis import given
+from command_line import begin
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from journals import numbered
+from journals import append_and_rotate, numbered
 
 from sentineld.journal import Journal
 from sentineld.journal_reader import JournalReader, number_of
@@ -85,6 +84,7 @@ def test_damaged_and_endless_lines_are_passed_over(log):
         assert read(reader) == ([1], True)
 
 
+@settings(max_examples=settings().max_examples // 4)
 @given(st.lists(st.sampled_from(["append", "append", "rotate", "read", "again"]), max_size=40))
 def test_however_it_is_rotated_each_line_is_read_once(tmp_path_factory, plan):
     log = Journal(str(tmp_path_factory.mktemp("log") / "decisions.jsonl"), kept_files=100)
@@ -105,23 +105,11 @@ def test_however_it_is_rotated_each_line_is_read_once(tmp_path_factory, plan):
     assert got == list(range(1, written + 1))
 
 
-def test_a_writer_that_rotates_all_the_time_is_followed_without_a_loss(log):
-    log.kept_files = 400
-    pid = os.fork()
-    if pid == 0:
-        try:
-            for number in range(1, 301):
-                log.append([numbered(number)])
-                if number % 3 == 0:
-                    log.rotate()
-        finally:
-            os._exit(0)
+def test_a_writer_that_rotates_all_the_time_is_followed_without_a_loss(log, wait_for):
+    process = begin(append_and_rotate, log.path, 300)
     got = []
     with JournalReader(log.path) as reader:
-        end = time.monotonic() + 60
-        while (not got or got[-1] < 300) and time.monotonic() < end:
-            got += read(reader)[0]
-    os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
+        wait_for(lambda: got.extend(read(reader)[0]) or got[-1:] == [300], "the last line")
+    process.join()
 
     assert got == list(range(1, 301))

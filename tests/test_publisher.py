@@ -178,3 +178,19 @@ def test_parts_that_were_kept_give_the_bytes_of_the_whole(publisher, name):
         data = Path(publisher.path).read_bytes()
 
         assert data == json.dumps(json.loads(data), separators=(",", ":")).encode("ascii") + b"\n"
+
+
+def test_nobody_is_asked_again_while_nobody_changed(publisher):
+    def listed() -> list[str]:
+        found = document(publisher)
+        return [*found["agents"], *found["would"]]
+
+    publisher.publish(1, 1, "ok", [demoted("a")], edition=7)
+    publisher.publish(1, 2, "ok", iter(lambda: pytest.fail("was asked"), None), edition=7)
+    assert (document(publisher)["seq"], listed()) == (2, ["a"])
+    publisher.publish(1, 3, "ok", [], edition=8)
+    assert listed() == []
+    publisher.publish(1, 4, "ok", [demoted("a")], edition=8)
+    assert listed() == []
+    publisher.publish(1, 5, "ok", [demoted("a")])
+    assert listed() == ["a"]

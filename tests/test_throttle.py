@@ -18,7 +18,7 @@ from sentineld.throttle import (
 )
 
 LIMITS = Pressure(40.0, 10.0, 40.0)
-HOLD = 30_000_000
+HOLD = 10_000_000
 PERCENT = st.floats(0, 100)
 READINGS = st.builds(Pressure, PERCENT, PERCENT, PERCENT)
 #: Readings and how long after the last one each was taken, microseconds.
@@ -85,6 +85,15 @@ def test_a_higher_reading_never_eases(course, more):
     higher = [(Pressure(*map(max, reading, more)), after) for reading, after in course]
     for (_, _, _, low), (_, _, _, high) in zip(follow(course), follow(higher), strict=True):
         assert high.step >= low.step
+
+
+def test_the_strictest_step_is_left_through_the_milder_one():
+    course = [(Pressure(io=100), 0), *[(Pressure(), HOLD // 2)] * 6]
+    assert [after.name for _, _, _, after in follow(course)] == [
+        *["aggressive"] * 3,
+        *["moderate"] * 2,
+        *["none"] * 2,
+    ]
 
 
 def test_a_reading_around_a_threshold_changes_the_step_once():

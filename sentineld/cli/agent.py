@@ -3,6 +3,7 @@
 import click
 
 from sentineld.cli.app import common
+from sentineld.cli.names import complete_agent
 from sentineld.cli.wishes import ask, checked_reason
 from sentineld.errors import UsageError
 from sentineld.requests import Request
@@ -15,7 +16,7 @@ def agent() -> None:
 
 
 @agent.command(epilog='Example: sentineld agent rename coder coder-2 --reason "new host"')
-@click.argument("old")
+@click.argument("old", shell_complete=complete_agent)
 @click.argument("new")
 @click.option("--reason", required=True, help="Why; it goes on record.")
 @common
@@ -36,7 +37,7 @@ def rename(
 
 
 @agent.command(epilog="Example: sentineld agent retire scraper-v1 --reason replaced")
-@click.argument("agent_id", metavar="AGENT")
+@click.argument("agent_id", metavar="AGENT", shell_complete=complete_agent)
 @click.option("--reason", required=True, help="Why; it goes on record.")
 @click.option("--for-good", is_flag=True, help="Nobody may act as it any more: hold it at tier 3.")
 @common
@@ -57,7 +58,7 @@ def retire(
 
 
 @agent.command(epilog='Example: sentineld agent erase scraper --yes --reason "request 4711"')
-@click.argument("agent_id", metavar="AGENT")
+@click.argument("agent_id", metavar="AGENT", shell_complete=complete_agent)
 @click.option("--reason", required=True, help="Why; it goes on record.")
 @click.option("--yes", is_flag=True, help="It cannot be undone: say that you want it.")
 @common

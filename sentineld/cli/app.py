@@ -34,6 +34,7 @@ COMMANDS = {
     "tune": "tune",
     "status": "status",
     "why": "why",
+    "top": "top",
     "tier": "tier",
     "gate": "gate",
     "log": "log",
@@ -54,6 +55,7 @@ COMMANDS = {
     "restore": "restore",
     "share": "share",
     "schema": "schema",
+    "completion": "completion",
 }
 
 #: Commands that run without click, and what the list says of them.
@@ -74,8 +76,11 @@ class _Lazy(click.Group):
 
     def get_command(self, _ctx: click.Context, name: str) -> click.Command | None:
         if name in _EARLY:
-            # The commands themselves never come this way (see sentineld.cli.main): this is for the list.
-            return click.Command(name, help=_EARLY[name])
+            # The commands themselves never come this way (see sentineld.cli.main): for the list and shells.
+            from sentineld.cli.names import complete_agent
+
+            agent = click.Argument(["agent"], shell_complete=complete_agent)
+            return click.Command(name, params=[agent] if name == "tier" else [], help=_EARLY[name])
         if name not in COMMANDS:
             return None
         command: click.Command = getattr(

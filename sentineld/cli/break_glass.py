@@ -10,6 +10,7 @@ import click
 
 from sentineld import clock
 from sentineld.cli.app import common, configuration, daemon_paths, print_json
+from sentineld.cli.names import complete_agent
 from sentineld.config import Config
 from sentineld.errors import AccessError, ConfigError, StateFileError, UsageError
 from sentineld.instant import SECOND_US, iso_ms, parse_iso
@@ -42,7 +43,14 @@ _LEFTOVER_AGE_NS = 60 * 10**9
 )
 @click.option("--tier", type=click.IntRange(1, 3), help="The tier to give; changes keep their own.")
 @click.option("--for", "span", metavar="TIME", default="1h", help="How long: 1s to 24h (default 1h).")
-@click.option("--agent", "agents", metavar="NAME", multiple=True, help="Only this agent; repeatable.")
+@click.option(
+    "--agent",
+    "agents",
+    metavar="NAME",
+    multiple=True,
+    help="Only this agent; repeatable.",
+    shell_complete=complete_agent,
+)
 @click.option("--end", is_flag=True, help="End the override that is in force.")
 @click.option("--reason", required=True, help="Why; it goes on record.")
 @click.option("--key-file", metavar="FILE", help="The key that signs, in place of the configured one.")

@@ -1,4 +1,4 @@
-"""``sentineld doctor``: what of this machine keeps sentineld from its work, one line each, with its mending."""
+"""``sentineld doctor``: what keeps sentineld from its work here, one line each, with its mending."""
 
 import os
 import textwrap

@@ -3,13 +3,13 @@
 import click
 
 from sentineld.cli.app import common, configuration, daemon_paths, print_json
-from sentineld.cli.names import nearest
+from sentineld.cli.names import complete_agent, nearest
 from sentineld.store import Store
 from sentineld.views import DECISION_HEADING, decision_line
 
 
 @click.command(name="log", epilog="Example: sentineld log scraper --limit 10")
-@click.argument("agent", required=False)
+@click.argument("agent", required=False, shell_complete=complete_agent)
 @click.option(
     "--limit", type=click.IntRange(1), default=50, show_default=True, help="How many of the newest decisions."
 )

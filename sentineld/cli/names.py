@@ -1,9 +1,13 @@
 """How commands call things, in words: agents that nobody knows, roles, starters, features, what is rare."""
 
 import difflib
+import re
 from typing import Any
 
-from sentineld.errors import UsageError
+import click
+
+from sentineld.cli.app import configuration, daemon_paths
+from sentineld.errors import SentineldError, UsageError
 from sentineld.store import Store
 from sentineld.visible import visible
 
@@ -21,6 +25,21 @@ _FEATURES = {
 }
 #: The least p-value that is told in figures.
 _LEAST_P = 1e-4
+#: What is completed: agents choose their names, and bash puts them on the command line as they are.
+_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]*")
+_MAX_COMPLETED = 500
+
+
+def complete_agent(context: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
+    """Return the agents that begin so, for a shell to complete; none where the database cannot be read."""
+    given = context.params
+    try:
+        config = configuration(given.get("config_path"), given.get("state_dir"))
+        with Store.open_readonly(daemon_paths(config).database) as store:
+            names = store.agent_names()
+    except SentineldError:
+        return []
+    return [name for name in names if name.startswith(begun) and _PLAIN.fullmatch(name)][:_MAX_COMPLETED]
 
 
 def nearest(store: Store, name: str) -> UsageError:

@@ -3,6 +3,7 @@
 import click
 
 from sentineld.cli.app import common
+from sentineld.cli.names import complete_agent
 from sentineld.cli.wishes import ask, checked_reason
 from sentineld.errors import UsageError
 from sentineld.options import parse_duration
@@ -10,7 +11,7 @@ from sentineld.requests import Request
 
 
 @click.command(epilog='Example: sentineld pardon scraper --reason "month-end export, agreed with ops"')
-@click.argument("agent")
+@click.argument("agent", shell_complete=complete_agent)
 @click.option("--reason", required=True, help="Why; it goes on record.")
 @click.option(
     "--for",

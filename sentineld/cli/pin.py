@@ -3,6 +3,7 @@
 import click
 
 from sentineld.cli.app import common
+from sentineld.cli.names import complete_agent
 from sentineld.cli.wishes import ask, checked_reason
 from sentineld.clock import now_us
 from sentineld.errors import UsageError
@@ -12,7 +13,7 @@ from sentineld.requests import Request
 
 
 @click.command(epilog='Example: sentineld pin deployer 3 --reason "key rotation" --until 2h')
-@click.argument("agent")
+@click.argument("agent", shell_complete=complete_agent)
 @click.argument("tier", type=click.IntRange(1, 3))
 @click.option("--reason", required=True, help="Why; it goes on record.")
 @click.option(
@@ -38,7 +39,7 @@ def pin(
 
 
 @click.command(epilog='Example: sentineld unpin deployer --reason "rotation done"')
-@click.argument("agent")
+@click.argument("agent", shell_complete=complete_agent)
 @click.option("--reason", required=True, help="Why; it goes on record.")
 @common
 def unpin(agent: str, reason: str, config_path: str | None, state_dir: str | None, as_json: bool) -> None:

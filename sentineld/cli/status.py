@@ -8,7 +8,7 @@ import click
 
 from sentineld.catch_up import size_text, span_text
 from sentineld.cli.app import common, configuration, daemon_paths, print_json
-from sentineld.cli.names import nearest, role_label, starter_line
+from sentineld.cli.names import complete_agent, nearest, role_label, starter_line
 from sentineld.clock import now_us
 from sentineld.errors import AccessError, NoDatabaseError
 from sentineld.instant import SECOND_US, parse_iso
@@ -28,7 +28,7 @@ _MAX_FORECASTS = 10
 
 
 @click.command(epilog="Example: sentineld status --state-dir ./state")
-@click.argument("agent", required=False)
+@click.argument("agent", required=False, shell_complete=complete_agent)
 @click.option("--all", "with_retired", is_flag=True, help="Show retired agents too.")
 @common
 def status(

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from sentineld.cli.app import common, configuration, daemon_paths, print_json
-from sentineld.cli.names import HELD, feature_label, nearest, starter_line, unusual
+from sentineld.cli.names import HELD, complete_agent, feature_label, nearest, starter_line, unusual
 from sentineld.explain import INTEGRITY
 from sentineld.store import Store
 from sentineld.tier import Tier
@@ -21,7 +21,7 @@ _SHOWN_INCIDENTS = 5
 
 
 @click.command(epilog="Example: sentineld why scraper --state-dir ./state")
-@click.argument("agent")
+@click.argument("agent", shell_complete=complete_agent)
 @common
 def why(agent: str, config_path: str | None, state_dir: str | None, as_json: bool) -> None:
     """Explain an agent's tier: what was seen, what would have been normal, which records, what lifts it."""
@@ -36,10 +36,11 @@ def why(agent: str, config_path: str | None, state_dir: str | None, as_json: boo
     if as_json:
         print_json(document)
     else:
-        _print(document)
+        tell(document)
 
 
-def _print(document: dict[str, Any]) -> None:
+def tell(document: dict[str, Any]) -> None:
+    """Print the document of ``why --json`` in words."""
     name, tier, would = document["agent"], document["tier"], document["would"]
     learned = document["learned"]
     click.echo(f"{name}: tier {tier} ({Tier(tier).label})")

@@ -19,7 +19,7 @@ MAX_NAMES = 50_000
 
 
 class Finding(NamedTuple):
-    """What a check says: ``level`` is ``ok``, ``note`` or ``fix``; ``fix`` is what to do, empty for ``ok``."""
+    """What a check says: ``level`` is ``ok``, ``note`` or ``fix``, and ``fix`` what to do."""
 
     check: str
     level: str
@@ -47,6 +47,11 @@ class Examined:
         return [os.path.abspath(path) for path in self.config.telemetry.directories]
 
     @property
+    def pid(self) -> int:
+        """The process that holds, or last held, the state directory; 0: none is named."""
+        return number_in(self.paths.lock)
+
+    @property
     def uid(self) -> int:
         """Whose the daemon is: the owner of the state directory; where there is none, whoever asks."""
         entry = look(self.paths.state_dir)
@@ -54,7 +59,7 @@ class Examined:
 
 
 class Entry(NamedTuple):
-    """What is at a path: its owner, group, mode and kind (``stat.st_mode``), and when it changed (seconds)."""
+    """What is at a path: its owner, group, mode with kind (as ``st_mode``), and when it changed."""
 
     path: str
     uid: int
@@ -89,8 +94,25 @@ def may(entry: Entry, uid: int, groups: frozenset[int], bits: int) -> bool:
     return uid == 0 or (entry.mode >> shift) & bits == bits
 
 
-def groups_of(uid: int) -> frozenset[int]:
-    """Return the groups of a user; of ourselves those of this process."""
+def number_in(path: str) -> int:
+    """Return the number that is all of a file's text; 0 where there is none."""
+    try:
+        with open(path, encoding="ascii") as file:
+            return int(file.read())
+    except (OSError, ValueError):
+        return 0
+
+
+def groups_of(uid: int, pid: int = 0) -> frozenset[int]:
+    """Return the groups of a user: those of its process ``pid`` where there is one, else the system's list."""
+    try:
+        with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as file:
+            fields = dict(line.split(":", 1) for line in file)
+        if int(fields["Uid"].split()[1]) == uid:
+            return frozenset({int(fields["Gid"].split()[1]), *map(int, fields["Groups"].split())})
+    except (OSError, KeyError, ValueError):
+        # No daemon runs, or /proc hides it.
+        pass
     if uid == os.geteuid():
         return frozenset({os.getegid(), *os.getgroups()})
     try:

@@ -41,15 +41,16 @@ def check(reading: Reading) -> Iterator[Finding]:
     if message:
         yield Finding("database", FIX, message, fix)
     if not reading.is_running:
+        effect = "will, as soon as the state file expires" if report.fresh else f"do: {report.reason}"
         yield Finding(
             "daemon",
             FIX,
-            "it does not run: routers use tier 3 for every agent as soon as the state file expires",
+            f"it does not run. Then routers use tier 3 for every agent, and they {effect}",
             "sentineld run, or systemctl start sentineld",
         )
-    if not report.fresh:
+    elif not report.fresh:
         yield Finding("state file", FIX, report.reason, "see the daemon's log; sentineld status")
-    elif view is not None:
+    if report.fresh and view is not None:
         yield from _published(reading.is_running, report)
     for warning in report.warnings:
         yield Finding("state file", NOTE, warning, "docs/state-file.md")

@@ -68,7 +68,7 @@ def check(reading: Reading) -> Iterator[Finding]:
             f"{reading.rejects}: others may look at what agents wrote",
             f"chmod 0700 {reading.rejects.path}",
         )
-    if reading.published is not None and not reading.published.mode & stat.S_IXOTH:
+    if reading.uid == 0 and reading.published is not None and not reading.published.mode & stat.S_IXOTH:
         yield Finding(
             "state file",
             NOTE,

@@ -10,10 +10,10 @@ from sentineld.doctor.base import FIX, NOTE, OK, Examined, Finding
 _LITTLE_ROOM = 256 << 20
 _FEW_INODES = 1_000
 #: File systems on which other machines write too.
-_NETWORK = frozenset(
-    "9p afs beegfs ceph cifs fuse.ceph fuse.glusterfs fuse.rclone fuse.s3fs fuse.sshfs glusterfs gpfs lustre ncpfs "
-    "nfs nfs4 ocfs2 orangefs smb2 smb3 smbfs virtiofs".split()
-)
+_NETWORK = frozenset({
+    "9p", "afs", "beegfs", "ceph", "cifs", "fuse.ceph", "fuse.glusterfs", "fuse.rclone", "fuse.s3fs",
+    "fuse.sshfs", "glusterfs", "gpfs", "lustre", "nfs", "nfs4", "ocfs2", "smb2", "smb3", "smbfs", "virtiofs",
+})  # fmt: skip
 #: Those that end with the machine or the container.
 _PASSING = frozenset({"tmpfs", "ramfs", "overlay"})
 
@@ -32,7 +32,7 @@ class Disk(NamedTuple):
 
 
 def read(examined: Examined) -> list[Disk]:
-    """Look at the file systems of our own places and of telemetry; what is missing is judged by its parent."""
+    """Look at the file systems of our places and of telemetry; what is missing counts as its parent."""
     paths = examined.paths
     uses = [(STATE, paths.state_dir), (PUBLISHED, os.path.dirname(paths.state_file))]
     uses += [(TELEMETRY, path) for path in examined.directories]
@@ -107,7 +107,7 @@ def _kind(disk: Disk) -> Iterator[Finding]:
             yield Finding(
                 "disk",
                 NOTE,
-                f"telemetry {disk.path} is on {disk.kind}: what other machines write is only found by searching",
+                f"telemetry {disk.path} is on {disk.kind}: what others write is only found by searching",
                 "a lower telemetry.rescan_interval, or a daemon on the machine that writes",
             )
     elif disk.kind in _NETWORK:

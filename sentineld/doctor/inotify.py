@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from sentineld.doctor.base import FIX, NOTE, OK, Examined, Finding, below
+from sentineld.doctor.base import FIX, NOTE, OK, Examined, Finding, below, number_in
 
 _LIMITS = "/proc/sys/fs/inotify"
 #: Directories of our own that are watched, and one above each telemetry directory.
@@ -12,13 +12,13 @@ _OWN = 1
 
 
 class Reading(NamedTuple):
-    """The limits for one user (None: the kernel does not tell), and what others of its processes take.
+    """The limits for one user (0: the kernel does not tell), and what others of its processes take.
 
     ``needed`` is the number of directories that the daemon watches.
     """
 
-    max_watches: int | None
-    max_instances: int | None
+    max_watches: int
+    max_instances: int
     used_watches: int
     used_instances: int
     needed: int
@@ -27,10 +27,10 @@ class Reading(NamedTuple):
 def read(examined: Examined) -> Reading:
     """Count directories, and what other processes of the daemon's user watch."""
     directories = sum(1 for item in below(examined.directories) if item.is_directory)
-    watches, instances = _used(examined.uid, _holder(examined.paths.lock))
+    watches, instances = _used(examined.uid, examined.pid)
     return Reading(
-        _number(f"{_LIMITS}/max_user_watches"),
-        _number(f"{_LIMITS}/max_user_instances"),
+        number_in(f"{_LIMITS}/max_user_watches"),
+        number_in(f"{_LIMITS}/max_user_instances"),
         watches,
         instances,
         directories + len(examined.directories) + _OWN,
@@ -39,7 +39,7 @@ def read(examined: Examined) -> Reading:
 
 def check(reading: Reading) -> Iterator[Finding]:
     """Find limits that what is watched does not fit in."""
-    if reading.max_watches is None or reading.max_instances is None:
+    if not reading.max_watches or not reading.max_instances:
         yield Finding(
             "inotify",
             NOTE,
@@ -54,32 +54,19 @@ def check(reading: Reading) -> Iterator[Finding]:
             FIX,
             f"{reading.needed} directories to watch and {reading.used_watches} watches in use, of "
             f"{reading.max_watches}: some are only searched, every rescan_interval",
-            f"sysctl fs.inotify.max_user_watches={2 * wanted}, and the same in /etc/sysctl.d/",
+            f"sysctl fs.inotify.max_user_watches={2 * wanted}, also in /etc/sysctl.d/",
         )
     if reading.used_instances >= reading.max_instances:
         yield Finding(
             "inotify",
             FIX,
-            f"all {reading.max_instances} instances of this user are in use: nothing is watched, only searched",
-            f"sysctl fs.inotify.max_user_instances={2 * reading.max_instances}, and the same in /etc/sysctl.d/",
+            f"all {reading.max_instances} instances of its user are in use: nothing is watched",
+            f"sysctl fs.inotify.max_user_instances={2 * reading.max_instances}, also in /etc/sysctl.d/",
         )
     elif wanted <= reading.max_watches:
         yield Finding(
             "inotify", OK, f"{reading.needed} directories to watch, {reading.max_watches} watches allowed"
         )
-
-
-def _number(path: str) -> int | None:
-    try:
-        with open(path, encoding="ascii") as file:
-            return int(file.read())
-    except (OSError, ValueError):
-        return None
-
-
-def _holder(lock: str) -> int:
-    """Return the process that holds the state directory; 0: none is named."""
-    return _number(lock) or 0
 
 
 def _used(uid: int, but: int) -> tuple[int, int]:

@@ -10,7 +10,7 @@ from sentineld.keys import HMAC_SHA256, Key, expiry_warning
 
 
 class Reading(NamedTuple):
-    """The key that signs and those that readers believe; ``problem`` is why they cannot be used, and what to do."""
+    """The key that signs and those that readers believe; ``problem`` is why they are unusable."""
 
     now_us: int
     may_read: bool

@@ -15,6 +15,7 @@ _NEEDED = ("click", "msgspec", "numpy", "prometheus-client", "python-daemon", "s
 _EXTRAS = {
     "sign": ("cryptography", "keys that readers cannot sign with (Ed25519)"),
     "prognostics": ("statsmodels", "forecasts of scores"),
+    "notify": ("apprise", "messengers that sentineld notify could tell"),
     "zstd": ("backports.zstd", "compressed rollouts (.jsonl.zst)"),
 }
 #: From this Python on, zstd is in the standard library.

@@ -19,7 +19,7 @@ from sentineld.doctor.base import (
 )
 from sentineld.tree import kind_of
 
-_READ, _ENTER = 4, 5
+_READ, _ENTER, _PASS = 4, 5, 1
 
 
 class Reading(NamedTuple):
@@ -46,15 +46,15 @@ def read(examined: Examined) -> Reading:
             above[path] = look(path)
     names = list(below(examined.directories))
     uid = examined.uid
-    groups = groups_of(uid)
-    closed = [item for item in names if _is_telemetry(item) and not may(item, uid, groups, _needed(item))]
+    groups = groups_of(uid, examined.pid)
+    parents = [entry for entry in above.values() if entry is not None]
     return Reading(
         uid,
         groups,
         roots,
-        [entry for entry in above.values() if entry is not None],
+        parents,
         names,
-        frozenset(item.path for item in closed if _has_access_list(item.path)),
+        frozenset(item.path for item in (*parents, *names) if _has_access_list(item.path)),
         examined.problem,
     )
 
@@ -69,15 +69,13 @@ def check(reading: Reading) -> Iterator[Finding]:
     for path, entry in reading.roots:
         if entry is None:
             yield Finding("telemetry", FIX, f"{path} does not exist (yet)", f"mkdir -p {path}")
-    closed_above = [item for item in reading.parents if not may(item, reading.uid, reading.groups, 1)]
+    closed_above = [item for item in reading.parents if _is_closed(item, reading, _PASS)]
     for item in closed_above:
         yield Finding("telemetry", FIX, f"{item}: {user} may not pass through", f"chmod o+x {item.path}")
     closed = [
         item
         for item in reading.names
-        if _is_telemetry(item)
-        and item.path not in reading.acls
-        and not may(item, reading.uid, reading.groups, _needed(item))
+        if _is_telemetry(item) and _is_closed(item, reading, _ENTER if item.is_directory else _READ)
     ]
     if closed:
         more = f", and {len(closed) - 1} more" if len(closed) > 1 else ""
@@ -105,8 +103,9 @@ def _is_telemetry(item: Entry) -> bool:
     return item.is_directory or kind_of(os.path.basename(item.path)) is not None
 
 
-def _needed(item: Entry) -> int:
-    return _ENTER if item.is_directory else _READ
+def _is_closed(item: Entry, reading: Reading, bits: int) -> bool:
+    # What an access list says is not looked at: nothing is said of it.
+    return item.path not in reading.acls and not may(item, reading.uid, reading.groups, bits)
 
 
 def _has_access_list(path: str) -> bool:

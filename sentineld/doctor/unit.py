@@ -13,7 +13,9 @@ _UNIT = "sentineld.service"
 _PROPERTIES = "LoadState,UnitFileState,ActiveState,Result,FragmentPath,DropInPaths,NeedDaemonReload"
 _PATIENCE_S = 5.0
 #: Directives that say where and how, not how closed: they may differ.
-_FREE = frozenset("ExecStart ExecStartPre ExecReload Environment TimeoutStartSec TimeoutStopSec".split())
+_FREE = frozenset(
+    {"ExecStart", "ExecStartPre", "ExecReload", "Environment", "TimeoutStartSec", "TimeoutStopSec"}
+)
 #: Shown of the directives that differ.
 _MAX_SHOWN = 4
 
@@ -21,14 +23,14 @@ _MAX_SHOWN = 4
 class Reading(NamedTuple):
     """What systemd says of the unit (None: it does not run here), and the texts of the unit's files.
 
-    ``shipped`` is the unit as it came with this version; empty where it is not found. ``drop_ins`` are by path.
+    ``shipped`` is the unit of this version, empty where it is not found. ``drop_ins`` are by path.
     """
 
     is_system: bool
     properties: Mapping[str, str] | None
     shipped: str = ""
     fragment: str = ""
-    drop_ins: Mapping[str, str] = {}  # noqa: RUF012 (of a tuple, never changed)
+    drop_ins: Mapping[str, str] = {}
 
 
 def read(examined: Examined) -> Reading:
@@ -145,7 +147,7 @@ def _ask(*, is_system: bool) -> Reading:
 
 
 def _shipped(*, is_system: bool) -> str:
-    """Return the unit that came with this version: beside the package in a clone, else where wheels put it."""
+    """Return the unit of this version: beside the package in a clone, else where wheels put it."""
     name = _UNIT if is_system else os.path.join("user", _UNIT)
     beside = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     return _text(os.path.join(beside, "systemd", name)) or _text(

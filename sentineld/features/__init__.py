@@ -130,9 +130,11 @@ _PATH_STARTS = frozenset({"/", "~"})
 _PATH_SOURCE = ("path", "source")
 _MAX_VALUE = 64
 
-#: How many tools are kept by their name, and arguments by tool, place and value: about 4 MiB at worst.
+#: How many tools are kept by their name, and arguments by tool, place and value, texts and others apart: about
+#: 5 MiB at worst.
 _KEPT_TOOLS = 1024
 _KEPT_ARGUMENTS = 4096
+_KEPT_VALUES = 1024
 #: Longest name of a tool and place of an argument, largest number, that are kept.
 _MAX_KEPT_TOOL = 128
 _MAX_KEPT_INT = 1 << 63
@@ -184,7 +186,7 @@ class Features:
         self._tool = lru_cache(_KEPT_TOOLS)(_find_tool)
         self._line = lru_cache(_KEPT_LINES)(self._find_line)
         self._text = lru_cache(_KEPT_ARGUMENTS)(self._find_argument)
-        self._value = lru_cache(_KEPT_ARGUMENTS, typed=True)(self._find_argument)
+        self._value = lru_cache(_KEPT_VALUES, typed=True)(self._find_argument)
         self._lines = Lines(self._class_of, is_local)
 
     def describe(self, tool: str, arguments: object) -> Call:

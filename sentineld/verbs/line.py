@@ -8,7 +8,6 @@ of a verb takes an ``Invocation`` and returns a rank; ``sentineld.commands`` has
 import re
 from collections.abc import Callable, Mapping, Sequence
 from itertools import product
-from string import ascii_lowercase
 from typing import TypeAlias
 
 from sentineld.credentials import REVEALING, is_secret_name, reveals, seeks_secrets
@@ -258,7 +257,7 @@ _WINDOWS = re.compile(
     r"\s*+(?:[&(]\s*+)?(?:[A-Z][A-Za-z]+-[A-Z][A-Za-z]+\b|\$[A-Za-z_]\w*\s*=\s|(?i:powershell|pwsh|cmd)(?:\.exe)?\s)"
 )
 #: What no such text begins with, and most others do.
-_NO_WINDOWS = frozenset(map("".join, product(ascii_lowercase, repeat=2))) - {"po", "pw", "cm"}
+_NO_WINDOWS = frozenset(map("".join, product("abcdefghijklmnopqrstuvwxyz", repeat=2))) - {"po", "pw", "cm"}
 _DEV_TCP = re.compile(r"/dev/(?:tcp|udp)/([^/\s]+)")
 _ASKING = frozenset({"--help", "-h", "-help", "--version", "-V", "-version", "version", "help", "/?"})
 _ENTERING = frozenset({"cd", "pushd", "set-location"})

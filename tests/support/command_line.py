@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from multiprocessing import forkserver
 from multiprocessing.reduction import DupFd
@@ -66,9 +66,16 @@ def start(
     arguments: list[str], env: Mapping[str, str], cwd: Path, stdout: int, stderr: int, uid: int | None = None
 ) -> Any:
     """Begin what ``run`` does, and return the process; output goes to two open files."""
+    # Descriptors are handed over by the server.
     _start_server()
     outputs = [DupFd(fd) for fd in (stdout, stderr)]
-    process = CONTEXT.Process(target=_main, args=(arguments, dict(env), str(cwd), uid, *outputs))
+    return begin(_main, arguments, dict(env), str(cwd), uid, *outputs)
+
+
+def begin(function: Callable[..., None], *args: Any) -> Any:
+    """Begin a function of this folder in a process of its own, and return that."""
+    _start_server()
+    process = CONTEXT.Process(target=function, args=args)
     process.start()
     return process
 

@@ -1,0 +1,72 @@
+"""Wheel and sdist, installed as users do it (pipx, uv) with every supported Python that is here; fetches from PyPI."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+NEWEST = 14
+
+pytestmark = [pytest.mark.install, pytest.mark.timeout(900)]
+
+
+def pythons():
+    """Return the interpreters from 3.11 on, by version."""
+    found = {sys.version_info[1]: sys.executable}
+    shims = Path.home() / ".pyenv" / "versions"
+    for minor in range(11, NEWEST + 1):
+        place = shutil.which(f"python3.{minor}") or next(
+            map(str, shims.glob(f"3.{minor}.*/bin/python")), None
+        )
+        if place is not None and minor not in found:
+            found[minor] = place
+    return dict(sorted(found.items()))
+
+
+@pytest.fixture(scope="module")
+def tools(tmp_path_factory):
+    place = tmp_path_factory.mktemp("tools")
+    venv.create(place, with_pip=True)
+    run(place / "bin" / "pip", "install", "--quiet", "build", "pipx", "uv")
+    return place / "bin"
+
+
+@pytest.fixture(scope="module")
+def built(tools, tmp_path_factory):
+    place = tmp_path_factory.mktemp("built")
+    source = tmp_path_factory.mktemp("source") / "sentineld"
+    run("git", "clone", "--quiet", REPOSITORY, source)
+    run(tools / "python", "-m", "build", "--outdir", place, source)
+    (wheel,), (sdist,) = place.glob("*.whl"), place.glob("*.tar.gz")
+    return {"pipx": wheel, "uv": sdist}
+
+
+def run(*command, **more):
+    done = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False, **more)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("tool", ["pipx", "uv"])
+@pytest.mark.parametrize("minor", pythons(), ids=lambda minor: f"3.{minor}")
+def test_it_installs_and_shows_what_it_does(tools, built, tmp_path, tool, minor):
+    commands = {
+        "pipx": (tools / "pipx", "install", "--python", pythons()[minor], built["pipx"]),
+        "uv": (tools / "uv", "tool", "install", "--quiet", "--python", pythons()[minor], built["uv"]),
+    }
+    places = ("PIPX_HOME", "PIPX_BIN_DIR", "UV_TOOL_DIR", "UV_TOOL_BIN_DIR", "HOME")
+    env = os.environ | {name: str(tmp_path / name) for name in places} | {"UV_PYTHON_DOWNLOADS": "never"}
+    env.pop("PYTHONPATH", None)
+    run(*commands[tool], env=env)
+    program = next(
+        (tmp_path / name / "sentineld" for name in places if (tmp_path / name / "sentineld").exists())
+    )
+
+    assert re.match(r"sentineld \d", run(program, "--version", env=env))
+    assert "sentineld" in run(program, "demo", "--fast", env=env)
