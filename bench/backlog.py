@@ -1,6 +1,7 @@
 """How fast the daemon catches up with a backlog, everything durable, against ``replay`` of the same file.
 
 python bench/backlog.py [--events 200000] [--agents 500] [--runs 2] [--modes learned activity]
+[--work "first start" restart]
 
 Two backlogs: ``first start`` (history, merged by the events' own times) and ``restart`` (what was appended
 while the daemon was down). Ratios are of CPU time; walls stand beside them, for the disk's part.

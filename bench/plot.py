@@ -6,6 +6,7 @@ from html import escape
 from typing import NamedTuple
 
 _WIDTH, _HEIGHT, _LEFT, _TOP, _BOTTOM = 320, 200, 48, 26, 40
+_NAMES = "http://www.w3.org/2000/svg"
 _COLOURS = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#8c564b", "#7f7f7f")
 
 
@@ -24,8 +25,7 @@ def draw(panels: Sequence[Panel], columns: int = 2) -> str:
     colours = {name: _COLOURS[number % len(_COLOURS)] for number, name in enumerate(names)}
     width, height = columns * _WIDTH, rows * _HEIGHT + 18 * len(names) + 12
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
-        f'viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="11">',
+        f'<svg xmlns="{_NAMES}" viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="11">',
         f'<rect width="{width}" height="{height}" fill="white"/>',
     ]
     for number, panel in enumerate(panels):
@@ -54,10 +54,10 @@ def _panel(panel: Panel, colours: Mapping[str, str]) -> list[str]:
         y = at(places[0], value)[1]
         parts.append(f'<path d="M{_LEFT} {y:.1f}H{right}" stroke="#ddd"/>')
         parts.append(f'<text x="{_LEFT - 5}" y="{y + 4:.1f}" text-anchor="end">{value:g}</text>')
-    for place in places:
-        parts.append(
-            f'<text x="{at(place, 0)[0]:.1f}" y="{bottom + 15}" text-anchor="middle">{place:,}</text>'
-        )
+    parts += [
+        f'<text x="{at(place, 0)[0]:.1f}" y="{bottom + 15}" text-anchor="middle">{place:,}</text>'
+        for place in places
+    ]
     parts.append(
         f'<text x="{(_LEFT + right) / 2}" y="{bottom + 30}" text-anchor="middle">{escape(panel.along)}</text>'
     )

@@ -81,7 +81,7 @@ class Bench:
         return (seconds - self.start_s(command, mode)) / events * 1e6
 
     def agents(self) -> Iterator[tuple[str, object, str]]:
-        """The same events of more and more agents."""
+        """Measure the same events of more and more agents."""
         found: dict[str, dict[str, dict[int, float]]] = {}
         events = self.options.events
         for command in ("replay", "run"):
@@ -109,7 +109,7 @@ class Bench:
         )
 
     def events(self) -> Iterator[tuple[str, object, str]]:
-        """More and more events of the same agents."""
+        """Measure more and more events of the same agents."""
         found: dict[str, dict[int, float]] = {}
         for mode in self.options.modes:
             for share in (8, 4, 2, 1):
@@ -127,7 +127,7 @@ class Bench:
         self.panels.append(Panel("events", "us an event", found))
 
     def files(self) -> Iterator[tuple[str, object, str]]:
-        """The same events in more and more files, by a daemon that begins with them."""
+        """Measure the same events in more and more files, by a daemon that begins with them."""
         found: dict[str, dict[int, float]] = {}
         events = min(self.options.events, 100_000)
         for mode in self.options.modes:
@@ -145,7 +145,7 @@ class Bench:
         self.panels.append(Panel("files", "us an event", found))
 
     def history(self) -> Iterator[tuple[str, object, str]]:
-        """The next events of the same agents, after more and more of them."""
+        """Measure the next events of the same agents, after more and more of them."""
         found: dict[str, dict[int, float]] = {}
         events = min(self.options.events, 100_000)
         for mode in self.options.modes:
@@ -165,7 +165,7 @@ class Bench:
         self.panels.append(Panel("events before", "us an event", found))
 
     def idle(self) -> Iterator[tuple[str, object, str]]:
-        """A daemon that has nothing to do."""
+        """Measure a daemon that has nothing to do."""
         found: dict[str, dict[str, float]] = {}
         for files in (50, 10_000):
             telemetry, _ = self.place()
@@ -188,12 +188,12 @@ class Bench:
         self.data["idle"] = dict(found)
 
     def publish(self) -> Iterator[tuple[str, object, str]]:
-        """The state file of 100,000 agents, by how many are demoted, with one more each time."""
+        """Measure the state file of 100,000 agents, by how many are demoted; each time one changed."""
         found: dict[int, dict[str, float]] = {}
         for demoted in (100, 1000, 10_000, 100_000):
             change, repeat = _publish_ms(self.root, 100_000, demoted)
             found[demoted] = {"change_ms": change, "heartbeat_ms": repeat}
-            yield f"publish, 100,000 agents, {demoted:,} demoted, one more each time", change, "ms"
+            yield f"publish, 100,000 agents, {demoted:,} demoted, one of them changed", change, "ms"
             yield "  heartbeat without a change", repeat, "ms"
         self.data["publish"] = {str(key): value for key, value in found.items()}
 

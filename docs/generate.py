@@ -51,7 +51,7 @@ What each command says with `--help`. Every one takes `--json`, which prints a d
 | exit code | meaning |
 | --- | --- |
 | 0 | fine |
-| 1 | a finding (`tier`, `gate`, `check`: see there) |
+| 1 | a finding (`tier`, `gate`, `check`, `doctor`, `demo`: see there) |
 | 2 | the command line is wrong |
 | 3 | the state is missing or stale |
 | 74 | the disk is full or fails: try again |
@@ -78,7 +78,7 @@ def configuration() -> str:
     """Return the page of all options."""
     rows = [
         f"| `{option.key}` | {option.type_name} | {_default(option)} "
-        f"| {option.description} | `{option.variable}` |\n"
+        f"| {_meaning(option)} | `{option.variable}` |\n"
         for option in options()
     ]
     return _CONFIGURATION + "".join(rows) + "".join(map(_table, tables()))
@@ -139,6 +139,10 @@ def _table(table: Table) -> str:
         ]
         text += "| key | type | default | meaning |\n|---|---|---|---|\n" + "".join(rows) + "\n"
     return f"{text}```toml\n{table.example}\n```\n"
+
+
+def _meaning(option: Option) -> str:
+    return option.description + (" A change takes a restart." if option.needs_restart else "")
 
 
 def _default(option: Option) -> str:

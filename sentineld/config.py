@@ -8,6 +8,7 @@ import difflib
 import json
 import os
 import pwd
+import re
 import stat
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
@@ -59,6 +60,7 @@ from sentineld.step import Prior
 from sentineld.taxonomy import Taxonomy
 from sentineld.trust import Rule, RuleError, Trust
 
+_BEFORE_URL = r":(?=[A-Za-z][\w+.-]*://)"
 #: What is shown in place of a secret.
 MASK = "***"
 
@@ -478,7 +480,9 @@ def _from_text(option: Option, text: str) -> object:
             hint=f"{option.variable}={option.example}",
         ) from None
     if option.type_name == "list of text":
-        return [part for part in text.split(os.pathsep) if part]
+        # A URL holds colons of its own; between two of them stands one before a scheme.
+        separator = _BEFORE_URL if "://" in text else os.pathsep
+        return [part for part in re.split(separator, text) if part]
     return text
 
 

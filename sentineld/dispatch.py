@@ -143,44 +143,67 @@ class Dispatch:
         code = Code(self._declaration.aliases, self._declaration.remembered, self._flat)
         code.line("known = walks.get")
         with code.block("for record, offset in zip(records, offsets):"):
-            keys = []
-            for name, texts in self._pivots:
-                key = code.name("key")
-                if texts is None:
-                    code.line(f"{key} = {code.value(name)}")
-                    test = f"{key} is not None and (type({key}) is not str or len({key}) > {_MAX_OPEN})"
-                else:
-                    # Empty text, which counts as nothing, is none of them either.
-                    code.line(f"{key} = {code.raw(name)}")
-                    test = f"type({key}) is not str or {key} not in {code.bind(texts - {''})}"
-                with code.block(f"if {test}:"):
-                    code.line(f"{key} = True")
-                keys.append(key)
-            code.line(f"key = {keys[0] if len(keys) == 1 else '(' + ', '.join(keys) + ')'}")
-            # Asked first: `[...]` of a dictionary that makes what is missing takes three times as long.
-            code.line("walk = known(key)")
-            with code.block("if walk is None:"):
-                code.line("walk = walks[key]")
+            if all(_is_plain(code, name, texts) for name, texts in self._pivots):
+                # What is found by the values as they stand is found by what they count as, too: no other text
+                # is ever a key, and what equals True is no text.
+                found = [code.plain(name) for name, _ in self._pivots]
+                with code.block("try:"):
+                    code.line(f"walk = known({_joined(found)})")
+                with code.block("except TypeError:"):
+                    code.line("walk = None")
+                with code.block("if walk is None:"):
+                    self._find(code)
+            else:
+                self._find(code)
             with code.block("if walk:"):
                 code.line("walk(record, offset, batch)")
         return code.function("records, offsets, walks, batch")
 
+    def _find(self, code: Code) -> None:
+        """Write what finds the function of a record by what the values of its pivots count as."""
+        keys = []
+        for name, texts in self._pivots:
+            key = code.name("key")
+            code.line(f"{key} = {code.value(name)}")
+            if texts is None:
+                test = f"{key} is not None and (type({key}) is not str or len({key}) > {_MAX_OPEN})"
+            else:
+                test = f"type({key}) is not str or {key} not in {code.bind(texts)}"
+            with code.block(f"if {test}:"):
+                code.line(f"{key} = True")
+            keys.append(key)
+        code.line(f"walk = walks[{_joined(keys)}]")
+
+
+def _joined(keys: Sequence[str]) -> str:
+    return keys[0] if len(keys) == 1 else f"({', '.join(keys)})"
+
+
+def _is_plain(code: Code, name: str, texts: frozenset[str] | None) -> bool:
+    """Say whether what stands at a name of the record, or of an object in it, is what a pivot means.
+
+    A name with dots may stand for the latter: that matters where nothing at all is a key of its own.
+    """
+    depth = code.plain_depth(name) if paths_of(name) == (name,) else 0
+    return depth == 1 or (depth == 2 and texts is not None)
+
 
 class _Found(dict["_Key | tuple[_Key, ...]", Walk | Literal[False]]):
-    """Functions by the values of the pivots (by the value, where there is one pivot); False: nothing to do."""
+    """Functions by the values of the pivots, or by the value of the only one; False: nothing to do."""
 
     def __init__(self, dispatch: Dispatch, *, is_traced: bool) -> None:
         super().__init__()
         self._dispatch = dispatch
         self._is_traced = is_traced
-        self._general: Walk | Literal[False] | None = None
+        self._general: Walk | None = None
 
     def __missing__(self, key: _Key | tuple[_Key, ...]) -> Walk | Literal[False]:
         if len(self) >= _MAX_WALKS:
             # Whoever writes the strangest combinations gets the slower way.
             if self._general is None:
-                self._general = self._dispatch.make({}, is_traced=self._is_traced) or False
-            return self._general
+                self._general = self._dispatch.make({}, is_traced=self._is_traced)
+            return self._general or False
         values = key if isinstance(key, tuple) else (key,)
-        self[key] = found = self._dispatch.walk_of(values, is_traced=self._is_traced) or False
-        return found
+        found = self._dispatch.walk_of(values, is_traced=self._is_traced)
+        self[key] = found or False
+        return found or False

@@ -173,13 +173,18 @@ class Emission:
             at, _ = self._time(code, values)
             agent = self._named(code, values, "agent", "agents", repr(self._nameless))
             session = self._named(code, values, "session", "names", "''")
-            found = self._in_table(code, "names", call)
-            code.line(
-                f"{code.use('settled')}.append((offset, {at}, {agent}, {session}, {found}, {name == 'denied'}))"
-            )
+            told = f"{at}, {agent}, {session}, {self._in_table(code, 'names', call)}, {name == 'denied'}"
+            code.line(f"{code.use('settled')}.append((offset, {told}))")
 
     def _classify(
-        self, code: Code, values: Mapping[str, Any], tool: str, has_tool: bool | None, subject: str, *, is_call: bool
+        self,
+        code: Code,
+        values: Mapping[str, Any],
+        tool: str,
+        has_tool: bool | None,
+        subject: str,
+        *,
+        is_call: bool,
     ) -> tuple[str, str, str]:
         """Write the question to the taxonomy; return what holds the event's type, its entities and features.
 
@@ -189,7 +194,11 @@ class Emission:
         fixed = clean(given[1:]) if isinstance(given, str) and given.startswith("=") else ""
         call, entities = code.name("call"), code.name("entities")
         features = f"{call}.features" if is_call else "()"
-        others = [] if given is None or code.is_nothing(given) else [self._in_table(code, "names", code.text(given))]
+        others = (
+            []
+            if given is None or code.is_nothing(given)
+            else [self._in_table(code, "names", code.text(given))]
+        )
         if has_tool:
             code.line(f"{call} = classify({tool}, {subject})")
             entities = f"{call}.entities"
@@ -225,8 +234,10 @@ class Emission:
             content = f"({content} if {arguments} is None else digest(encode([{what}, {arguments}])))"
         return f"encode({metadata}) if {metadata} else b''", content
 
-    def _assembled(self, code: Code, tool: str, has_tool: bool | None, arguments: str, what: str) -> tuple[str, str]:
-        """Return the same of an event that has a tool and arguments at most, which are encoded once for both."""
+    def _assembled(
+        self, code: Code, tool: str, has_tool: bool | None, arguments: str, what: str
+    ) -> tuple[str, str]:
+        """Return the same of an event that has a tool and arguments at most: those are encoded once."""
         encoded = self._in_table(code, "encoded", tool) if has_tool is not False else ""
         alone = f"b'{{\"tool\":' + {encoded} + b'}}'"
         if has_tool is None:
@@ -291,8 +302,9 @@ def share_common(code: Code, tables: Sequence[EventTable]) -> None:
     telling = [table for table in tables if table.emits or settled_in(table)]
     for field, what in _COMMON.items():
         of_record = [table.values.get(field) for table in telling if not table.each]
-        for value in {repr(table.values.get(field)): table.values.get(field) for table in telling if table.each}.values():
-            if value is not None and value in of_record:
+        of_items = [table.values.get(field) for table in telling if table.each]
+        for number, value in enumerate(of_items):
+            if value is not None and value in of_record and value not in of_items[:number]:
                 code.share(value, what)
 
 
@@ -324,10 +336,6 @@ def _metadata(code: Code, meta: Mapping[str, object]) -> str:
         with code.block(f"if ({found} := {spelled}) is not None:"):
             code.line(f"{metadata}[{name!r}] = {found}")
     return metadata
-
-
-
-
 
 
 def _call_id(code: Code, values: Mapping[str, Any], identity: str, tool: str, has_tool: bool | None) -> str:

@@ -1,6 +1,6 @@
 """Explanations: from a draft of the step to a decision that people can read and check."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from sentineld.decision import Decision, Evidence, Reason, decision_id
@@ -44,7 +44,8 @@ def decide(
         evidence = [_evidence(item, paths.get(item[4]) or path_of(item[4])) for item in draft.recent]
     else:
         evidence = [
-            _found(item, paths.get(item.source_id) or path_of(item.source_id)) for item in worst(verdict)
+            _found(item, paths.get(item.source_id) or path_of(item.source_id))
+            for item in worst(verdict.findings)
         ]
     if draft.incident is not None:
         evidence.append(_incident_evidence(draft.incident))
@@ -103,15 +104,15 @@ def _excess(reason: Reason) -> float:
     return reason.observed / max(reason.expected or 0.0, 0.01 if reason.feature == "mean_entropy" else 1.0)
 
 
-def worst(verdict: Verdict) -> list[Finding]:
-    """Return what a verdict rests on: what broke a rule, which has no bits, then the most surprising."""
-    return sorted(verdict.findings, key=lambda finding: (finding.bits > 0, -finding.bits))
+def worst(findings: Iterable[Finding]) -> list[Finding]:
+    """Return findings in their order: what broke a rule, which has no bits, then the most surprising."""
+    return sorted(findings, key=lambda finding: (finding.bits > 0, -finding.bits))
 
 
 def _reasons(verdict: Verdict) -> list[Reason]:
     """Return the findings by feature: how many new values, and the bits of all of them."""
     by_feature: dict[tuple[str, str], list[float]] = {}
-    for finding in worst(verdict):
+    for finding in worst(verdict.findings):
         by_feature.setdefault((finding.detector, finding.feature), []).append(finding.bits)
     return [
         Reason(detector, feature, float(len(bits)), 0.0, round(sum(bits), 3))

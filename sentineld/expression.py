@@ -29,7 +29,16 @@ from sentineld.selector import (
     template_of,
     to_text,
 )
-from sentineld.values import DECODERS, MAX_SUBJECT, first_match, has_one_of, is_one_of, to_count, to_number, total
+from sentineld.values import (
+    DECODERS,
+    MAX_SUBJECT,
+    first_match,
+    has_one_of,
+    is_one_of,
+    to_count,
+    to_number,
+    total,
+)
 
 #: Values within values, and alternatives, that are spelled out; what is beyond that is called.
 _MAX_DEEP = 6
@@ -70,7 +79,9 @@ class Code(Writer):
         self._remembered = remembered
         self._flat = frozenset(flat)
         self._parts = parts
-        self._shapes = {**(shapes or {}), **({} if parts is None else {(PATH, ()): parts})}
+        self._shapes: dict[Place, frozenset[str]] = dict(shapes or {})
+        if parts is not None:
+            self._shapes[PATH, ()] = parts
         #: Whether selectors are nothing, by their text.
         self._nothing: dict[str, bool] = {}
         self._uses: Counter[str] = Counter()
@@ -474,6 +485,16 @@ class Code(Writer):
         return self.raw(bare, depth + 1) if self._is_text(bare) else self._as_text(bare, depth + 1)
 
     # Paths.
+
+    def plain_depth(self, path: str) -> int:
+        """Return how many names a path into the record has; 0 for others, and where one is a place."""
+        base, names = self.place(path)
+        return 0 if base != RECORD or any(map(is_index, names)) else len(names)
+
+    def plain(self, path: str) -> str:
+        """Return what stands at such a path, if no name with dots is meant by it."""
+        base, names = self.place(path)
+        return f"{self.object_at(base, names[:-1])}.get({names[-1]!r})"
 
     def holder(self, base: str, names: tuple[str, ...]) -> str:
         """Return a local that holds the object at a place, found in any way; an empty one where none is."""

@@ -130,7 +130,7 @@ class Role:
         #: What each channel counts (see ``scoring.shares``); None: to be found anew.
         self.shares: dict[str, float] | None = None
         #: What levels make of a score at most (see ``scoring.is_below``).
-        self.steps: dict[tuple[str, bool, int], float] = {}
+        self.steps: dict[bool, dict[str, list[float]]] = {}
         #: Bits of orders that came since the role learned.
         self._bits: dict[tuple[str, ...], float] = {}
 

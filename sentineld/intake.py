@@ -36,6 +36,11 @@ from sentineld.trust import Trust
 
 #: Bytes of a live batch: about 100 ms of work.
 BATCH_BYTES = 32 * CHUNK_BYTES
+#: While full batches take less than half of this time (microseconds), they grow, up to so many times that.
+_PACE_US = 200_000
+MAX_GROWTH = 4
+#: Batches of history with more agents than this are followed by smaller ones: one part in so many.
+_MANY_AGENTS, _MAX_SPARING = 8192, 4
 #: Bytes of a turn, at least, where there are as many: one whole read.
 _TURN_BYTES = CHUNK_BYTES // 2
 #: What a line counts for at least: a short one costs as much time as one of so many bytes, and more memory.
@@ -91,6 +96,10 @@ class Intake:
         self.trust = trust or Trust()
         #: Batches have one part in so many of their bytes and lines: less memory, more commits.
         self.divisor = 1
+        self._growth = 1
+        self._is_full = False
+        # How many agents there are is not known before the first batch.
+        self._sparing = _MAX_SPARING
         #: Who had the last turn, and of every owner which file: the next batch goes on behind them.
         self._last_owner = -1
         self._last_files: dict[int, tuple[str, int]] = {}
@@ -104,7 +113,7 @@ class Intake:
         batch = Batch()
         turns = self._turns()
         read_bytes = 0
-        while turns and read_bytes < BATCH_BYTES // self.divisor:
+        while turns and read_bytes < BATCH_BYTES * self._growth // self.divisor:
             owner, files = turns.popleft()
             source = files.popleft()
             if source.kind == DOCUMENT:
@@ -118,8 +127,35 @@ class Intake:
                 files.append(source)
             if files:
                 turns.append((owner, files))
+        self._is_full = bool(turns)
         self._take_changed(batch)
         return batch
+
+    @property
+    def history_rows(self) -> int:
+        """Events of the next batch of history, about."""
+        return HISTORY_ROWS // (self.divisor * self._sparing)
+
+    def pace(self, took_us: int) -> None:
+        """Choose the size of the next live batch by how long the last one took, its commit included.
+
+        Every batch costs a commit, in which every agent of it is written once: where that is much of the
+        time, larger ones are faster. Who waits for a batch to end waits no longer for it than about 200 ms.
+        """
+        if not self._is_full:
+            self._growth = 1
+        elif took_us > _PACE_US:
+            self._growth = max(1, self._growth // 2)
+        elif took_us < _PACE_US // 2:
+            self._growth = min(MAX_GROWTH, self._growth * 2)
+
+    def spare(self, agents: int) -> None:
+        """Choose the size of the next batch of history by how many agents the last one had.
+
+        All of them are in memory until it is committed, some kilobytes each; the fewer events one has in a
+        batch, the less a larger batch would save.
+        """
+        self._sparing = _MAX_SPARING if agents > _MANY_AGENTS // self._sparing else 1
 
     def torn(self) -> Batch:
         """Read the unfinished last lines of files that are gone for good, and close those files."""
@@ -397,18 +433,19 @@ class _Merge:
         """
         end = (self._behind[0][0], len(self._numbered)) if self._behind else None
         count = sum(len(piece.keys) for head in self._heads for piece in head.pieces)
-        if count <= 2 * HISTORY_ROWS:
+        rows = self._intake.history_rows
+        if count <= 2 * rows:
             return [end]
         keys = sorted(
             (key, head.number) for head in self._heads for piece in head.pieces for key in piece.keys
         )
-        cuts = dict.fromkeys(keys[HISTORY_ROWS - 1 :: HISTORY_ROWS])
+        cuts = dict.fromkeys(keys[rows - 1 :: rows])
         return [*(cut for cut in cuts if end is None or cut < end), end]
 
     def _read_ahead(self) -> bool:
         """Read until there is enough for a batch, or for a while; True where there is enough."""
         for _ in range(_READS):
-            is_enough = self._rows >= HISTORY_ROWS // self._intake.divisor
+            is_enough = self._rows >= self._intake.history_rows
             if not self._behind or (is_enough and self._behind[0][0] != _NEVER):
                 self._rows = 0
                 return True

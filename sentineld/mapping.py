@@ -140,7 +140,7 @@ class Mapping:
         parts = self.parts(context.path) or {}
         reading = Reading(context, parts, trace)
         names = frozenset(name for name, part in parts.items() if part)
-        self._compiled(names).run(records, offsets, reading, is_traced=trace is not None)
+        self._compiled(names or None).run(records, offsets, reading, is_traced=trace is not None)
         return reading.rows(offsets)
 
     def _compiled(self, parts: frozenset[str] | None) -> Dispatch:

@@ -443,10 +443,12 @@ def _subject(notices: list[Notice]) -> str:
         only = notices[0]
         return f"{only.agent_id or only.role} {only.from_tier} -> {only.to_tier} ({only.cause})"
     last = {item.agent_id: item.to_tier for item in notices}
+    if len(last) == 1:
+        what = f"{notices[0].agent_id} {notices[0].from_tier} -> {notices[-1].to_tier}"
+        return f"{what} ({len(notices)} decisions)"
     worst = max(last.values())
     count = sum(tier == worst for tier in last.values())
-    agents = "1 agent" if len(last) == 1 else f"{len(last)} agents"
-    return f"{len(notices)} decisions about {agents}, {count} of them now at tier {worst}"
+    return f"{len(notices)} decisions about {len(last)} agents, {count} of them now at tier {worst}"
 
 
 def _line(item: Notice) -> str:

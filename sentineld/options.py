@@ -450,9 +450,9 @@ class LimitOptions(Struct, forbid_unknown_fields=True, frozen=True):
             ge=1,
             le=100_000_000,
             description="Agents at tier 1 in memory, those that acted last; others wait in the database.",
-            examples=[20000],
+            examples=[10000],
         ),
-    ] = 20_000
+    ] = 10_000
     files: Annotated[
         int, Meta(ge=1, le=10_000_000, description="Files that are followed at most.", examples=[100000])
     ] = 100_000

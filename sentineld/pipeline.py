@@ -66,6 +66,8 @@ class Outcome:
 
     decisions: list[Decision] = field(default_factory=list)
     events: int = 0
+    #: Agents that were touched.
+    agents: int = 0
     #: Incidents that what was read showed by itself.
     derived: Sequence[Incident] = ()
     #: Of the agents that were touched: the latest instant that any was told of, and when time alone changes
@@ -411,6 +413,7 @@ class Pipeline:
         return Outcome(
             commit.decisions,
             0 if inputs is None else inputs.events,
+            len(touched),
             clock_us=max((state.clock_us for state in touched), default=0),
             deadlines=self._deadlines(touched),
         )

@@ -262,6 +262,7 @@ def replay(
         for _, source in batch.sources.values():
             tail.accept(source)
         last_us = max(last_us, outcome.clock_us)
+        intake.spare(outcome.agents)
     decisions += pipeline.tick(last_us).decisions
     pipeline.flush()
     tail.close()

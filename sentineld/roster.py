@@ -32,7 +32,7 @@ from sentineld.trust import UNNAMED_ID
 #: Where events of ids beyond an owner's quota are counted; no record can claim this id.
 OVERFLOW_ID = "<other>"
 #: Agents at tier 1 that are kept in memory between two commits, unless told otherwise.
-AGENTS_IN_MEMORY = 20_000
+AGENTS_IN_MEMORY = 10_000
 
 
 class Roster:
@@ -196,7 +196,9 @@ class Roster:
             self._schedule.put(key, exact_us)
         dues = [] if first is None else [first[1]]
         stored_us = self._store.first_due(self._states)
-        return min(dues, default=None) if stored_us is None else min(stored_us, *dues)
+        if stored_us is not None:
+            dues.append(stored_us)
+        return min(dues, default=None)
 
     def set_clock(self, at_us: int) -> None:
         """Take note that all agents were moved in time, so that it is now ``at_us`` for them."""

@@ -9,7 +9,15 @@ from sentineld.instant import SECOND_US, iso
 from sentineld.step import AgentState, Prior
 from sentineld.store import Store
 from sentineld.tables import AgentRow
-from sentineld.views import StateReport, look, prior_in_force, state_of, threshold, tier_in_force
+from sentineld.views import (
+    StateReport,
+    look,
+    open_sessions,
+    prior_in_force,
+    state_of,
+    threshold,
+    tier_in_force,
+)
 from sentineld.window import BUCKETS_BEFORE
 
 _MINUTE_US = 60 * SECOND_US
@@ -55,11 +63,11 @@ def _line(row: AgentRow, state: AgentState, prior: Prior, now_us: int) -> dict[s
         feature, most = max(activity.contributions.items(), key=lambda item: item[1])
         surprise = _surprise("activity", feature) if most > 0 else None
     else:
-        verdict = look(state, prior, now_us)
-        score = verdict.score
+        score = look(state, prior, now_us).score
+        found = [one for session in open_sessions(state, prior, now_us) for one in session.findings]
         surprise = None
-        if verdict.findings:
-            first = worst(verdict)[0]
+        if found:
+            first = worst(found)[0]
             surprise = _surprise(first.detector, first.feature, first.value, first.usual, first.bits)
     if surprise is None and state.standing.effective_tier > 1:
         surprise = _surprise("decision", state.reason_code)

@@ -51,6 +51,9 @@ POWER = 0.5
 _STEPS, _ROUNDING = 4, 1.0 + 1e-9
 #: Levels that are high enough to be scored in any case, bits: so few steps are kept.
 _HIGH = 64.0
+_PLACES = int(_HIGH * _STEPS) + 2
+#: What no part of a score is.
+_UNKNOWN = -1.0
 #: A channel's share falls by a factor of e with so many bits ... more than these in one of twenty sessions.
 QUIET, FALLING = 12.0, 4.0
 _USUAL = 0.05
@@ -346,17 +349,19 @@ def is_below(role: Role, levels: dict[str, float], best: float, *, is_new: bool)
     """
     if not role.sessions:
         return True
-    steps = role.steps
+    steps = role.steps.get(is_new)
+    if steps is None:
+        steps = role.steps[is_new] = {name: [_UNKNOWN] * _PLACES for name in CHANNELS}
     bound = 0.0
-    for name in CHANNELS:
-        level = levels.get(name, 0.0)
+    for name, parts in steps.items():
+        level = levels[name]
         if level > _HIGH:
             return False
-        step = (name, is_new, int(level * _STEPS) + 1 if level > 0.0 else 0)
-        part = steps.get(step)
-        if part is None:
+        place = int(level * _STEPS) + 1 if level > 0.0 else 0
+        part = parts[place]
+        if part == _UNKNOWN:
             share = (role.shares or shares(role))[name]
-            part = steps[step] = share * role.tail(name, is_new=is_new).p(step[2] / _STEPS) ** -POWER
+            part = parts[place] = share * role.tail(name, is_new=is_new).p(place / _STEPS) ** -POWER
         bound += part
     return min(1.0, role.sessions / LEARNING) * math.log(bound * _ROUNDING) / POWER <= best
 

@@ -188,7 +188,7 @@ class Service:
                 self._publish()
                 self._obey_requests()
                 self._scan(self._beat)
-                self._read_history(self._beat_and_rest)
+                self._read_history(self._beat)
                 self._loop()
                 self._outlet.notifier.send("STOPPING=1")
                 self._end_catch_up(is_caught_up=self._is_caught_up)
@@ -535,9 +535,11 @@ class Service:
         return True
 
     def _drain(self) -> bool:
+        began = clock.monotonic_us()
         batch = self._intake.live()
         if batch:
             self._take(batch)
+            self._intake.pace(clock.monotonic_us() - began)
         return bool(batch)
 
     def _read_history(self, goes_on: Callable[[], bool]) -> None:
@@ -546,13 +548,14 @@ class Service:
         # History counts at its own times, so it is read in their order, over all files.
         for batch in self._intake.history():
             if batch:
-                self._take(batch)
+                self._intake.spare(self._take(batch))
             if not goes_on():
                 return
         self._store.commit(Commit("publish", clock.now_us(), is_history_done=True))
         self._is_first_run = False
 
-    def _take(self, batch: Batch) -> None:
+    def _take(self, batch: Batch) -> int:
+        """Carry a batch through the line; return how many agents it had."""
         now = clock.now_us()
         for part in batch.parts:
             if part.rejects:
@@ -565,6 +568,7 @@ class Service:
         for _, source in batch.sources.values():
             self._tail.accept(source)
         self._after(outcome)
+        return outcome.agents
 
     def _keep_rejects(self, path: str, rejects: Sequence[Reject], now: int) -> None:
         counts = Counter(item.reason for item in rejects)

@@ -24,6 +24,7 @@ from sentineld.keys import VerificationKey
 from sentineld.learned import Learned
 from sentineld.override import Override
 from sentineld.policy import Policy
+from sentineld.session import Session
 from sentineld.settings import recorded_prior
 from sentineld.state_file import StateView
 from sentineld.state_reader import StateReader
@@ -260,14 +261,20 @@ def score_of(state: AgentState, prior: Prior) -> float:
     return look(state, prior, state.clock_us).score
 
 
+def open_sessions(state: AgentState, prior: Prior, now_us: int) -> list[Session]:
+    """Return an agent's sessions that are not over by now."""
+    if prior.detection is None or state.learned is None:
+        return []
+    gap_us = prior.detection.settings.gap_us
+    return [one for one in state.learned.sessions if one.latest_us + gap_us >= now_us]
+
+
 def look(state: AgentState, prior: Prior, now_us: int) -> Verdict:
     """Return what learned detection thinks of an agent now; sessions that are over by then do not count."""
-    detection, agent = prior.detection, state.learned
-    if detection is None or agent is None:
+    if prior.detection is None or state.learned is None:
         return CALM
-    gap_us = detection.settings.gap_us
-    open_ones = [one for one in agent.sessions if one.latest_us + gap_us >= now_us]
-    return detection.look(replace(agent, sessions=open_ones), state.owner)
+    sessions = open_sessions(state, prior, now_us)
+    return prior.detection.look(replace(state.learned, sessions=sessions), state.owner)
 
 
 def learned_document(state: AgentState, prior: Prior, now_us: int) -> dict[str, Any] | None:

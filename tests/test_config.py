@@ -9,12 +9,15 @@ from pathlib import Path
 import pytest
 
 from sentineld.config import (
+    Change,
     Config,
     Option,
+    changes,
     check_owner,
     duration_text,
     key_file_path,
     load_config,
+    masked,
     options,
     starter,
     tables,
@@ -112,6 +115,12 @@ def test_every_option_is_read_by_something(option):
     assert used, option.key
 
 
+def test_urls_in_the_environment_keep_their_colons():
+    env = {"SENTINELD_NOTIFY_APPRISE": "json://u:p@host:8080/x:ntfys://host/y"}
+
+    assert load_config(None, env).notify.apprise == ["json://u:p@host:8080/x", "ntfys://host/y"]
+
+
 @pytest.mark.parametrize(
     ("env", "name"),
     [
@@ -142,6 +151,10 @@ def test_an_error_in_a_list_names_the_element(write):
         ("[state]\nvalid_for = '500ms'", "state.valid_for"),
         ("[state]\nkey_id = 'a b'", "state.key_id"),
         ("[limits]\nline_bytes = 10", "limits.line_bytes"),
+        ("[notify]\nwebhook = 'http://elsewhere.example/x'", "notify.webhook"),
+        ("[notify]\nwebhook = 'https://'", "notify.webhook"),
+        ("[notify]\nwebhook = 'https://a.example:x/'", "notify.webhook"),
+        ("[notify]\ncauses = ['detcted']", "notify.causes"),
         ("telemetry = 5", "must be a table"),
         ("[nonsense]\nx = 1", "unknown option nonsense"),
         ("mode = \nx = 1", "line 1"),
@@ -257,6 +270,37 @@ except AccessError as error:
 
     assert done.stdout.startswith("refused"), done.stderr
     assert AccessError.exit_code == 77
+
+
+def test_two_configurations_differ_in_options_and_tables_by_their_values(write):
+    old = load_config(write('[detection]\nwindow = "5m"\n'), {})
+    new = load_config(
+        write('mode = "observe"\nstate_dir = "/s"\n[detection]\nwindow = 301\n[identity.bindings]\na = 0\n'),
+        {},
+    )
+
+    assert list(changes(old, old)) == []
+    assert list(changes(old, new)) == [
+        Change("mode", "enforce", "observe", needs_restart=False),
+        Change("state_dir", "", "/s", needs_restart=True),
+        Change("detection.window", 300.0, 301.0, needs_restart=False),
+        Change("identity.bindings", {}, {"a": 0}, needs_restart=False),
+    ]
+
+
+def test_secrets_are_never_shown_and_a_change_of_one_is(write):
+    old = load_config(
+        write('[notify]\nwebhook = "https://a.example/s3cret"\napprise = ["json://s3cret"]\n'), {}
+    )
+    new = load_config(write('[notify]\nwebhook = "https://a.example/s3cret2"\n'), {})
+    found = list(changes(old, new))
+
+    assert [(item.key, item.old, item.new) for item in found] == [
+        ("notify.webhook", "***", "***"), ("notify.apprise", ["***"], []),
+    ]  # fmt: skip
+    assert "s3cret" not in f"{masked(old)}{masked(new)}{found}"
+    assert masked(Config())["notify"]["webhook"] == ""
+    assert {option.key for option in OPTIONS if option.is_secret} == {"notify.webhook", "notify.apprise"}
 
 
 def test_the_credentials_directory_is_filled_in_or_asked_for():

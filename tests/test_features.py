@@ -251,6 +251,28 @@ def test_a_quick_look_at_a_path_misses_nothing_that_a_long_one_finds():
         assert found.is_later or found.agents
 
 
+PATH_PARTS = (
+    "~ / .. . a work home ada root Users private var tmp folders .git hooks .claude settings.json etc profile"
+    " CLAUDE.md x.MD launchd sentineld crontab azure-pipelines.yml $TMPDIR $HOME ~ada cron.d \u0130 mcp.json"
+).split(" ")
+
+
+@given(st.lists(st.sampled_from([*PATH_PARTS, ""]), max_size=6).map("/".join))
+def test_a_path_is_told_by_its_directory_as_by_itself(path):
+    from sentineld.features import paths
+
+    assert traits.__wrapped__(path) == paths._find_traits(path)
+    assert normal(path) == (paths._HOME.sub("~", path, count=1) if path[:1] in ("/", "$") else path)
+
+
+@pytest.mark.parametrize("root", ["/srv/app", "~/x", "/work/"])
+@pytest.mark.parametrize(
+    "path", ["/srv/app", "/srv/app/x", "/srv/apps/x", "~/x/y", "~/xy", "/work//x", "/work/x"]
+)
+def test_a_path_is_inside_of_a_root_and_not_beside_it(root, path):
+    assert (place_of(traits(path), root) == "") == f"{path}/".startswith(f"{root}/")
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=80),
     lambda inner: st.lists(inner, max_size=6) | st.dictionaries(st.text(max_size=20), inner, max_size=6),

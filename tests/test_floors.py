@@ -352,6 +352,7 @@ HEAVY = (
     "daemon",
     "prometheus_client",
     "logging.config",
+    "curses",
 )
 
 

@@ -282,6 +282,29 @@ def test_one_file_takes_no_more_than_a_batch(line, telemetry):
     assert sum(part.end - part.start for part in batch.parts) <= intake_module.BATCH_BYTES + CHUNK_BYTES
 
 
+def test_full_batches_that_are_quick_grow_up_to_a_bound_and_slow_ones_do_not(line, telemetry, monkeypatch):
+    monkeypatch.setattr(intake_module, "BATCH_BYTES", 60_000)
+    noise = json.dumps(record("noise", START, pad="x" * 1000)) + "\n"
+    (telemetry.directory / "a.jsonl").write_text(noise * 1600)
+    one = line()
+    one.tail.scan()
+
+    def take(took_us: int) -> float:
+        batch = one.intake.live()
+        one.commit(batch)
+        one.intake.pace(took_us)
+        return round(sum(part.end - part.start for part in batch.parts) / CHUNK_BYTES)
+
+    assert [take(10_000), take(10_000), take(10_000), take(150_000), take(900_000)] == [1, 2, 4, 4, 4]
+    assert [take(900_000), take(10_000)] == [2, 1]
+    while take(10_000):
+        pass
+    # One that was not full says nothing of a backlog, and those who come then are not kept waiting.
+    (telemetry.directory / "b.jsonl").write_text(noise * 400)
+    one.tail.scan()
+    assert take(10_000) == 1
+
+
 def test_where_memory_is_short_batches_are_smaller(line, telemetry, small_reads):
     scattered(telemetry.directory, 400)
     one = line()

@@ -744,8 +744,7 @@ note = "something else"
         'kind = "type"',
     )
     form.check()
-    dispatch = form._dispatch
-    assert dispatch is not None
+    dispatch = form._dispatches[None]
     assert dispatch.walk_of(("said",), is_traced=False) is None
     assert dispatch.walk_of((True,), is_traced=False) is not None
     rows = read(form, {"type": "said", "kind": "text"}, {"type": "call"}, {"type": "else"})
@@ -1176,6 +1175,140 @@ def test_beyond_the_bound_records_are_read_in_the_same_way(monkeypatch: pytest.M
     quick, slow = _two_ways.__wrapped__(DISPATCHED)
     records = [{"type": kind, "sub": sub} for kind in "abcd" for sub in "xyz"]
     compare(quick, slow, [*records, *records])
+
+
+#: A record's event, and those of its items, with the same fields; of these the agent may change between them.
+COMMON = """
+glob = "**/-{slug}/*.jsonl"
+[source.defaults]
+time = "at"
+agent = ["{path.slug}/{a}", "kept.home", "home", "a"]
+session = "kept.last | s"
+role = [{value = "=sub", when = {a = "x"}}, "=main"]
+[[source.event]]
+name = "model"
+when = {type = "both"}
+type = "=model_call"
+remember.home = "home"
+tokens = {input = {sum = ["n", "m", "inner.n"]}}
+[[source.event]]
+name = "call"
+when = {type = ["both", "calls"]}
+each = {item = "items"}
+tool = "item.tool"
+id = "{s}:{item.id}"
+remember.last = "item.last"
+"""
+
+
+@given(
+    st.lists(
+        st.fixed_dictionaries(
+            {"type": st.sampled_from(["both", "calls", "else"])},
+            optional={
+                "at": st.sampled_from(["2026-01-02T03:04:05.678Z", 1_700_000_000, "no time", None]),
+                "a": st.sampled_from(["x", "y", "", 1, ["x"], {"b": 1}]),
+                "home": st.sampled_from(["h1", "h2", "", 5, None]),
+                "s": st.sampled_from(["s1", "", 0, "s" * 5000]),
+                "n": st.sampled_from([1, 2.5, "3", True, None, -4, 1 << 63]),
+                "m": st.sampled_from([1, "x", [1]]),
+                "items": st.lists(
+                    st.fixed_dictionaries(
+                        {"tool": st.sampled_from(["t", "", None])},
+                        optional={"id": st.sampled_from(["i", 7]), "last": st.sampled_from(["l1", "l2"])},
+                    ),
+                    max_size=3,
+                ),
+                "inner": st.just({"n": 5}),
+                "inner.n": st.just(6),
+            },
+        ),
+        max_size=5,
+    )
+)
+def test_what_events_of_a_record_have_in_common_is_what_each_would_read(
+    records: list[dict[str, Any]],
+) -> None:
+    compare(*_two_ways(COMMON), records)
+
+
+PIVOTS = """
+[source.kind]
+record = ["payload.type", "type"]
+[[source.event]]
+when = {type = "a", "payload.type" = "x"}
+tool = "=ax"
+[[source.event]]
+when = {type = "a", "payload.type" = "y"}
+tool = "=ay"
+[[source.event]]
+when = {type = "b", "payload.type" = ["x", "y"]}
+tool = "=b"
+[[source.event]]
+when = {type = "a", "payload.type" = {present = false}}
+tool = "=bare"
+"""
+_kinds: st.SearchStrategy[Any] = st.sampled_from(
+    ["a", "b", "x", "y", "", "z", "z" * 300, None, True, False, 1, 1.0, 0, [], ["a"], {}, {"type": "x"}]
+)
+
+
+@given(
+    st.lists(
+        st.fixed_dictionaries(
+            {},
+            optional={
+                "type": _kinds,
+                "payload": st.one_of(_kinds, st.fixed_dictionaries({"type": _kinds})),
+                "payload.type": _kinds,
+            },
+        ),
+        max_size=8,
+    )
+)
+def test_the_function_of_a_record_is_found_whatever_stands_for_its_kind(
+    records: list[dict[str, Any]],
+) -> None:
+    compare(*_two_ways(PIVOTS), records)
+
+
+def test_files_whose_paths_have_other_parts_are_read_in_their_own_way() -> None:
+    form = mapping(
+        """
+        [source.defaults]
+        agent = ["{path.user}/{a}", "path.host", "a"]
+        [[source.event]]
+        tool = "t | path.host | path.user | =none"
+        """,
+        'glob = ["**/h/{host}/*.jsonl", "**/u/{user}/*.jsonl", "**/b/{host}/{user}/*.jsonl"]',
+    )
+    for _ in range(2):
+        for path, agent, bare, tool in [
+            ("/h/one/a.jsonl", "one", "one", "one"),
+            ("/u/two/a.jsonl", "two/A", agent_id("test"), "two"),
+            ("/b/one/two/a.jsonl", "two/A", "one", "one"),
+            ("/elsewhere/a.jsonl", "A", agent_id("test"), "none"),
+        ]:
+            rows = read(form, {"a": "A"}, {}, {"a": "A", "t": "T"}, path=path)
+            assert rows.agent_ids == [agent, bare, agent], path
+            assert [rows.facts[number].tool for number in range(3)] == [tool, tool, "T"], path
+
+
+def test_only_so_many_kinds_of_paths_get_functions_of_their_own() -> None:
+    globs = ", ".join(f'"**/{n}/{{p{n}}}/*.jsonl"' for n in range(30))
+    agents = ", ".join(f'"path.p{n}"' for n in range(30))
+    form = mapping(f"[[source.event]]\ntool = '=x'\nagent = [{agents}]", f"glob = [{globs}]")
+    for n in range(30):
+        assert read(form, {}, path=f"/{n}/agent-{n}/a.jsonl").agent_ids == [f"agent-{n}"]
+    assert len(form._dispatches) <= 9
+
+
+@pytest.mark.parametrize("length", [4095, 4096, 4097, 9000])
+def test_a_template_takes_so_much_of_each_part(length: int) -> None:
+    form = mapping('[[source.event]]\ntool = "{a}-{b}"\narguments = "a"')
+    rows, trace = form.trace({"a": "x" * length, "b": "end"}, 0, FileContext("/a", 0))
+    assert trace.events[0].payload["tool"] == "x" * min(length, 4096) + "-end"
+    assert len(rows) == 1
 
 
 @cache

@@ -260,3 +260,14 @@ def test_an_agent_whose_state_is_damaged_is_restricted_and_no_other(store, damag
     ]
     assert drafts[0][0].standing.quiet_since_us == drafts[0][0].standing.since_us == NOW + 5
     assert again.take_late(NOW + 6) == []
+
+
+def test_one_that_is_due_in_the_database_alone_is_the_next(store):
+    learned = Config().prior()
+    one = Roster(store, learned, 100)
+    state, _ = step(one.get((1000, "a"), NOW), learned, [(NOW, 1, 0, "file_write", 1, 0, None)])
+    settle(one, store, state)
+
+    due_us = one.next_due_us()
+    assert due_us is not None
+    assert Roster(store, learned, 100).next_due_us() == due_us

@@ -1,11 +1,13 @@
 """What tool calls do: their class and what they touch, from the tool's name and its arguments."""
 
+import tracemalloc
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from shell_texts import SHELL_TEXTS
 
-from sentineld.credentials import is_secret
+from sentineld.credentials import is_harmless, is_secret
 from sentineld.entities import MAX_ENTITIES, MAX_VALUE
 from sentineld.errors import ConfigError
 from sentineld.event import EVENT_CLASSES
@@ -450,3 +452,63 @@ SECRET_PARTS = [
 def test_the_quick_look_at_a_path_says_what_the_whole_one_does(path):
     # There is no quick look at a path that is not ASCII.
     assert is_secret(path) == is_secret(f"\u00e9/{path}")
+
+
+PLACES = [
+    "",
+    "/",
+    "/srv/www/",
+    "src/",
+    "./",
+    "../",
+    "/dev/",
+    "~/",
+    "/etc/",
+    "C:\\x\\",
+    "a//b/",
+    "a/./b/",
+    " /x/",
+    "/x /",
+]
+NAME_PARTS = [
+    "null",
+    "-",
+    ".",
+    "..",
+    "",
+    "x ",
+    " x",
+    "a\\b",
+    "\u212aey",
+    "shadows.txt",
+    "0.5442",
+    "passwords",
+    "x\n",
+]
+
+
+#: Patterns of one's own end the glance.
+CLOSELY = Taxonomy({"credential_paths": ["/no/such/vault"]})
+
+
+@given(
+    st.sampled_from(["Read", "Write", "Edit", "delete_file", "mcp__a__b", "network_request"]),
+    st.sampled_from(PLACES),
+    st.lists(st.sampled_from(SECRET_PARTS + NAME_PARTS), min_size=1, max_size=3).map("/".join)
+    | st.text(max_size=6),
+)
+def test_a_call_that_names_a_harmless_path_is_told_as_one_that_is_looked_at_closely(tool, place, name):
+    assert TAXONOMY.classify(tool, {"path": place + name}) == CLOSELY.classify(tool, {"path": place + name})
+
+
+def test_a_glance_is_enough_for_usual_paths_and_remembers_no_path():
+    paths = [f"/srv/www/uploads/0.{number:016}" for number in range(4000)]
+    assert all(map(is_harmless, paths))
+    tracemalloc.start()
+    for path in paths:
+        is_harmless(path.replace("www", path[-4:] * 40))
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    # One copy of each of these directories alone is more.
+    assert kept < 4000 * 160

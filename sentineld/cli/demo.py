@@ -1,6 +1,7 @@
 """``sentineld demo``: a minute with six made-up agents and a real daemon."""
 
 import os
+import re
 import signal
 import sys
 import textwrap
@@ -16,6 +17,7 @@ from sentineld.decision import Decision
 from sentineld.demo.agents import AGENTS, DAYS
 from sentineld.demo.stage import Change, Stage
 from sentineld.demo.story import IS_BUSY, LENGTH_S, LOOPS, STEALS, Beat, story
+from sentineld.errors import AccessError
 from sentineld.tier import Tier
 from sentineld.visible import visible
 
@@ -25,6 +27,7 @@ _INDENT = 19
 _COLORS = {1: "green", 2: "yellow", 3: "red"}
 #: What a router makes of a change of so strict a tier.
 _ACTIONS = {1: "merged", 2: "merged, and watched", 3: "waits for a human"}
+_NUMBER = re.compile(r": \d+$")
 #: How many times its usual work the busy agent must have done.
 _MUCH = 5
 #: Detectors whose findings are hard to tell in a few words.
@@ -49,28 +52,39 @@ def demo(
     """
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _leave)
+    teller = Teller(is_silent=as_json)
+    try:
+        document = _play(teller, fast=fast, keep=keep)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        raise AccessError(
+            f"the demo cannot use {error.filename}: {error.strerror}", hint="TMPDIR=DIR sentineld demo"
+        ) from error
+    if as_json:
+        print_json(document)
+    else:
+        teller.end(document)
+    return 0 if document["ok"] else 1
+
+
+def _play(teller: "Teller", *, fast: bool, keep: bool) -> dict[str, Any]:
+    """Let it happen, and tell of it; returns the document of what was seen."""
     changes: list[Change] = []
     began = time.monotonic()
     with Stage(fast=fast, keep=keep) as stage:
-        teller = Teller(is_silent=as_json)
         teller.say(f"Six agents work here. A daemon learns their habits from the last {DAYS} days ...")
         stage.learn()
-        ready_s = time.monotonic() - began
-        teller.introduce(stage, ready_s)
+        teller.introduce(stage, time.monotonic() - began)
         for item in stage.play(story(), LENGTH_S):
             if isinstance(item, Change):
                 changes.append(item)
                 teller.change(item)
             else:
                 teller.beat(item)
-        verdicts = stage.verdicts()
-        teller.spared(verdicts[IS_BUSY])
-        document = _document(stage, changes, verdicts, time.monotonic() - began)
-    if as_json:
-        print_json(document)
-    else:
-        teller.end(document)
-    return 0 if document["ok"] else 1
+        tiers = stage.verdicts()
+        teller.spared(tiers[IS_BUSY])
+        return _document(stage, changes, tiers, time.monotonic() - began)
 
 
 def _leave(number: int, _frame: FrameType | None) -> None:
@@ -136,8 +150,10 @@ def _plain(decision: Decision) -> str:
     found = zip(decision.reasons, decision.evidence, strict=False)
     plain = [item for reason, item in found if reason.detector not in _OBSCURE]
     sentences = [item.summary for item in (*plain, *decision.evidence)]
-    # What follows in brackets is for `why`.
-    return sentences[0].rpartition(" (")[0] or sentences[0] if sentences else decision.cause
+    if not sentences:
+        return decision.cause
+    # What follows in brackets is for `why`, and so are numbers without a unit.
+    return _NUMBER.sub("", sentences[0].rpartition(" (")[0] or sentences[0])
 
 
 class Teller:
@@ -155,8 +171,10 @@ class Teller:
     def introduce(self, stage: Stage, ready_s: float) -> None:
         """Say what was learned."""
         calls = sum(stage.past.values())
-        self.say(f"{calls:,} calls in {DAYS * len(AGENTS)} sessions read; process {stage.pid} watches after")
-        self.say(f"{ready_s:.1f} s. Every agent is at tier 1, normal.\n")
+        self.say(
+            f"After {ready_s:.1f} s it knows {calls:,} calls of {DAYS * len(AGENTS)} sessions, and watches."
+        )
+        self.say("Every agent is at tier 1, normal.\n")
 
     def beat(self, beat: Beat) -> None:
         """Say what an agent does."""
@@ -185,7 +203,7 @@ class Teller:
 
     def end(self, document: dict[str, Any]) -> None:
         """Print the table and the next step."""
-        self.say(f"\n{'AGENT':<12} {'CALLS':>5} {'A USUAL DAY':>12}  {'TIER':<14} A SMALL CHANGE OF ITS IS")
+        self.say(f"\n{'AGENT':<12} {'CALLS':>5} {'A USUAL DAY':>12}  {'TIER':<14} A SMALL CHANGE BY IT IS")
         rows = sorted(document["agents"].items(), key=lambda item: -item[1]["tier"])
         for agent, entry in rows:
             tier = f"{entry['tier']} {Tier(entry['tier']).label}"

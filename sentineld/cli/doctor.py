@@ -4,7 +4,6 @@ import os
 import textwrap
 
 import click
-import msgspec
 
 from sentineld.cli.app import common, config_in_use, configuration, daemon_paths, print_json, watched
 from sentineld.clock import now_us
@@ -18,7 +17,7 @@ _WIDTH = 80
 _INDENT = 6
 
 
-@click.command(epilog="Example: sudo sentineld doctor --config /etc/sentineld/sentineld.toml")
+@click.command(epilog="Example: sentineld doctor --config /etc/sentineld/sentineld.toml")
 @click.option(
     "--telemetry",
     "directories",
@@ -36,11 +35,8 @@ def doctor(
     """
     path = config_in_use(config_path)
     check_owner(path, os.geteuid())
-    config = configuration(config_path, state_dir)
-    if directories:
-        config = msgspec.structs.replace(
-            config, telemetry=msgspec.structs.replace(config.telemetry, directories=[*directories])
-        )
+    given = {"telemetry.directories": [*directories]} if directories else {}
+    config = configuration(config_path, state_dir, given)
     problem = ("", "")
     try:
         config, _ = watched(config)

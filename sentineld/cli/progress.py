@@ -10,7 +10,7 @@ from sentineld.catch_up import Progress, bar
 from sentineld.instant import SECOND_US
 
 #: What is over sooner than this is not shown, microseconds.
-_WORTH_US = SECOND_US // 2
+_WORTH_US = SECOND_US // 4
 
 
 class ProgressBar:

@@ -1,7 +1,7 @@
 """Screen: what ``sentineld top`` shows, as lines of styled text of any width and height; no terminal here."""
 
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -36,9 +36,10 @@ HELP = (
     "r           turn the order round",
     "q           leave; from here and from why: back",
     "",
-    "SCORE is 0 to 1; the bar beside it has a mark where tier 2 begins. EV/MIN is over",
-    "the last five minutes. MOST SURPRISING is what the open session's score rests on",
-    "most, in bits, or what gave the agent its tier.",
+    "SCORE is 0 to 1; the bar beside it has a mark where tier 2 begins. EV/MIN is of",
+    "the last five minutes. MOST SURPRISING is what the open session's score rests",
+    "on most, in bits, or what gave the agent its tier. TIER 3(1): behaviour calls",
+    "for 3, and 1 is in force; 2p: pinned.",
 )
 
 
@@ -127,8 +128,10 @@ def heading(document: dict[str, Any], choice: Choice, shown: int) -> list[tuple[
         )
     else:
         first = (f"sentineld top  {now[11:19]} UTC  NOT FRESH: {state['reason']}", "tier3")
-    counts = [sum(one["would"] == tier for one in agents) for tier in Tier]
-    tiers = ", ".join(f"{count} {tier.label}" for tier, count in zip(Tier, counts, strict=True))
+    # The worst first: that is what a narrow screen shows.
+    tiers = ", ".join(
+        f"{sum(one['would'] == tier for one in agents)} {tier.label}" for tier in sorted(Tier, reverse=True)
+    )
     order = f"by {SORTS[choice.sort][0]}{', reversed' if choice.is_reversed else ''}"
     wanted = f"; {shown} contain {visible(choice.pattern)!r}" if choice.pattern else ""
     return [first, (f"{len(agents)} agents: {tiers}; {order}{wanted}", "")]
@@ -200,13 +203,7 @@ def cells(text: str) -> int:
 def fit(text: str, width: int) -> str:
     """Cut a text to a number of cells, or fill it up with spaces."""
     if cells(text) > width:
-        kept, room = "", width - 2 if width > 4 else width
-        for char in text:
-            room -= _cells_of(char)
-            if room < 0:
-                break
-            kept += char
-        text = kept + ".." if width > 4 else kept
+        text = text[: _most(text, width - 2)] + ".." if width > 4 else text[: _most(text, width)]
     return text + " " * (width - cells(text))
 
 
@@ -215,12 +212,27 @@ def wrapped(line: str, width: int) -> list[str]:
     indent = len(line) - len(line.lstrip(" "))
     pieces, rest = [], line
     while cells(rest) > width:
-        cut = len(fit(rest, width + 2).rstrip(" ").removesuffix(".."))
-        place = rest.rfind(" ", indent + 1, max(cut, 1) + 1)
-        cut = place if place > indent else max(1, min(cut, width))
+        cut = max(1, _most(rest, width))
+        start = len(rest) - len(rest.lstrip(" "))
+        space = rest.rfind(" ", start + 1, cut + 1)
+        if space > start:
+            cut = space
         pieces.append(rest[:cut].rstrip(" "))
+        # Less than what a piece holds: each takes some of the text away.
         rest = " " * min(indent + 2, width // 4) + rest[cut:].lstrip(" ")
     return [*pieces, rest]
+
+
+def _most(text: str, width: int) -> int:
+    """Return how many characters of a text fit into so many cells."""
+    if text.isascii():
+        return min(len(text), width)
+    room = width
+    for count, char in enumerate(text):
+        room -= _cells_of(char)
+        if room < 0:
+            return count
+    return len(text)
 
 
 def _cells_of(char: str) -> int:
@@ -229,7 +241,7 @@ def _cells_of(char: str) -> int:
     return 2 if unicodedata.east_asian_width(char) in "WF" else 1
 
 
-def _row(name: str, values: dict[str, str | None], width: int, columns: dict[str, int]) -> str:
+def _row(name: str, values: Mapping[str, str | None], width: int, columns: Mapping[str, int]) -> str:
     parts = [fit(name, width)]
     for title in _ORDER:
         if title in columns:

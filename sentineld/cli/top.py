@@ -27,7 +27,7 @@ from sentineld.views import look_at_state, why_document
 from sentineld.visible import visible
 
 #: Reading the table may take this share of the time, however often it is asked for.
-_SHARE = 0.2
+_SHARE = 0.1
 _LEAST_INTERVAL_S = 0.2
 #: Columns where stdout is no terminal, and does not say how wide it is.
 _COLUMNS = 80
@@ -123,7 +123,16 @@ def _live(document: dict[str, Any], load: Load, explain: Explain, interval_s: fl
     with _signals() as signals:
         # Sequences of keys come in one piece, also over slow lines; escape alone need not wait for long.
         os.environ.setdefault("ESCDELAY", "50")
-        curses.wrapper(lambda window: _Live(window, document, load, explain, interval_s, signals).run())
+        # Not curses.wrapper: it begins colours, and paints the background black, where none are wanted.
+        window = curses.initscr()
+        try:
+            curses.noecho()
+            curses.cbreak()
+            window.keypad(True)
+            window.nodelay(True)
+            _Live(window, document, load, explain, interval_s, signals).run()
+        finally:
+            curses.endwin()
 
 
 class _Signals:
@@ -178,7 +187,6 @@ class _Live:
         self._choice = Choice()
         self._pager: Pager | None = None
         self._styles = _styles()
-        window.nodelay(True)
 
     def run(self) -> None:
         """Go on until the operator leaves, or the terminal does."""
@@ -342,11 +350,11 @@ def _styles() -> dict[str, int]:
         "tier2": curses.A_BOLD,
         "tier3": curses.A_BOLD,
     }
-    if curses.has_colors() and not os.environ.get("NO_COLOR"):
+    if not os.environ.get("NO_COLOR") and curses.has_colors():
+        curses.start_color()
         curses.use_default_colors()
-        for number, (style, color) in enumerate(
-            zip(("tier2", "tier3"), (curses.COLOR_YELLOW, curses.COLOR_RED), strict=True), 1
-        ):
+        colors = {"tier2": curses.COLOR_YELLOW, "tier3": curses.COLOR_RED}
+        for number, (style, color) in enumerate(colors.items(), 1):
             curses.init_pair(number, color, -1)
             styles[style] = curses.color_pair(number) | curses.A_BOLD
     return styles

@@ -93,12 +93,6 @@ class Stage:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    @property
-    def pid(self) -> int:
-        """The daemon's process."""
-        assert self._process is not None
-        return self._process.pid
-
     def learn(self) -> None:
         """Write the history, start the daemon and wait until it has read it. Raises ``SentineldError``."""
         for item in history(time.time()):
@@ -109,7 +103,7 @@ class Stage:
             file.write(_CONFIG.format(state=json.dumps(self.state_dir), telemetry=json.dumps(self.telemetry)))
         with open(os.path.join(self.directory, "daemon.log"), "wb") as log:
             self._process = subprocess.Popen(  # noqa: S603 (ourselves)
-                [sys.executable, "-m", "sentineld", "run", "--config", config],
+                [sys.executable, "-P", "-m", "sentineld", "run", "--config", config],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -200,7 +194,7 @@ class Stage:
             seen = time.monotonic()
             self._tiers[agent] = tier
             made = self._store.decisions(name=agent, limit=1) if self._store is not None else []
-            if made:
+            if made and made[-1].to_tier == tier:
                 yield Change(agent, seen - self._curtain, self._delay_ms(made[-1], seen), made[-1])
 
     def _delay_ms(self, decision: Decision, seen: float) -> float:
@@ -240,7 +234,8 @@ class Stage:
     def _last_words(self) -> str:
         with open(os.path.join(self.directory, "daemon.log"), "rb") as log:
             lines = log.read()[-4000:].decode(errors="replace").splitlines()
-        return lines[-1] if lines else "it said nothing"
+        said = [line for line in lines if line.startswith("error: ")] or lines
+        return said[-1] if said else "it said nothing"
 
 
 def _environment(env: Mapping[str, str]) -> dict[str, str]:

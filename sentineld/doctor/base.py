@@ -104,7 +104,7 @@ def number_in(path: str) -> int:
 
 
 def groups_of(uid: int, pid: int = 0) -> frozenset[int]:
-    """Return the groups of a user: those of its process ``pid`` where there is one, else the system's list."""
+    """Return the groups of a user: of its process ``pid`` where there is one, else the system's list."""
     try:
         with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as file:
             fields = dict(line.split(":", 1) for line in file)

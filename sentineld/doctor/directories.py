@@ -34,7 +34,9 @@ def read(examined: Examined) -> Reading:
     paths = examined.paths
     owners = {entry.uid for entry in below(examined.directories, _MAX_OWNERS)}
     relied_on = [paths.state_dir, paths.requests, os.path.dirname(paths.state_file)]
-    relied_on += [path for path in (examined.config_path, examined.config.state.key_file) if path]
+    key_file = examined.config.state.key_file
+    # What begins with a variable is another's to see.
+    relied_on += [path for path in (examined.config_path, key_file) if path and not path.startswith("$")]
     return Reading(
         os.geteuid(),
         examined.uid,
@@ -55,28 +57,43 @@ def check(reading: Reading) -> Iterator[Finding]:
             "state directory",
             NOTE,
             f"{reading.state_dir} does not exist, or may not be looked at",
-            "sentineld run makes it; a service's: sudo sentineld doctor",
+            "sentineld run makes it"
+            if reading.uid == 0
+            else "sentineld run makes it; a service: sudo sentineld doctor",
         )
         return
-    yield from _state(reading, reading.state)
+    ours = [*_state(reading, reading.state)]
     if reading.requests is not None:
-        yield from _requests(reading.requests, reading.owner)
+        ours += _requests(reading.requests, reading.owner)
     if reading.rejects is not None and stat.S_IMODE(reading.rejects.mode) & 0o077:
-        yield Finding(
-            "rejects",
-            FIX,
-            f"{reading.rejects}: others may look at what agents wrote",
-            f"chmod 0700 {reading.rejects.path}",
+        ours.append(
+            Finding(
+                "rejects",
+                FIX,
+                f"{reading.rejects}: others may look at what agents wrote",
+                f"chmod 0700 {reading.rejects.path}",
+            )
         )
     if reading.uid == 0 and reading.published is not None and not reading.published.mode & stat.S_IXOTH:
-        yield Finding(
-            "state file",
-            NOTE,
-            f"{reading.published}: no other user's router can pass through",
-            "--state-file in a directory of mode 0755, if one should",
+        ours.append(
+            Finding(
+                "state file",
+                NOTE,
+                f"{reading.published}: no other user's router can pass through",
+                "--state-file in a directory of mode 0755, if one should",
+            )
         )
+    yield from ours
+    told = {word for item in ours for word in item.fix.split()}
     for item in reading.exposed:
-        yield Finding("isolation", FIX, f"{item.path} {item.reason}", _closing(item.path))
+        # Not twice what is told with a better mending.
+        if item.path not in told:
+            yield Finding(
+                "isolation",
+                FIX,
+                f"{item.path} {item.reason}",
+                f"only the daemon's user and root may change it: ls -ld {item.path}",
+            )
 
 
 def _state(reading: Reading, state: Entry) -> Iterator[Finding]:
@@ -120,7 +137,3 @@ def _requests(requests: Entry, owner: int) -> Iterator[Finding]:
         )
     else:
         yield Finding("requests", OK, f"{requests}: nobody else may pardon")
-
-
-def _closing(path: str) -> str:
-    return f"only the daemon's user and root may change it: ls -ld {path}"

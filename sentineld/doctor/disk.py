@@ -1,6 +1,7 @@
 """Disks: room and inodes where we write, and file systems that do not keep what they are given."""
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -16,6 +17,9 @@ _NETWORK = frozenset({
 })  # fmt: skip
 #: Those that end with the machine or the container.
 _PASSING = frozenset({"tmpfs", "ramfs", "overlay"})
+
+_POINT = 4
+_OCTAL = re.compile(r"\\([0-7]{3})")
 
 STATE, PUBLISHED, TELEMETRY = "state directory", "state file", "telemetry"
 
@@ -37,18 +41,18 @@ def read(examined: Examined) -> list[Disk]:
     uses = [(STATE, paths.state_dir), (PUBLISHED, os.path.dirname(paths.state_file))]
     uses += [(TELEMETRY, path) for path in examined.directories]
     with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-        kinds = file_systems(file.read())
+        mounts = mount_points(file.read())
     found = []
     for use, path in dict.fromkeys(uses):
         place = path
         while not os.path.exists(place):
             place = os.path.dirname(place)
-        status, device = os.statvfs(place), os.stat(place).st_dev
+        status = os.statvfs(place)
         found.append(
             Disk(
                 use,
                 path,
-                kinds.get(f"{os.major(device)}:{os.minor(device)}", ""),
+                kind_at(os.path.realpath(place), mounts),
                 bool(status.f_flag & os.ST_RDONLY),
                 status.f_bavail * status.f_frsize,
                 status.f_favail if status.f_files else None,
@@ -57,18 +61,30 @@ def read(examined: Examined) -> list[Disk]:
     return found
 
 
-def file_systems(mountinfo: str) -> dict[str, str]:
-    """Return the kind of each file system by its device, of the text of ``/proc/PID/mountinfo``.
+def mount_points(mountinfo: str) -> list[tuple[str, str]]:
+    """Return mount points with the kinds of their file systems, of the text of ``/proc/PID/mountinfo``.
 
-    The first field behind the hyphen is the kind, the third of the line the device (proc(5)).
+    The fifth field of a line is the mount point, the first one behind the hyphen the kind (proc(5)).
     """
-    found = {}
+    found = []
     for line in mountinfo.splitlines():
         fields, _, rest = line.partition(" - ")
-        parts = fields.split()
-        if len(parts) > 2 and rest:
-            found[parts[2]] = rest.split()[0]
+        parts = fields.split(" ")
+        if len(parts) > _POINT and rest:
+            point = _OCTAL.sub(lambda escape: chr(int(escape[1], 8)), parts[_POINT])
+            found.append((point, rest.split(" ")[0]))
     return found
+
+
+def kind_at(path: str, mounts: Sequence[tuple[str, str]]) -> str:
+    """Return the kind of the file system that a path without links is on; empty where none is known."""
+    # What was mounted last lies on top.
+    around = [(len(point), n) for n, (point, _) in enumerate(mounts) if _is_below(path, point)]
+    return mounts[max(around)[1]][1] if around else ""
+
+
+def _is_below(path: str, point: str) -> bool:
+    return point == "/" or path == point or path.startswith(f"{point}/")
 
 
 def check(disks: Sequence[Disk]) -> Iterator[Finding]:

@@ -68,7 +68,9 @@ def check(reading: Reading) -> Iterator[Finding]:
     user = user_name(reading.uid)
     for path, entry in reading.roots:
         if entry is None:
-            yield Finding("telemetry", FIX, f"{path} does not exist (yet)", f"mkdir -p {path}")
+            yield Finding(
+                "telemetry", FIX, f"{path} does not exist, or may not be looked at", f"mkdir -p {path}"
+            )
     closed_above = [item for item in reading.parents if _is_closed(item, reading, _PASS)]
     for item in closed_above:
         yield Finding("telemetry", FIX, f"{item}: {user} may not pass through", f"chmod o+x {item.path}")
@@ -78,25 +80,32 @@ def check(reading: Reading) -> Iterator[Finding]:
         if _is_telemetry(item) and _is_closed(item, reading, _ENTER if item.is_directory else _READ)
     ]
     if closed:
-        more = f", and {len(closed) - 1} more" if len(closed) > 1 else ""
         yield Finding(
             "telemetry",
             FIX,
-            f"{closed[0]}{more}: {user} may not read it",
+            f"{_and_more(closed)}: {user} may not read it",
             "a group that may: docs/install-systemd.md, Let agents write telemetry",
         )
-    for item in reading.names:
-        if item.is_directory and item.mode & stat.S_IWOTH and not item.mode & stat.S_ISVTX:
-            yield Finding(
-                "telemetry",
-                FIX,
-                f"{item}: every user may remove and rename what agents wrote",
-                f"one directory an agent, or chmod +t {item.path}",
-            )
+    shared = [
+        item
+        for item in reading.names
+        if item.is_directory and item.mode & stat.S_IWOTH and not item.mode & stat.S_ISVTX
+    ]
+    if shared:
+        yield Finding(
+            "telemetry",
+            FIX,
+            f"{_and_more(shared)}: every user may remove and rename what agents wrote",
+            f"one directory an agent, or chmod +t {shared[0].path}",
+        )
     if not closed and not closed_above and all(entry is not None for _, entry in reading.roots):
         files = sum(1 for item in reading.names if not item.is_directory and _is_telemetry(item))
         roots = ", ".join(path for path, _ in reading.roots)
         yield Finding("telemetry", OK, f"{roots}: {files} files")
+
+
+def _and_more(items: Sequence[Entry]) -> str:
+    return str(items[0]) + (f" (and {len(items) - 1} more)" if len(items) > 1 else "")
 
 
 def _is_telemetry(item: Entry) -> bool:

@@ -9,6 +9,7 @@ from sentineld import clock
 from sentineld.baselines import list_document
 from sentineld.cli.names import HELD, feature_label, starter_line, unusual
 from sentineld.config import Config
+from sentineld.explain import INTEGRITY
 from sentineld.instant import SECOND_US, iso, parse_iso
 from sentineld.statedir import Paths
 from sentineld.step import Prior, load_checked
@@ -152,12 +153,20 @@ def _learned(told: dict[str, Any]) -> dict[str, Any]:
 
 
 def _decision(one: dict[str, Any]) -> dict[str, Any]:
+    heading, evidence, reasons = "The last records before it", one["evidence"], one["reasons"]
+    if one["actor"]:
+        # The records before what an operator did are no reasons for it; what it has done has no path.
+        heading, evidence = "What it did", [item for item in evidence if not item["path"]]
+    elif reasons and reasons[0]["detector"] == INTEGRITY:
+        heading, evidence, reasons = "What was done to its telemetry", evidence[-1:], []
+    elif one["p"] is not None:
+        heading = "What was seen"
     return {
-        "id": one["decision_id"],
         "at": one["decided_at"],
         "time": parse_iso(one["decided_at"]) / SECOND_US,
         "from": one["from_tier"],
         "to": one["to_tier"],
+        "id": one["decision_id"],
         "score": one["score"],
         "cause": one["cause"],
         "actor": one["actor"],
@@ -166,8 +175,9 @@ def _decision(one: dict[str, Any]) -> dict[str, Any]:
         "said": "" if one["p"] is None else unusual(one["p"]),
         "bound": one["bound"],
         "prior": one["prior_version"],
-        "reasons": [{**reason, "label": feature_label(reason["feature"])} for reason in one["reasons"]],
-        "evidence": one["evidence"],
+        "reasons": [{**reason, "label": feature_label(reason["feature"])} for reason in reasons],
+        "heading": heading,
+        "evidence": evidence,
     }
 
 

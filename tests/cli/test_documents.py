@@ -67,6 +67,10 @@ def test_documents_of_the_configuration_are_as_their_schemas_say(place):
     assert (place.base / "new.toml").read_text() == written["text"]
     check("check", place.json("check", "--config", "new.toml"))
     check("check", place.json("check", code=1))
+    place.config('[notify]\nwebhook = "https://a.example/s3cret"\n')
+    document = place.json("check", "--config", "sentineld.toml", code=None)
+    check("check", document)
+    assert document["effective"]["notify"]["webhook"] == "***"
     place.config("[nonsense]\n")
     check("check", place.json("check", "--config", "sentineld.toml", code=78))
 

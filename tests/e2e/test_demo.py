@@ -1,16 +1,22 @@
 """The demonstration, by the real command: what it promises is seen, and nothing of it stays behind."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
+from html import unescape
 from pathlib import Path
 
 import pytest
+from pages import steps
 from schemas import check
 
 from sentineld.cli.demo import demo_promises
 from sentineld.demo.agents import AGENTS
+from sentineld.demo.stage import Stage
+from sentineld.demo.story import story
+from sentineld.errors import SentineldError
 
 ROOT = Path(__file__).parents[2]
 
@@ -60,10 +66,10 @@ def look_around(place, state_dir):
         file.seek(first["offset"])
         assert b"drop.example.net" in file.readline()
     assert why["demotion"]["reasons"][0]["feature"] == "credential_sent"
-    readme = (ROOT / "README.md").read_text()
-    shown = place.command("why", "mailer", "--state-dir", state_dir).stdout
-    assert shown.splitlines()[0] in readme
-    assert "(rule credential_sent)" in readme
+    (step,) = [step for step in steps(ROOT / "README.md") if step.command.startswith("sentineld why mailer")]
+    directory = re.search(r"/tmp/sentineld-demo-\w+", step.command)[0]
+    printed = place.command("why", "mailer", "--state-dir", state_dir).stdout
+    assert step.fits(printed.replace(state_dir.removesuffix("/state"), directory))
     router = subprocess.run(
         [sys.executable, ROOT / "examples" / "route_change.py", f"{state_dir}/state.json"],
         capture_output=True,
@@ -88,8 +94,10 @@ def test_the_demo_is_plain_text_for_80_columns_and_tidies_up(stage):
         assert text in done.stdout
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_whoever_ends_the_demo_leaves_nothing_behind(stage, wait_for, number, code):
+@pytest.mark.parametrize(
+    ("number", "code", "begun"), [(signal.SIGINT, 130, pid_of_daemon), (signal.SIGTERM, 143, left_behind)]
+)
+def test_whoever_ends_the_demo_leaves_nothing_behind(stage, wait_for, number, code, begun):
     process = subprocess.Popen(
         [sys.executable, "-m", "sentineld", "demo"],
         env=stage.environment(),
@@ -97,7 +105,8 @@ def test_whoever_ends_the_demo_leaves_nothing_behind(stage, wait_for, number, co
         stderr=subprocess.DEVNULL,
     )
     try:
-        pid = wait_for(lambda: pid_of_daemon(stage), "the demo's daemon")
+        wait_for(lambda: begun(stage), "the demo's directory, or its daemon")
+        pid = pid_of_daemon(stage)
         process.send_signal(number)
 
         assert process.wait(30) == code
@@ -105,7 +114,7 @@ def test_whoever_ends_the_demo_leaves_nothing_behind(stage, wait_for, number, co
         process.kill()
         process.wait()
     assert left_behind(stage) == []
-    assert not Path(f"/proc/{pid}").exists()
+    assert not pid or not Path(f"/proc/{pid}").exists()
 
 
 def test_the_demo_fails_where_it_does_not_see_what_it_promises():
@@ -116,6 +125,24 @@ def test_the_demo_fails_where_it_does_not_see_what_it_promises():
     for agent, tier in (("researcher", 1), ("mailer", 2), ("biller", 2), ("coder", 2)):
         assert [kept for _, kept in demo_promises(seen | {agent: tier}, calls, usual)].count(False) == 1
     assert not all(kept for _, kept in demo_promises(seen, calls | {"biller": 20}, usual))
+
+
+def test_a_daemon_that_does_not_start_is_told_by_its_own_words():
+    with Stage() as stage:
+        Path(stage.state_dir).write_text("no directory")
+        with pytest.raises(SentineldError, match=r"did not get ready: error: .*/state"):
+            stage.learn()
+
+    assert not Path(stage.directory).exists()
+
+
+def test_the_picture_of_the_readme_shows_the_story_that_is_played():
+    assert "](docs/demo.svg)" in (ROOT / "README.md").read_text()
+    shown = unescape((ROOT / "docs" / "demo.svg").read_text()).replace("\xa0", " ")
+
+    assert [beat.says for beat in story() if beat.says not in shown] == []
+    for text in ("tier 2, suspicious, ", "tier 3, anomalous, ", "still tier 1", "waits for a human"):
+        assert text in shown
 
 
 def test_colour_is_for_terminals_that_want_it(stage):

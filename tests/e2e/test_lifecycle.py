@@ -93,6 +93,25 @@ def test_sighup_with_a_broken_configuration_keeps_the_old_one(place, wait_for, t
     wait_for(lambda: place.tier(FLOODING) == 3, "demotion by the old configuration")
 
 
+def test_sighup_says_which_options_take_a_restart_and_shows_no_secret(place, wait_for):
+    config = place.config("")
+    daemon = place.start("--config", config)
+
+    place.config('mode = "observe"\n[state]\nfile = "elsewhere.json"\n[gate]\ndirectory = "gate"\n')
+    daemon.signal(signal.SIGHUP)
+    failed = daemon.wait_log("config_reload_failed")
+    assert failed["error"] == "state.file, gate.directory cannot change while the daemon runs"
+    assert place.state()["mode"] == "enforce", "all of it, or nothing"
+
+    place.config('[identity]\nallow_user_namespace = true\n[notify]\nwebhook = "https://a.example/s3cret"\n')
+    daemon.signal(signal.SIGHUP)
+    assert daemon.wait_log("config_reloaded")["needs_restart"] == ["identity.allow_user_namespace"]
+    told = {item["option"]: item for item in (daemon.wait_log("option_changed", count) for count in (1, 2))}
+    assert told["identity.allow_user_namespace"]["in_force"] == "after a restart"
+    assert (told["notify.webhook"]["old"], told["notify.webhook"]["new"]) == ("", "***")
+    assert "s3cret" not in daemon.stderr.read_text()
+
+
 @pytest.mark.usefixtures("by_activity")
 def test_sighup_switches_to_observe_mode_and_to_another_directory(place, wait_for):
     other = place.base / "other"
@@ -104,6 +123,15 @@ def test_sighup_switches_to_observe_mode_and_to_another_directory(place, wait_fo
     place.config(f'mode = "observe"\n[telemetry]\ndirectories = {directories}\n')
     daemon.signal(signal.SIGHUP)
     assert daemon.wait_log("config_reloaded")["changed"] == ["mode", "telemetry.directories"]
+    told = [daemon.wait_log("option_changed", count) for count in (1, 2)]
+    assert [(item["option"], item["old"], item["new"]) for item in told] == [
+        ("mode", "enforce", "observe"),
+        (
+            "telemetry.directories",
+            [str(place.telemetry.directory)],
+            [str(place.telemetry.directory), str(other)],
+        ),
+    ]
     place.telemetry.directory = other
     place.telemetry.append("scraper.jsonl", *place.telemetry.flood())
 

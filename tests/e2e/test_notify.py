@@ -6,11 +6,11 @@ import random
 import signal
 import stat
 import time
-from contextlib import contextmanager
 
 import pytest
-from command_line import error_of, start
+from command_line import error_of
 from journals import numbered
+from processes import forked
 from receivers import receiver
 from schemas import check
 
@@ -26,45 +26,16 @@ def hook():
         yield made
 
 
-class Notifier:
-    """A notifier process over the decision log of a place."""
-
-    def __init__(self, place):
-        self.place = place
-        self.stderr = place.base / "notify.err"
-        with self.stderr.open("ab") as err, open(os.devnull, "wb") as out:
-            self.process = start(
-                ["notify", "--config", str(place.base / "sentineld.toml"), "--state-dir", str(place.state_dir)],
-                place.environment(), place.base, out.fileno(), err.fileno(),
-            )  # fmt: skip
-
-    def logs(self, event):
-        lines = self.stderr.read_text().splitlines()
-        return [record for line in lines if (record := json.loads(line))["event"] == event]
-
-    def stop(self):
-        self.process.terminate()
-        self.process.join(60)
-        return self.process.exitcode
-
-    def kill(self):
-        self.process.kill()
-        self.process.join(60)
-
-
 @pytest.fixture
 def log(place):
     place.state_dir.mkdir()
     return Journal(str(place.state_dir / "decisions.jsonl"), kept_files=100)
 
 
-@contextmanager
 def running(place):
-    made = Notifier(place)
-    try:
-        yield made
-    finally:
-        made.kill()
+    """Run a notifier over the decision log of a place."""
+    arguments = ["notify", "--config", "sentineld.toml", "--state-dir", str(place.state_dir)]
+    return forked(arguments, place.environment(), place.base, place.base / "notify.err")
 
 
 def configure(place, hook, more=""):
@@ -129,7 +100,7 @@ def test_it_goes_on_after_a_stop_where_it_was(place, hook, log, wait_for):
         with running(place) as notifier:
             wait_for(lambda count=number: len(notifier.logs("notifier_started")) >= count, "the start")
             log.append([numbered(number * 10)])
-            wait_for(lambda: len(hook.taken) == number, "a message")
+            wait_for(lambda count=number: len(hook.taken) == count, "a message")
             assert notifier.stop() == 0
         log.append([numbered(number * 10 + 1)])
     assert hook.numbers() == [10, 11, 20]
@@ -154,11 +125,11 @@ def test_a_reload_changes_targets_and_a_broken_one_nothing(place, hook, log, wai
     with running(place) as notifier:
         wait_for(lambda: notifier.logs("notifier_started"), "the start")
         place.config('[notify]\nwebhook = "http://elsewhere.example/s3cret"\n')
-        os.kill(notifier.process.pid, signal.SIGHUP)
+        notifier.signal(signal.SIGHUP)
         (failed,) = wait_for(lambda: notifier.logs("config_reload_failed"), "the refusal")
         assert "s3cret" not in json.dumps(failed)
         place.config(f"[notify]\ncommand = {json.dumps(['sh', '-c', f'cat >> {told}'])}\n{QUICK}")
-        os.kill(notifier.process.pid, signal.SIGHUP)
+        notifier.signal(signal.SIGHUP)
         wait_for(lambda: notifier.logs("config_reloaded"), "the reload")
         log.append([numbered(1)])
         wait_for(lambda: told.exists() and told.read_text(), "the command's message")
@@ -193,7 +164,7 @@ def test_a_damaged_memory_is_set_aside_and_all_is_told_again(place, hook, log):
 
 
 def test_once_tells_what_is_due_and_says_whether_something_waits(place, hook, log):
-    configure(place, hook, 'first_retry = "1h"\n'.replace("first_retry", "give_up"))
+    configure(place, hook)
     check("notify", place.json("notify", "--once", "--config", "sentineld.toml"))
     log.append([numbered(1), numbered(2)])
     rehearsed = place.json("notify", "--dry-run", "--config", "sentineld.toml")
@@ -255,4 +226,4 @@ def test_what_the_daemon_decides_is_told(place, hook, wait_for):
         told = next(iter(hook.taken.values())).document
     check("notice", told)
     assert told["decisions"][0]["agent_id"] == "scraper"
-    assert "scraper" in told["subject"]
+    assert ": scraper 1 -> " in told["subject"]

@@ -308,6 +308,28 @@ def test_agents_of_another_user_are_read_and_isolated(machine):
     assert machine.json("status")["agents"]["bot"]["events"] == 300
 
 
+def test_the_doctor_finds_a_service_as_shipped_well_and_tells_what_was_changed(machine):
+    write_as_agent(machine, "bot", flood("bot"))
+    until(lambda: machine.state()["would"].get("bot"), "an agent that would be demoted")
+    well = machine.json("doctor")["findings"]
+    machine.run("systemctl", "disable", "sentineld")
+    machine.run("chmod", "0770", "/var/lib/sentineld/requests")
+    machine.drop_in("[Service]\nProtectHome=read-only\n")
+    try:
+        ill = json.loads(machine.run("sentineld", "doctor", "--json", code=1))["findings"]
+    finally:
+        machine.run("systemctl", "enable", "sentineld")
+
+    assert {(item["check"], item["level"]) for item in well} >= {
+        (name, "ok") for name in ("state directory", "requests", "telemetry", "disk", "unit", "daemon")
+    }
+    assert {item["fix"] for item in ill if item["level"] == "fix"} == {
+        "systemctl enable sentineld",
+        "chmod 0700 /var/lib/sentineld/requests",
+    }
+    assert any("test.conf changes ProtectHome" in item["message"] for item in ill)
+
+
 def test_who_may_read_a_tier_and_who_may_not(enforcing):
     assert enforcing.tier("bot") == (3, "")
     assert enforcing.tier("nobody") == (1, "")

@@ -14,7 +14,7 @@ from typing import Any
 import pyte
 import pytest
 
-_PATIENCE_S = 60.0
+_PATIENCE_S = 20.0
 
 
 class Terminal:

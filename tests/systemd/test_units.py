@@ -4,20 +4,26 @@ import os
 import re
 import shutil
 import stat
+import struct
 import subprocess
 import tomllib
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from journals import numbered
 
 from sentineld.errors import AccessError, ConfigError, LockedError, UsageError
+from sentineld.journal import Journal
 
 REPOSITORY = Path(__file__).parents[2]
 SYSTEM_UNIT = REPOSITORY / "systemd" / "sentineld.service"
+NOTIFY_UNIT = REPOSITORY / "systemd" / "sentineld-notify.service"
 USER_UNIT = REPOSITORY / "systemd" / "user" / "sentineld.service"
 SYSUSERS = REPOSITORY / "systemd" / "sysusers.d" / "sentineld.conf"
 TMPFILES = REPOSITORY / "systemd" / "tmpfiles.d" / "sentineld.conf"
+NOTIFY_SYSUSERS = REPOSITORY / "systemd" / "sysusers.d" / "sentineld-notify.conf"
+NOTIFY_TMPFILES = REPOSITORY / "systemd" / "tmpfiles.d" / "sentineld-notify.conf"
 EXAMPLE = REPOSITORY / "etc" / "sentineld.toml"
 INSTALL = REPOSITORY / "docs" / "install-systemd.md"
 
@@ -31,6 +37,9 @@ NEEDS_A_USER_NAMESPACE = re.compile(
     r"|(ReadOnly|ReadWrite|Inaccessible|Exec|NoExec)Paths|(Network|IPC)NamespacePath"
     r"|CapabilityBoundingSet|AmbientCapabilities"
 )
+
+#: A user that nobody is, in place of the notifier's, which this machine need not have.
+STRANGER = 64_999
 
 needs_systemd = pytest.mark.skipif(
     shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed"
@@ -98,6 +107,7 @@ def as_myself(lines):
     The group in an ACL is looked up on this machine, which need not have it, so it becomes a number too.
     """
     lines = re.sub(r"(?m)^([dz] +\S+ \d+) \S+ \S+ ", rf"\1 {os.getuid()} {os.getgid()} ", lines)
+    lines = lines.replace("user:sentineld-notify:", f"user:{STRANGER}:")
     return lines.replace("group:agent-telemetry:", f"group:{os.getgid()}:")
 
 
@@ -119,12 +129,14 @@ def tmpfiles(tmp_path):
 
 
 @needs_systemd
-@pytest.mark.parametrize(("unit", "manager"), [(SYSTEM_UNIT, "--system"), (USER_UNIT, "--user")])
+@pytest.mark.parametrize(
+    ("unit", "manager"), [(SYSTEM_UNIT, "--system"), (USER_UNIT, "--user"), (NOTIFY_UNIT, "--system")]
+)
 def test_systemd_accepts_every_line(unit, manager, tmp_path):
     copy = with_existing_program(unit, tmp_path)
     verdict = run("systemd-analyze", "verify", "--man=no", manager, str(copy), XDG_RUNTIME_DIR=str(tmp_path))
 
-    assert "sentineld.service" not in verdict.stderr
+    assert unit.name not in verdict.stderr
     assert verdict.returncode == 0, verdict.stderr
 
 
@@ -137,8 +149,9 @@ def test_the_check_of_lines_finds_a_misspelt_option(tmp_path):
 
 
 @needs_systemd
-def test_the_system_unit_exposes_little():
-    verdict = run("systemd-analyze", "security", *EXPOSURE, str(SYSTEM_UNIT))
+@pytest.mark.parametrize("unit", [SYSTEM_UNIT, NOTIFY_UNIT])
+def test_the_system_units_expose_little(unit):
+    verdict = run("systemd-analyze", "security", *EXPOSURE, str(unit))
 
     assert verdict.returncode == 0, verdict.stdout + verdict.stderr
 
@@ -185,7 +198,7 @@ def test_the_lines_for_one_agent_work_as_they_are_printed(source, tmpfiles):
 # --- what the units promise ---
 
 
-@pytest.mark.parametrize("unit", [SYSTEM_UNIT, USER_UNIT])
+@pytest.mark.parametrize("unit", [SYSTEM_UNIT, USER_UNIT, NOTIFY_UNIT])
 def test_every_line_has_its_reason(unit):
     unexplained = [
         directive.name
@@ -208,7 +221,7 @@ def test_the_boot_id_stays_readable():
     assert values(SYSTEM_UNIT, "ProcSubset") == ["all"]
 
 
-@pytest.mark.parametrize("unit", [SYSTEM_UNIT, USER_UNIT])
+@pytest.mark.parametrize("unit", [SYSTEM_UNIT, USER_UNIT, NOTIFY_UNIT])
 def test_restarts_stop_only_where_a_person_must_help(unit):
     given_up = {int(status) for status in words(unit, "RestartPreventExitStatus")}
 
@@ -277,7 +290,9 @@ def test_the_unit_runs_as_what_sysusers_makes():
 
 
 def test_only_the_daemon_enters_the_state_directory_and_readers_pass_to_the_state_file():
-    assert values(SYSTEM_UNIT, "StateDirectoryMode") == ["0700"]
+    # The group is the daemon's own: for a directory with an ACL it is the mask, without which none counts.
+    assert values(SYSTEM_UNIT, "StateDirectoryMode") == ["0710"]
+    assert values(SYSTEM_UNIT, "Group") == ["sentineld"]
     assert values(SYSTEM_UNIT, "RuntimeDirectoryMode") == ["0755"]
     assert values(SYSTEM_UNIT, "RuntimeDirectoryPreserve") == ["yes"]
 
@@ -295,6 +310,57 @@ def test_the_user_unit_names_its_configuration():
     assert start.endswith(f"/sentineld run {named}")
     assert check.endswith(f"/sentineld check {named}")
     assert "init --config ~/.config/sentineld/sentineld.toml" in INSTALL.read_text(encoding="utf-8")
+
+
+# --- the notifier ---
+
+
+def test_the_notifier_alone_has_a_network_and_is_nobody_who_may_change_or_see_more():
+    assert values(SYSTEM_UNIT, "PrivateNetwork") == ["yes"]
+    assert "AF_INET" in words(NOTIFY_UNIT, "RestrictAddressFamilies")
+    assert values(NOTIFY_UNIT, "User") == values(NOTIFY_UNIT, "Group") == ["sentineld-notify"]
+    assert values(NOTIFY_UNIT, "StateDirectory") == ["sentineld-notify"]
+    assert values(NOTIFY_UNIT, "ReadWritePaths") == []
+    lines = NOTIFY_SYSUSERS.read_text(encoding="utf-8").splitlines()
+    made = [line.split()[:3] for line in lines if line and not line.startswith("#")]
+
+    assert made == [["u", "sentineld-notify", "-"], ["m", "sentineld-notify", "sentineld-readers"]]
+    assert words(NOTIFY_UNIT, "SupplementaryGroups") == ["sentineld-readers"]
+
+
+def test_the_notifier_names_the_state_directory_that_is_not_its_own():
+    (start,) = values(NOTIFY_UNIT, "ExecStart")
+
+    assert start.endswith(" --state-dir /var/lib/sentineld")
+    assert start.startswith("/opt/sentineld/bin/sentineld notify --config /etc/sentineld/sentineld.toml")
+
+
+@needs_systemd
+def test_the_notifier_may_read_the_decision_log_and_not_the_database(tmpfiles, tmp_path):
+    tree = tmp_path / "var" / "lib" / "sentineld"
+    tree.mkdir(parents=True)
+    (tree / "decisions.1.jsonl").touch(mode=0o600)
+    tmpfiles(NOTIFY_TMPFILES.read_text(encoding="utf-8"))
+    assert stat.S_IMODE(tree.stat().st_mode) == 0o710
+    umask = os.umask(0o077)
+    try:
+        Journal(str(tree / "decisions.jsonl")).append([numbered(1)])
+        (tree / "sentineld.db").touch(mode=0o600)
+        (tree / "requests").mkdir(mode=0o700)
+    finally:
+        os.umask(umask)
+
+    # With an ACL, the group's bits are its mask: what the notifier's entry is worth.
+    def worth(name):
+        path = tree / name
+        acl = os.getxattr(path, "system.posix_acl_access")
+        # A version, then tag (2: a user by name), permissions (4: read) and uid: linux/posix_acl_xattr.h.
+        return (2, 4, STRANGER) in struct.iter_unpack("<HHI", acl[4:]) and path.stat().st_mode & 0o040
+
+    for name in ("decisions.jsonl", "decisions.1.jsonl"):
+        assert worth(name), name
+    for name in ("sentineld.db", "requests"):
+        assert not (tree / name).stat().st_mode & 0o070, name
 
 
 # --- the example configuration and the guide ---

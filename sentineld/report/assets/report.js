@@ -26,7 +26,8 @@
   const figure = (text) => el("span", { class: "figure" }, text);
   const count = (number) => number.toLocaleString("en");
   const percent = (share) => `${+(100 * share).toPrecision(3)} %`;
-  const time = (at) => el("time", { class: "time", datetime: at }, `${at.slice(0, 10)} ${at.slice(11, 19)}`);
+  const time = (at) =>
+    el("time", { class: "time", datetime: at }, el("span", {}, at.slice(0, 10)), " ", el("span", {}, at.slice(11, 19)));
   const clock = (seconds) => new Date(1000 * seconds).toISOString().slice(0, 16).replace("T", " ");
 
   function ago(at) {
@@ -327,9 +328,9 @@
   function summary(timeline) {
     const demotions = timeline.decisions.filter((one) => one.to > one.from).length;
     const scores = timeline.points.map(([, score]) => score);
-    if (!scores.length) return `No scores are kept; ${demotions} demotions.`;
+    if (!scores.length) return `No scores are kept; demotions: ${demotions}.`;
     const [at] = timeline.points[scores.indexOf(Math.max(...scores))];
-    return `${scores.length} scores from ${clock(timeline.points[0][0])} to ${clock(timeline.points[scores.length - 1][0])} UTC, the highest ${Math.max(...scores).toFixed(2)} at ${clock(at)}; ${demotions} demotions.`;
+    return `${scores.length} scores from ${clock(timeline.points[0][0])} to ${clock(timeline.points[scores.length - 1][0])} UTC, the highest ${Math.max(...scores).toFixed(2)} at ${clock(at)}; demotions: ${demotions}.`;
   }
 
   function decision(one, isOpen) {
@@ -338,7 +339,7 @@
     else if (one.note) said.push(el("p", {}, name(one.note)));
     if (one.said) said.push(el("p", {}, `Its session was ${one.said}.`));
     if (one.evidence.length)
-      said.push(el("h3", {}, "What was seen"),
+      said.push(el("h3", {}, one.heading),
         el("ol", { class: "evidence" }, one.evidence.map((item) =>
           el("li", {}, name(item.summary), item.path ? el("span", { class: "path" }, name(item.path), `, byte ${item.offset}`) : ""))));
     if (one.reasons.length) said.push(el("h3", {}, "What it rests on"), one.said ? bits(one.reasons) : limits(one));
