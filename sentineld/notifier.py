@@ -48,7 +48,7 @@ from sentineld.targets import Attempt, Target, make_targets
 
 #: How often the log is looked at, seconds.
 _POLL_S = 0.5
-#: How long a stop, and an attempt beyond its time-out, are waited for, seconds.
+#: How long a stop waits for attempts that are under way, seconds.
 _PATIENCE_S = 3.0
 #: Decisions taken from the log between two saves.
 _MAX_TAKEN = 1000
@@ -342,7 +342,8 @@ class NotifierService:
                 continue
             if tried is not None:
                 tried.add((name, message.key))
-            limit_us = self._timeout_us + round(_PATIENCE_S * SECOND_US)
+            # The time-out is that of each step; a receiver that answers byte by byte takes many.
+            limit_us = 2 * self._timeout_us + SECOND_US
             self._under_way[name] = (message.key, clock.monotonic_us() + limit_us)
             threading.Thread(target=self._attempt, args=(target, message), daemon=True).start()
 

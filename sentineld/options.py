@@ -511,7 +511,7 @@ class ThrottleOptions(Struct, forbid_unknown_fields=True, frozen=True):
             "waits for it (PSI); at twice as much it steps back further.",
             examples=[40.0],
         ),
-    ] = 40.0
+    ] = 60.0
     memory: Annotated[float, Meta(gt=0, le=100, description="The same for memory.", examples=[10.0])] = 10.0
     io: Annotated[float, Meta(gt=0, le=100, description="The same for I/O.", examples=[40.0])] = 40.0
     hold: Annotated[
@@ -529,7 +529,7 @@ class ThrottleOptions(Struct, forbid_unknown_fields=True, frozen=True):
             "for it by more.",
             examples=["1m"],
         ),
-    ] = Duration(60)
+    ] = Duration(10)
     pressure_dir: Annotated[
         str,
         Meta(

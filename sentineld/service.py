@@ -188,7 +188,7 @@ class Service:
                 self._publish()
                 self._obey_requests()
                 self._scan(self._beat)
-                self._read_history(self._beat)
+                self._read_history(self._beat_and_rest)
                 self._loop()
                 self._outlet.notifier.send("STOPPING=1")
                 self._end_catch_up(is_caught_up=self._is_caught_up)

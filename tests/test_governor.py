@@ -18,7 +18,7 @@ def press(directory, **percent):
 
 
 def governor_over(directory, **options):
-    return Governor(ThrottleOptions(pressure_dir=str(directory), **options), Reporter(lambda: 0))
+    return Governor(ThrottleOptions(pressure_dir=str(directory), cpu=40.0, **options), Reporter(lambda: 0))
 
 
 @pytest.fixture

@@ -305,6 +305,17 @@ def test_full_batches_that_are_quick_grow_up_to_a_bound_and_slow_ones_do_not(lin
     assert take(10_000) == 1
 
 
+def test_history_is_read_in_small_batches_until_it_is_known_to_be_of_few_agents(line):
+    intake = line().intake
+    small = intake.history_rows
+    intake.spare(100)
+    assert intake.history_rows == intake_module.HISTORY_ROWS >= 4 * small
+    intake.spare(10_000)
+    assert intake.history_rows == small
+    intake.spare(small)
+    assert intake.history_rows == small
+
+
 def test_where_memory_is_short_batches_are_smaller(line, telemetry, small_reads):
     scattered(telemetry.directory, 400)
     one = line()

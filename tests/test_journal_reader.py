@@ -63,6 +63,25 @@ def test_rotations_between_two_looks_lose_nothing(log):
         assert read(reader) == ([6], False)
 
 
+def test_a_rotation_between_the_look_at_the_names_and_the_files_is_noticed(log):
+    class Interrupted(JournalReader):
+        rotations = 0
+
+        def _names(self):
+            names = super()._names()
+            if self.rotations < 3:
+                self.rotations += 1
+                log.rotate()
+                log.append([numbered(2 + self.rotations)])
+            return names
+
+    log.append([numbered(1)])
+    log.rotate()
+    log.append([numbered(2)])
+    with Interrupted(log.path) as reader:
+        assert read(reader) == ([1, 2, 3, 4, 5], True)
+
+
 def test_a_log_that_was_replaced_or_cut_is_read_whole(log):
     with JournalReader(log.path) as reader:
         log.append([numbered(1), numbered(2)])

@@ -85,6 +85,15 @@ def test_an_agent_that_was_told_of_waits_for_its_cool_down_unless_it_became_wors
     assert numbers(box.compose(START + 200 * S)) == [[6, 7]]
 
 
+def test_what_is_told_of_an_agent_is_told_whole_and_in_its_order():
+    box = outbox()
+    take(box, START, decision(1, tiers=(1, 2)))
+    box.compose(START + 5 * S)
+    take(box, START + 6 * S, decision(2, tiers=(2, 1)), decision(3, tiers=(1, 3)))
+
+    assert numbers(box.compose(START + 11 * S)) == [[2, 3]]
+
+
 @pytest.mark.parametrize(
     ("terms", "told"),
     [

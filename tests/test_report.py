@@ -19,7 +19,12 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select
 
+from sentineld.config import Config
+from sentineld.report.account import account
 from sentineld.report.page import embedded
+from sentineld.statedir import Paths
+from sentineld.store import Store
+from sentineld.views import look_at_state
 
 ROOT = Path(__file__).parent.parent
 DAY = 86_400
@@ -27,7 +32,7 @@ DAY = 86_400
 SCRIPT = "</script><script>window.pwned=1</script>"
 IMAGE = "<img src=x onerror=window.pwned=1>"
 ATTRIBUTE = '" onmouseover="window.pwned=1'
-TEMPLATE = "$data ${data} <!--<script>"
+TEMPLATE = "$data ${data} $$"
 
 
 @pytest.fixture(scope="module")
@@ -186,7 +191,7 @@ def test_what_agents_name_is_only_text(place, driver, wait_for):
     assert place.command("report", "-o", path).returncode == 0
 
     show(driver, path)
-    wait_for(lambda: found(driver, "#fleet"), "the overview")
+    assert found(driver, "#fleet")
     overview = driver.find_element(By.ID, "main").text
     assert IMAGE in overview.partition("Incidents")[2]
     driver.execute_script("location.hash = '#agent-0'")
@@ -213,6 +218,23 @@ def test_a_report_of_many_is_bounded_and_says_so(place, driver):
     overview = driver.find_element(By.ID, "main").text
     assert "3 of 4 agents have no timeline here" in overview
     assert "The daemon observes" in overview
+
+
+def test_timelines_stop_where_there_is_no_more_room(place):
+    place.telemetry.fill()
+    place.once()
+    config = Config()
+    paths = Paths(str(place.state_dir), str(place.state_file))
+    report = look_at_state(config, paths, {})
+    with Store.open_readonly(paths.database) as store:
+
+        def timelines(room):
+            told = account(store, config, report, paths, max_timelines=10, max_timeline_bytes=room)
+            assert sum(one["timeline"] is None for one in told["agents"]) == told["timelines_left_out"]
+            return 4 - told["timelines_left_out"]
+
+        found = [timelines(room) for room in (0, 2000, 1 << 20)]
+    assert found[0] == 0 < found[1] < found[2] == 4
 
 
 def test_the_policy_lets_no_other_script_run(place, driver):

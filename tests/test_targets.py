@@ -66,7 +66,7 @@ def test_a_webhook_gets_a_documented_document_with_its_key_and_a_signature_that_
         ((429, {"Retry-After": "120"}), "HTTP 429", False, 120),
         ((503, {"Retry-After": "Fri, 15 Jan 2027 08:01:00 GMT"}), "HTTP 503", False, 60),
         ((503, {"Retry-After": "soon"}), "HTTP 503", False, 0),
-        ((307, {"Location": "/elsewhere"}), "HTTP 307", False, 0),
+        ((302, {"Location": "/elsewhere"}), "HTTP 302", False, 0),
         ("lose", "RemoteDisconnected", False, 0), ("cut", "BadStatusLine", False, 0),
     ],
 )  # fmt: skip

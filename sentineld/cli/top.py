@@ -70,7 +70,7 @@ def top(interval: str, config_path: str | None, state_dir: str | None, as_json: 
             document = why_document(store, config, report, row)
         with contextlib.redirect_stdout(io.StringIO()) as out:
             why.tell(document)
-        return out.getvalue().splitlines()
+        return [visible(line, len(line)) for line in out.getvalue().splitlines()]
 
     document = load()
     if as_json:

@@ -179,7 +179,7 @@ class Stage:
         """Look until all that was written has been judged and published; at most for a while."""
         total = sum(self.past.values()) + sum(self.calls.values())
         end = time.monotonic() + _START_S
-        while time.monotonic() < end:
+        while time.monotonic() < end and self._process is not None and self._process.poll() is None:
             yield from self._look()
             if self._events() >= total and self._decided() == self._tiers:
                 return
@@ -198,9 +198,9 @@ class Stage:
                 yield Change(agent, seen - self._curtain, self._delay_ms(made[-1], seen), made[-1])
 
     def _delay_ms(self, decision: Decision, seen: float) -> float:
-        times = [self._written.get((item.path, item.offset), 0.0) for item in decision.evidence]
         # The newest of the records that it goes by is the one after which it could be made.
-        return 1000 * (seen - max(times, default=seen))
+        written = (self._written.get((item.path, item.offset), self._curtain) for item in decision.evidence)
+        return 1000 * (seen - max(written, default=self._curtain))
 
     def _write(self, agent: str, calls: Sequence[Call]) -> None:
         at_s = time.time()

@@ -43,11 +43,18 @@ _ROLE_FIELDS = ("role", "owner", "sessions", "ranks", "frozen", "learning", "fal
 
 
 def account(
-    store: Store, config: Config, report: StateReport, paths: Paths, *, max_timelines: int
+    store: Store,
+    config: Config,
+    report: StateReport,
+    paths: Paths,
+    *,
+    max_timelines: int,
+    max_timeline_bytes: int = MAX_TIMELINE_BYTES,
 ) -> dict[str, Any]:
     """Return everything that a report shows.
 
-    ``max_timelines`` is how many agents get a timeline, the strictest tiers and the highest scores first.
+    ``max_timelines`` is how many agents get a timeline, the strictest tiers and the highest scores first, as
+    long as all timelines together take no more than ``max_timeline_bytes`` of JSON.
     """
     prior = prior_in_force(store, config)
     status = status_document(store, config, report, paths)
@@ -57,7 +64,8 @@ def account(
     )
     learned = prior.detection
     habits = list_document(store, None if learned is None else learned.settings)
-    timelines = _timelines(store, config, report, prior, [name for name, _ in ranked[:max_timelines]])
+    wanted = [name for name, _ in ranked[:max_timelines]]
+    timelines = _timelines(store, config, report, prior, wanted, max_timeline_bytes)
     numbers = {name: number for number, (name, _) in enumerate(ranked[:MAX_AGENTS])}
     decisions = store.decisions(limit=MAX_DECISIONS)
     incidents = store.incidents(limit=MAX_INCIDENTS + 1)
@@ -105,11 +113,10 @@ def _agent(name: str, entry: dict[str, Any], timeline: dict[str, Any] | None) ->
 
 
 def _timelines(
-    store: Store, config: Config, report: StateReport, prior: Prior, names: list[str]
+    store: Store, config: Config, report: StateReport, prior: Prior, names: list[str], room: int
 ) -> dict[str, dict[str, Any]]:
     """Return the timelines of agents by name, for as many of the first as there is room for."""
     found: dict[str, dict[str, Any]] = {}
-    room = MAX_TIMELINE_BYTES
     for name in names:
         row = store.agent_named(name)
         if row is None:

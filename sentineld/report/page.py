@@ -20,7 +20,7 @@ def page(account: dict[str, Any]) -> bytes:
     library, script = _asset("uPlot.iife.min.js"), _asset("report.js")
     library_style, style = _asset("uPlot.min.css"), _asset("report.css")
     policy = (
-        f"default-src 'none'; x-script-src {_hash(library)} {_hash(script)}; "
+        f"default-src 'none'; script-src {_hash(library)} {_hash(script)}; "
         f"style-src {_hash(library_style)} {_hash(style)}; base-uri 'none'; form-action 'none'"
     )
     return (

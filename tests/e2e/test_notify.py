@@ -94,6 +94,31 @@ def test_killed_at_any_moment_it_loses_nothing_and_repeats_only_under_the_same_k
     assert hook.numbers() == list(range(1, written + 1)), "none twice under another key"
 
 
+def test_a_message_stands_before_it_is_first_sent(place, hook, log, wait_for):
+    configure(place, hook)
+    hook.plan = ["hang", "hang"]
+    with running(place) as notifier:
+        wait_for(lambda: notifier.logs("notifier_started"), "the start")
+        log.append([numbered(1)])
+        wait_for(lambda: hook.posts, "the first attempt")
+    log.append([numbered(2)])
+    hook.plan = []
+    with running(place):
+        wait_for(lambda: hook.numbers() == [1, 2], "both")
+
+    assert [post.numbers for post in hook.taken.values()] == [[1], [2]], "not put together anew"
+
+
+def test_an_answer_that_never_ends_is_not_waited_for(place, hook, log, wait_for):
+    configure(place, hook)
+    hook.plan = ["drip"]
+    with running(place) as notifier:
+        wait_for(lambda: notifier.logs("notifier_started"), "the start")
+        log.append([numbered(1)])
+        wait_for(lambda: hook.numbers() == [1], "another attempt")
+        assert "no answer in time" in notifier.logs("notice_failed")[0]["cause"]
+
+
 def test_it_goes_on_after_a_stop_where_it_was(place, hook, log, wait_for):
     configure(place, hook)
     for number in (1, 2):

@@ -31,8 +31,8 @@ class Post:
 class Receiver:
     """Answers by ``plan``, one entry a request, then with 204.
 
-    An entry is a status, a status with headers, "hang" (no answer), "lose" (the request is taken, and the
-    connection dies before the answer) or "cut" (it dies in the middle of the answer).
+    An entry is a status, a status with headers, "hang" (no answer), "drip" (an answer that never ends), "lose"
+    (the request is taken, and the connection dies before the answer) or "cut" (it dies in the middle of it).
     """
 
     url: str = ""
@@ -64,6 +64,11 @@ def receiver() -> Iterator[Receiver]:
             status, headers = answer if isinstance(answer, tuple) else (answer, {})
             if status == "hang":
                 made.is_closing.wait(60)
+                return
+            if status == "drip":
+                self.wfile.write(b"HTTP/1.1 200 O")
+                while not made.is_closing.wait(0.05):
+                    self.wfile.write(b"K")
                 return
             if status in ("lose", "cut") or 200 <= status < 300:
                 with made.lock:
