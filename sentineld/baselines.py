@@ -68,10 +68,14 @@ def _role_document(
     settings: DetectionSettings,
 ) -> dict[str, Any]:
     ranks = role.calibration.own
+    # An operator's word is a lesson of its own, beside that of the session's end. What ended before a bound
+    # held was not judged under it, and is not to be taken off.
+    attacks = {(item.agent_id, item.ended_us) for item in lessons if item.is_attack}
     judged = [item for item in lessons if item.is_rank and item.ranks >= settings.sessions_for_tier2]
-    attacks = sum(item.is_attack for item in lessons)
-    alarms = max(0, sum(item.is_suspicious for item in judged) - attacks)
-    honest = max(0, len(judged) - attacks)
+    honest = [
+        item for item in judged if not (item.is_suspicious and (item.agent_id, item.ended_us) in attacks)
+    ]
+    alarms = sum(item.is_suspicious for item in honest)
     return {
         "role": key[1],
         "owner": key[0],
@@ -88,9 +92,9 @@ def _role_document(
         "learning": learning(ranks, settings),
         "false_alarms": {
             "nominal": settings.false_alarms_per_session,
-            "realised": round(alarms / honest, 6) if honest else None,
+            "realised": round(alarms / len(honest), 6) if honest else None,
             "alarms": alarms,
-            "sessions": honest,
+            "sessions": len(honest),
         },
     }
 

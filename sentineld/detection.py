@@ -33,8 +33,9 @@ _NO_FACTS = Facts()
 #: What drift adds to the false alarms of tier 2: one part in so many.
 _DRIFT_SHARE = 4.0
 #: Sessions without suspicion after which one that called for tier 2, and that nobody judged, teaches after
-#: all.
+#: all; and how many calls such a session must have: half as many as that one, these at most.
 LAPSES_AFTER = 3
+_SUBSTANCE = 10
 #: How often at least something grave comes in such sessions until it teaches; and what tells habits of it.
 _FEWEST_LAPSES = 2
 _LAPSED = "lapsed"
@@ -328,20 +329,21 @@ class Detection:
         if done.is_suspicious:
             agent.held = [*agent.held, done][-MAX_HELD:]
         elif not is_frozen:
-            agent.finished += self._lapse(agent, role, at_us)
+            agent.finished += self._lapse(agent, role, at_us, calls=len(done.symbols))
 
-    def _lapse(self, agent: Learned, role: Role, at_us: int) -> list[Finished]:
+    def _lapse(self, agent: Learned, role: Role, at_us: int, *, calls: int) -> list[Finished]:
         """Return the held sessions that teach after all, because the agent went on without suspicion.
 
         A new kind of work is suspicious the first time; if it never taught, each further time would be as
         well, and hide what is worse. What is grave is taught only when it comes again and again, before its
         sessions take up half of the ranks that are above an alarm (and twice at least); until then it does
         not count as new either: the same thing every time says nothing of how often there is another one.
+        A session of much fewer ``calls`` than theirs shows nothing: three times ``git status`` is soon done.
         """
         limit = max(_FEWEST_LAPSES, self.settings.false_alarms_per_session * len(role.calibration) / 2)
         lapsed, stays = [], []
         for held in agent.held:
-            held.calm += 1
+            held.calm += calls >= min(len(held.symbols) / 2, _SUBSTANCE)
             if held.tier > 2 or held.calm < LAPSES_AFTER:
                 stays.append(held)
                 continue

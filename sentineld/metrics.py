@@ -303,20 +303,23 @@ def false_alarms(database: str, needed: int) -> dict[str, Mapping[tuple[str, ...
 
     ``needed`` is how many sessions it takes to rank under a bound. Raises ``sqlite3.Error``.
     """
+    # An operator's word is a row of its own, beside the one of the session's end: see ``baselines``.
     query = (
-        "SELECT owner, role, coalesce(sum(is_rank AND ranks >= ?), 0), "
-        "coalesce(sum(is_rank AND ranks >= ? AND is_suspicious), 0), coalesce(sum(is_attack), 0) "
-        "FROM lesson GROUP BY owner, role ORDER BY 3 DESC LIMIT ?"
+        "SELECT owner, role, total(is_honest), total(is_honest AND is_suspicious) FROM ("
+        "SELECT owner, role, is_suspicious, is_rank AND ranks >= ? AND NOT (is_suspicious AND EXISTS ("
+        "SELECT 1 FROM lesson AS word WHERE word.is_attack AND word.owner = one.owner AND "
+        "word.agent_id = one.agent_id AND word.role = one.role AND word.ended = one.ended)) AS is_honest "
+        "FROM lesson AS one) GROUP BY owner, role ORDER BY 3 DESC LIMIT ?"
     )
     with closing(connect_readonly(database)) as connection:
-        rows = connection.execute(query, (needed, needed, MAX_ROLES)).fetchall()
+        rows = connection.execute(query, (needed, MAX_ROLES)).fetchall()
     honest: dict[tuple[str, ...], Value] = {}
     ratios: dict[tuple[str, ...], Value] = {}
-    for owner, role, judged, suspicious, attacks in rows:
+    for owner, role, judged, suspicious in rows:
         labels = (str(owner), visible(role))
-        honest[labels] = max(0, judged - attacks)
-        if judged > attacks:
-            ratios[labels] = max(0, suspicious - attacks) / (judged - attacks)
+        honest[labels] = int(judged)
+        if judged:
+            ratios[labels] = suspicious / judged
     return {"sentineld_judged_sessions": honest, "sentineld_realised_false_alarms_ratio": ratios}
 
 

@@ -77,7 +77,11 @@ class Outcome:
 
 
 @dataclass(slots=True)
-class _Taught:
+class _Work:
+    """What goes into the next commit: who was touched, what was decided, and what roles learned."""
+
+    touched: list[AgentState] = field(default_factory=list)
+    drafts: list[tuple[AgentState, Draft]] = field(default_factory=list)
     roles: dict[RoleKey, RoleRow] = field(default_factory=dict)
     lessons: list[LessonRow] = field(default_factory=list)
 
@@ -151,19 +155,22 @@ class Pipeline:
         """Take in a batch of parts that were read by ``at_us``."""
         seen = self._mark_duplicates(batch.parts)
         inputs = combine(batch.parts, self.roster.key_of)
-        drafts: list[tuple[AgentState, Draft]] = []
-        touched: list[AgentState] = []
-        taught = _Taught()
+        work, earlier = _Work(), Outcome()
         is_learning = any(part.is_history for part in batch.parts) and not self._is_history_judged
+        is_first = True
         for border, runs in self._teaching.stretches(inputs.observations):
             if border is not None:
-                self._cross(border, touched, drafts, taught)
+                # What happened before all that is in the batch needs not wait for its commit.
+                self._cross(border, work, earlier if is_first else None)
+            is_first = False
+            touched, drafts = work.touched, work.drafts
             for key, run in runs.items():
                 state = self.roster.get(key, run[0][0])
                 touched.append(state)
                 found = self._judge(key, state, run, inputs.sessions.get(key), is_learning=is_learning)
                 drafts += [(state, draft) for draft in found]
                 self._incidents.note(key[1], run)
+        touched, drafts = work.touched, work.drafts
         numbered, followed = self._incidents.numbered(batch)
         derived = [*self._incidents.derived(batch, inputs), *numbered]
         known = set(map(id, touched))
@@ -180,27 +187,22 @@ class Pipeline:
             commit.document["incidents"] = [asdict(item) for item in batch.incidents]
         if begun := {str(source.id): inheritance(source) for source in batch.begun if source.format}:
             commit.document["begun"] = begun
-        commit.roles, commit.lessons = list(taught.roles.values()), taught.lessons
         commit.sources = _account(batch)
         commit.event_types, commit.events = dict(inputs.event_types), inputs.events
         commit.tool_calls = inputs.tool_calls
         commit.unknown = Counter((part.format, name) for part in batch.parts for _, name in part.rows.unknown)
-        outcome = self._finish(commit, touched, drafts, inputs, batch)
+        outcome = self._conclude(commit, work, inputs, batch)
         outcome.derived = derived
-        return outcome
+        return earlier.followed_by(outcome)
 
     def tick(self, at_us: int) -> Outcome:
         """Tell everybody what time it is. Cost: O(1) for each agent that is due; see ``is_due``."""
-        drafts: list[tuple[AgentState, Draft]] = []
-        touched: list[AgentState] = []
-        taught = _Taught()
+        work, earlier = _Work(), Outcome()
         border = self._teaching.border(at_us)
         if border is not None:
-            self._cross(border, touched, drafts, taught)
-        self._pass_time(at_us, touched, drafts)
-        commit = Commit("tick", at_us, clock_us=at_us)
-        commit.roles, commit.lessons = list(taught.roles.values()), taught.lessons
-        return self._finish(commit, touched, drafts)
+            self._cross(border, work, earlier)
+        self._pass_time(at_us, work)
+        return earlier.followed_by(self._conclude(Commit("tick", at_us, clock_us=at_us), work))
 
     def is_due(self, at_us: int) -> bool:
         """Say whether a tick could change anything by then: else it can wait."""
@@ -303,29 +305,37 @@ class Pipeline:
             rows = [self.roster.row(state) for state in self.roster.all()]
             self.store.commit(Commit("publish", 0, agents=rows))
 
-    def _cross(
-        self,
-        border_us: int,
-        touched: list[AgentState],
-        drafts: list[tuple[AgentState, Draft]],
-        taught: "_Taught",
-    ) -> None:
-        """Tell everybody that a slice of time has ended, and let their roles learn."""
-        due = self._pass_time(border_us, touched, drafts)
-        learnt = self._teaching.learn(due, border_us)
-        taught.roles.update({(row.owner, row.name): row for row in learnt.roles})
-        taught.lessons += learnt.lessons
+    def _cross(self, until_us: int, work: _Work, earlier: Outcome | None) -> None:
+        """Tell everybody that slices of time have ended up to ``until_us``, and let their roles learn.
 
-    def _pass_time(
-        self, at_us: int, touched: list[AgentState], drafts: list[tuple[AgentState, Draft]]
-    ) -> list[AgentState]:
+        Each slice in which anybody was due ends for itself: the same is learned and decided, whoever looks
+        how often. Where many are due, who was told is committed before the next ones, if ``earlier`` is
+        there to take in what that did: a long silence needs no more memory than a short one.
+        """
+        border_us = 0
+        while border_us < until_us:
+            if earlier is not None and len(work.touched) >= _TOLD_AT_ONCE:
+                earlier.add(self._conclude(Commit("tick", border_us, clock_us=border_us), work))
+                work.clear()
+            border_us = min(until_us, self._next_border(border_us))
+            due = self._pass_time(border_us, work)
+            learnt = self._teaching.learn(due, border_us)
+            work.roles.update({(row.owner, row.name): row for row in learnt.roles})
+            work.lessons += learnt.lessons
+
+    def _next_border(self, after_us: int) -> int:
+        """Return the first border of slices, behind ``after_us``, at which anybody is due."""
+        due = self.roster.next_due_us()
+        return NEVER_US if due is None else (max(due, after_us, self.roster.clock_us) // SLICE_US + 1) * SLICE_US
+
+    def _pass_time(self, at_us: int, work: _Work) -> list[AgentState]:
         """Tell everybody what time it is; return those who were due, which have changed."""
         due = self.roster.due(at_us)
         for state in due:
             found: list[Draft] = []
             elapse(state, self.prior, at_us, found)
-            drafts += [(state, draft) for draft in found]
-        touched += due
+            work.drafts += [(state, draft) for draft in found]
+        work.touched += due
         self.roster.clock_us = max(self.roster.clock_us, at_us)
         return due
 

@@ -19,6 +19,13 @@ What a user's prompt named is hardly a surprise (``detectors.intent``), and in a
 looked up follows from what was asked: the order and the arguments of calls count half, but of those that
 change something of which no prompt named anything; the order of the first call counts nothing. Where prompts
 named all that a call is for, who sends it counts nothing.
+
+Where there are no prompts, two things stand in for them. A call that repeats what the session's first call
+named is about what was asked (``features.opening``): its order and its arguments count half, and a new
+recipient counts as ``out.follows``. And a tool that changes something and that none of the role has used is
+new work, to which new recipients belong: of these the channel ``target`` counts half and ``consequence``
+nothing beside the tool itself. An action that none has done counts half in the order: that it is new is said
+by ``first_use``.
 """
 
 import math
@@ -29,7 +36,7 @@ from sentineld.detectors import CHANNELS, DETECTORS, READERS, SENTENCES, Kind, a
 from sentineld.detectors.base import ARGUMENT, CONSEQUENCE, ORDER, TARGET
 from sentineld.detectors.intent import PERSON, PROMPTED, UNASKED, is_unasked
 from sentineld.event import PROMPTS, Facts, Feature, Observation
-from sentineld.features import intent
+from sentineld.features import does_change, intent, opening
 from sentineld.features.paths import place_of, traits
 from sentineld.habits import LEARNING, START, Role, key_of
 from sentineld.learned import Finished, Own
@@ -66,6 +73,7 @@ _RECIPIENTS = frozenset({"out.target", "out.host"})
 _FOLLOWS = 0.5
 #: Who sends, which says nothing new where a prompt named to whom.
 _SENDER = "out.by"
+_FOLLOWING = "out.follows"
 #: How often honest sessions are taken to send where no prompt of theirs named, before anything was counted.
 _UNNAMED_FIRST = 0.25
 _STEERING = "agent.steering"
@@ -128,6 +136,9 @@ class _Event:
     is_asked_for = False
     #: Whether it changes something of which they named nothing; so it is where there are none.
     is_unasked = True
+    #: Of a session without prompts: whether it changes something about what the session began with, and by a
+    #: tool that none has used.
+    is_about_opening = is_new_tool = False
 
     def __init__(self, session: Session, role: Role, own: Own, item: Observation) -> None:
         self.session, self.role, self.own, self.item = session, role, own, item
@@ -168,13 +179,19 @@ class _Event:
             if session.asked and name in _RECIPIENTS and intent.names_person(session.asked, value):
                 self.take((PERSON, value))
                 return
+            if self.is_about_opening and name in _RECIPIENTS:
+                self.take((_FOLLOWING, value))
+                return
             times = session.new[name] = session.new.get(name, 0) + 1
             is_unnamed = session.asked and name in intent.AIMS
             first = plan.first * _UNNAMED_FIRST if is_unnamed else plan.first
             plain = self.role.bits_of_new(name, self.own, first)
+            is_explained = self.is_new_tool and name in _RECIPIENTS
+            if is_explained:
+                plain *= _FOLLOWS
             if plan.is_target and plain > self.target:
                 self.target = plain
-            if plan.is_target_only:
+            if plan.is_target_only or is_explained:
                 self.note(plan.detector, name, value, plain, path)
                 return
             if times > MAX_NEW:
@@ -221,6 +238,8 @@ class _Event:
         before = symbols[-2:] if len(symbols) > 1 else [START, START, *symbols][-2:]
         self.order = max(0.0, self.role.bits_of_order(before, symbol) - order.FLOOR)
         if not self.is_unasked:
+            self.order *= _FOLLOWS
+        if not self.session.asked and symbol not in self.role.symbols:
             self.order *= _FOLLOWS
         if self.is_asked_for or (self.session.asked and not symbols):
             # What comes first is what was asked for.
@@ -288,6 +307,11 @@ def judge(session: Session, role: Role, own: Own, item: Observation, facts: Fact
     if session.asked:
         event.is_asked_for = intent.is_asked_for(session.asked, features)
         event.is_unasked = is_unasked(session, facts)
+    elif does_change(facts.tool):
+        session.is_opening = False
+        event.is_about_opening = opening.is_about(session.opening, features)
+        event.is_unasked = not event.is_about_opening
+        event.is_new_tool = _is_new_tool(role, features)
     told = []
     seen = session.seen
     for feature in features:
@@ -313,6 +337,8 @@ def judge(session: Session, role: Role, own: Own, item: Observation, facts: Fact
             event.take(derived)
     for text in told:
         session.tell(text)
+    if session.is_opening:
+        _open(session, features)
     session.news += event.is_news
     has_more = event.raise_levels()
     state = int(session.is_unfamiliar)
@@ -325,6 +351,26 @@ def judge(session: Session, role: Role, own: Own, item: Observation, facts: Fact
     session.bests[state] = now
     session.score = max(session.score, now)
     return True
+
+
+def _is_new_tool(role: Role, features: tuple[Feature, ...]) -> bool:
+    """Say whether a call goes to somebody by a tool that none of the role has used.
+
+    Those of a server (MCP) that none has used are no new work: something was connected.
+    """
+    found = dict(features)
+    tool = found.get("act")
+    if tool is None or tool in role.symbols or opening.GOES_TO.isdisjoint(found):
+        return False
+    server = found.get("first.tool", tool)
+    return server == tool or _key_of("first.tool", server) in role.known
+
+
+def _open(session: Session, features: tuple[Feature, ...]) -> None:
+    """Take in what the session's first call named, and later ones of the same tool."""
+    symbols = session.symbols
+    if symbols and symbols[-1] == symbols[0] and len(session.opening) < opening.MAX_VALUES:
+        session.opening = [*session.opening, *opening.named(features)][: opening.MAX_VALUES]
 
 
 def score(role: Role, levels: dict[str, float], *, is_new: bool) -> float:

@@ -49,7 +49,8 @@ class Session:
     read), ``recent`` (how often its latest calls came) and ``repeats`` (how many came since
     one that was not among these), ``times`` (of its latest calls), when the latest came
     and how long the pauses were (``gaps``, and the sum of their binary logarithms), ``told`` (what arguments
-    named), ``asked`` (hashes of what users' prompts named; empty: it had none), how often something was
+    named), ``asked`` (hashes of what users' prompts named; empty: it had none), ``opening`` (what its first
+    call named: ``features.opening``; ``is_opening``: nothing was changed yet), how often something was
     deleted, how many calls failed in a row and how many came since (``unanswered``), the mean entropy of
     payloads by class with their number, and how many tokens it used.
 
@@ -87,6 +88,8 @@ class Session:
     log_gaps: float = 0.0
     told: dict[int, int] = field(default_factory=dict)
     asked: dict[int, int] = field(default_factory=dict)
+    opening: list[list[int]] = field(default_factory=list)
+    is_opening: bool = True
     deletes: int = 0
     failures: int = 0
     unanswered: int = 0

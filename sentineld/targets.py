@@ -89,9 +89,14 @@ class Webhook:
         self._url = url
         self._timeout_s = timeout_s
         self._secret = secret
-        self._opener = urllib.request.build_opener(
-            _NoRedirect, urllib.request.HTTPSHandler(context=ssl.create_default_context())
-        )
+        handlers: list[urllib.request.BaseHandler] = [
+            _NoRedirect(),
+            urllib.request.HTTPSHandler(context=ssl.create_default_context()),
+        ]
+        if parts.scheme == "http":
+            # It is on this machine, where no proxy finds it.
+            handlers.append(urllib.request.ProxyHandler({}))
+        self._opener = urllib.request.build_opener(*handlers)
 
     def deliver(self, message: Message, now_us: int) -> Outcome:
         """Post one message; 2xx is success."""

@@ -352,11 +352,16 @@ HEAVY = (
     "daemon",
     "prometheus_client",
     "logging.config",
+    "urllib.request",
+    "sentineld.config",
+    "sentineld.options",
     "curses",
 )
 
 
-@pytest.mark.parametrize("module", ["sentineld.router", "sentineld.cli.tier", "sentineld.cli.gate", "sentineld"])
+@pytest.mark.parametrize(
+    "module", ["sentineld.router", "sentineld.cli.tier", "sentineld.cli.gate", "sentineld"]
+)
 def test_a_router_and_the_tier_command_start_without_the_daemons_libraries(module):
     program = f"import sys, {module}; print(*[name for name in {HEAVY!r} if name in sys.modules])"
 

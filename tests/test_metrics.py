@@ -87,7 +87,10 @@ def test_a_text_is_made_once_a_second_however_many_ask():
 
 @pytest.fixture
 def learned(tmp_path):
-    """Make a database whose role has sessions that alarmed, one of them confirmed as an attack."""
+    """Make a database whose role has sessions that alarmed, two of them confirmed as attacks.
+
+    The first was judged before a bound held.
+    """
     path = tmp_path / "s.db"
     with Store.open(str(path), START) as store:
         line = Line(store)
@@ -95,21 +98,25 @@ def learned(tmp_path):
             line.read(work(3, START + number * 300 * MINUTE, session=f"s{number}"))
             line.tick(START + (number * 300 + 200) * MINUTE)
         line.pipeline.flush()
-        for column, count in (("is_suspicious", 3), ("is_attack", 1)):
-            store._db.execute(f"UPDATE lesson SET {column} = 1 WHERE no <= {count}")
+        store._db.execute("UPDATE lesson SET is_suspicious = 1, is_rank = 1 WHERE no <= 3")
+        store._db.execute("UPDATE lesson SET ranks = CASE no WHEN 1 THEN 50 ELSE 1000 END")
+        store._db.execute(
+            "INSERT INTO lesson SELECT no + 100, owner, role, agent_id, ended, 0, 0, 0, 1, 1000, session"
+            " FROM lesson WHERE no <= 2"
+        )
         yield path, store
 
 
 def test_false_alarms_are_those_that_baseline_list_tells(learned):
     path, store = learned
-    store._db.execute("UPDATE lesson SET ranks = 1000, is_rank = 1")
     settings = DetectionSettings()
     (told,) = (
         item["false_alarms"] for item in list_document(store, settings)["roles"] if item["role"] == "worker"
     )
     values = false_alarms(str(path), settings.sessions_for_tier2)
 
-    assert told["sessions"] > told["alarms"] > 0
+    # Four sessions: two were judged under a bound and were no attacks, and one of these alarmed.
+    assert (told["sessions"], told["alarms"]) == (2, 1)
     assert values["sentineld_judged_sessions"] == {("1000", "worker"): told["sessions"]}
     ratio = values["sentineld_realised_false_alarms_ratio"]["1000", "worker"]
     assert ratio == pytest.approx(told["realised"], abs=1e-6)

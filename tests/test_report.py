@@ -233,7 +233,7 @@ def test_timelines_stop_where_there_is_no_more_room(place):
             assert sum(one["timeline"] is None for one in told["agents"]) == told["timelines_left_out"]
             return 4 - told["timelines_left_out"]
 
-        found = [timelines(room) for room in (0, 2000, 1 << 20)]
+        found = [timelines(room) for room in (0, 800, 1 << 20)]
     assert found[0] == 0 < found[1] < found[2] == 4
 
 

@@ -311,6 +311,21 @@ def test_what_is_grave_is_taught_when_it_came_again_and_again_and_counts_as_new_
     assert session.tier == 1
 
 
+def test_what_is_soon_done_shows_no_calm():
+    shop = taught()
+    strange = [*ordinary(1), STRANGE[1], bash("newtool --x")]
+    shop.work(strange, learn=True)
+    for _ in range(2 * LAPSES_AFTER):
+        shop.work([bash("git status")], learn=True)
+    assert [held.calm for held in shop.agent.held] == [0]
+    for _ in range(LAPSES_AFTER):
+        # However long it was: ten calls are a session.
+        shop.agent.held[0].symbols *= 20
+        shop.work([*ordinary(2), *ordinary(2)], learn=True)
+
+    assert shop.agent.held == []
+
+
 def test_what_broke_a_rule_never_lapses():
     shop = taught()
     shop.work([read(f"{HOME}/src/shop/a.py"), bash(f"rm -rf {HOME}/photos")], learn=True)

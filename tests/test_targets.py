@@ -1,13 +1,18 @@
 """Webhook, command and Apprise: what is delivered, how failures are told, and that no secret shows."""
 
 import base64
+import datetime as dt
 import hashlib
 import hmac
+import ipaddress
 import json
 import os
 import time
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from receivers import receiver
 from schemas import check
 
@@ -90,10 +95,44 @@ def test_a_webhook_that_hangs_or_is_not_there_is_not_waited_for(hook):
     assert target(webhook="https://no-such-host.invalid/").deliver(message(), NOW).error
 
 
-def test_a_certificate_is_verified(hook, tmp_path):
-    https = hook.url.replace("http://", "https://")
-    assert target(webhook=https).deliver(message(), NOW).error
-    assert hook.posts == []
+def self_signed(path):
+    """Write a certificate of this machine, signed by nobody else, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    now = dt.datetime.now(dt.UTC)
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(hours=1))
+        .not_valid_after(now + dt.timedelta(hours=1))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False
+        )
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False)
+        .sign(key, hashes.SHA256())
+    )
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    path.write_bytes(private + made.public_bytes(serialization.Encoding.PEM))
+    return str(path)
+
+
+def test_a_certificate_is_verified(tmp_path, monkeypatch):
+    file = self_signed(tmp_path / "both.pem")
+    with receiver(file) as hook:
+        outcome = target(webhook=hook.url).deliver(message(), NOW)
+        assert outcome.error.startswith("its certificate is not valid: self")
+        assert hook.posts == []
+        monkeypatch.setenv("SSL_CERT_FILE", file)
+        assert target(webhook=hook.url).deliver(message(), NOW).error == ""
+        assert len(hook.posts) == 1
+
+
+def test_a_receiver_on_this_machine_is_not_looked_for_behind_a_proxy(hook, monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+
+    assert target(webhook=hook.url).deliver(message(), NOW).error == ""
 
 
 def test_a_command_gets_the_document_and_the_facts_and_no_shell(tmp_path):

@@ -134,7 +134,7 @@ def heading(document: dict[str, Any], choice: Choice, shown: int) -> list[tuple[
     )
     order = f"by {SORTS[choice.sort][0]}{', reversed' if choice.is_reversed else ''}"
     wanted = f"; {shown} contain {visible(choice.pattern)!r}" if choice.pattern else ""
-    return [first, (f"{len(agents)} agents: {tiers}; {order}{wanted}", "")]
+    return [first, (f"{len(agents)} agent{'s' * (len(agents) != 1)}: {tiers}; {order}{wanted}", "")]
 
 
 def table(

@@ -3,7 +3,9 @@
 Formula: ``weight * (-log2 P - 1)`` with P the chance that a session of this agent brings a new value of the
 feature: counted over the role's sessions (the past fades, Good and Turing's question), with a prior of thirty
 sessions by severity, and the agent's own rate against ten sessions of its role's. Each value once a session.
-Whom an earlier argument of the session named (an answer to a mail that was looked up) says little.
+Whom an earlier argument of the session named (an answer to a mail that was looked up) says little, and in
+sessions without prompts so does a recipient of a call about what the session began with
+(``features.opening``).
 Source: the first-time-entity detectors of mail and account security; Good (1953) for the chance of the
 unseen.
 Range: 0 to about 15 bits a value. Memory: one hash of 8 bytes a value, shared by the role.
@@ -47,6 +49,7 @@ SINK = Detector(
         "out.verb": "a program that talks to the network is used for the first time",
         "out.target": "a recipient or account that none has named",
         "out.told": "a recipient that none has sent to, and that an earlier call named",
+        "out.follows": "a recipient that none has sent to, in a call about what the session began with",
         "out.listen": "a program listens where everybody can reach it",
         "delete.target": "a thing is removed that none has named",
     },
@@ -63,6 +66,7 @@ SINK = Detector(
         "out.target": SERIOUS,
         "delete.target": NOTABLE,
         "out.told": SLIGHT,
+        "out.follows": NOTABLE,
     },
     reads={"to.host": _sent, "to.name": _named},
     groups={"out.tool": "first"},

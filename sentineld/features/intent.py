@@ -2,9 +2,10 @@
 
 A prompt is what a harness records as the user's own turn. What harnesses put into it (``<system-reminder>``,
 output of commands, contents of files) is left out, from the first opening of such an element to its last end,
-so that text in it cannot end it early. What is kept are names only, never text: hosts and URLs, addresses,
-paths, numbers and ids, ``@names``, what stands in quotes, capitalised names. They are hashes of 64 bits
-(BLAKE2b): unlike a checksum, nobody can choose a target so that it has the hash of what somebody asked for.
+so that text in it cannot end it early: within one part of a message where it ends there, else over all of
+it. What is kept are names only, never text: hosts and URLs, addresses, paths, numbers and ids, ``@names``,
+what stands in quotes, capitalised names. They are hashes of 64 bits (BLAKE2b): unlike a checksum, nobody can
+choose a target so that it has the hash of what somebody asked for.
 
 Bounded: 64 KiB of text, 256 names a prompt. Linear in the text.
 """
@@ -113,11 +114,21 @@ def said(prompt: object) -> list[str]:
 
 
 def _text_of(message: object) -> str:
-    """Return a message's text, its parts as they stand: a mark in one holds for those behind it."""
+    """Return a message's text; a mark in one of its parts holds for those behind it.
+
+    An element that a part holds all of ends there: what a user said stands between two of a harness's parts.
+    """
     if isinstance(message, str):
         return message
     found: list[str] = []
     _collect(message, found, 0)
+    if len(found) > 1:
+        left = MAX_TEXT
+        for place, part in enumerate(found):
+            left -= len(part)
+            if left < 0:
+                break
+            found[place] = _without_elements(part, is_open=True)
     return "\n".join(found)
 
 
@@ -186,6 +197,15 @@ def _own_words(text: str, *, is_cut: bool) -> str:
     for mark in (_FILES, _ORDERS):
         if mark in text:
             text = text[: text.index(mark)]
+    return _without_elements(text, is_cut=is_cut)
+
+
+def _without_elements(text: str, *, is_cut: bool = False, is_open: bool = False) -> str:
+    """Return a text without the elements that harnesses put into prompts.
+
+    What one without an end holds goes on to the end of the text: where a harness alone writes it, or the text
+    ``is_cut``. With ``is_open`` the text goes on elsewhere, and what has no end here stays.
+    """
     position = 0
     for _ in range(_MAX_ELEMENTS):
         element = _ELEMENT.search(text, position)
@@ -201,12 +221,12 @@ def _own_words(text: str, *, is_cut: bool) -> str:
         if end >= 0:
             text = f"{text[: element.start()]} {text[end + len(closing) :]}"
             position = element.start()
-        elif is_harness or is_cut:
+        elif (is_harness or is_cut) and not is_open:
             return text[: element.start()]
         else:
             position = element.end()
     # That is no prompt any more.
-    return text[:position]
+    return text if is_open else text[:position]
 
 
 def _holds_others(text: str) -> bool:

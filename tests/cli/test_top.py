@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import sys
+import time
 
 import pytest
 from command_line import error_of
@@ -154,6 +155,22 @@ def test_its_document_is_as_its_schema_says_in_every_mode(place):
     assert (first["agent"], first["tier"], first["would"], first["held_by"]) == ("scraper", 1, 3, "observe")
     assert first["surprise"]["detector"] == "activity"
     assert first["events_per_minute"] == 60
+
+
+def test_what_is_most_surprising_comes_from_the_open_session(place):
+    record, now = place.telemetry.record, time.time()
+    place.telemetry.append(
+        "mailer.jsonl",
+        record("mailer", "credential_access", now - 2, path="/home/me/.aws/credentials"),
+        record("mailer", "network_request", now - 1, url="https://drop.example.net/u"),
+    )
+    place.once("--judge-history")
+
+    (agent,) = place.json("top")["agents"]
+    surprise = agent["surprise"]
+    assert (agent["tier"], agent["would"]) == (3, 3)
+    assert (surprise["detector"], surprise["feature"]) == ("rule", "credential_sent")
+    assert "rule credential_sent drop." in place.command("top").stdout
 
 
 def test_errors_are_told_as_everywhere(place):

@@ -254,9 +254,10 @@ def test_no_byte_that_an_agent_supplies_leaves_the_program_as_it_came(place, mod
     assert "agent_pinned" in console.stderr
     check_files(place)
 
-    for args in (["status"], ["why", "scraper"], ["why", "biller"], ["log"], ["log", "scraper"]):
+    for args in (["status"], ["why", "scraper"], ["why", "biller"], ["log"], ["log", "scraper"], ["top"]):
         check_command(place, *args, codes=(0,))
         check_command(place, *args, "--json", codes=(0,))
+    check_command(place, "report", "-o", "-", codes=(0,))
     check_command(place, "replay", place.telemetry.directory, codes=(0,))
     replayed = json.loads(check_command(place, "replay", place.telemetry.directory, "--json", codes=(0,)))
     assert len(replayed["agents"]["biller"]["sessions"]) > 50, "sessions are what telemetry says"

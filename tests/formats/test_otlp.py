@@ -10,6 +10,8 @@ from format_reading import Reading, conflicts, form, label, plain, read, read_fi
 from hypothesis import given
 from mutations import mutated
 
+from sentineld.features.intent import hash_of
+
 FORMAT = "otlp"
 CALL = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "get"}
 MCP = {**CALL, "mcp.method.name": "tools/call", "jsonrpc.request.id": "3", "mcp.session.id": "ms"}
@@ -649,3 +651,29 @@ BASES = [
 @given(mutated(BASES))
 def test_no_mutation_of_a_record_raises(record: dict[str, Any]) -> None:
     assert len(read_all(record).all) <= 1
+
+
+def chat(span_id: str, parent: str, named: str, trace: str = "t") -> dict[str, Any]:
+    messages = json.dumps([{"role": "user", "parts": [{"type": "text", "content": f"mail {named}"}]}])
+    at = {"gen_ai.operation.name": "chat", "gen_ai.conversation.id": "c", "gen_ai.input.messages": messages}
+    return span(at, span_id, parent, traceId=trace)
+
+
+@pytest.mark.parametrize("is_one_record", [True, False])
+def test_what_a_model_tells_its_subagent_is_no_prompt(is_one_record: bool) -> None:
+    """Spans come when they end: the subagent's calls behind the one that asked for it."""
+    spans = [
+        span({"gen_ai.operation.name": "embeddings"}, "e", "retrieval", traceId="t"),
+        chat("m1", "agent", "ann@corp.io"),
+        chat("s1", "sub", "eve@evil.io"),
+        chat("s2", "sub", "mal@evil.io"),
+        span({"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "delegate"}, "d", "agent"),
+        chat("m2", "agent", "bob@corp.io"),
+        chat("m3", "next", "cat@corp.io", trace="u"),
+        chat("m4", "", "dan@corp.io", trace="u"),
+    ]
+    requests = [request(*spans)] if is_one_record else [request(one) for one in spans]
+    asked = {one for facts in read_all(*requests).rows.facts.values() for one in facts.asked}
+
+    assert {hash_of(f"{name}@corp.io") for name in ("ann", "bob", "cat", "dan")} <= asked
+    assert not {hash_of("eve@evil.io"), hash_of("mal@evil.io")} & asked

@@ -2,6 +2,7 @@
 
 import json
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,7 +32,7 @@ class Post:
 class Receiver:
     """Answers by ``plan``, one entry a request, then with 204.
 
-    An entry is a status, a status with headers, "hang" (no answer), "drip" (an answer that never ends), "lose"
+    An entry is a status, a status with headers, "hang" (no answer), "drip" (an answer without end), "lose"
     (the request is taken, and the connection dies before the answer) or "cut" (it dies in the middle of it).
     """
 
@@ -50,8 +51,8 @@ class Receiver:
 
 
 @contextmanager
-def receiver() -> Iterator[Receiver]:
-    """Serve on a free port of the loopback address."""
+def receiver(certificate: str = "") -> Iterator[Receiver]:
+    """Serve on a free port of the loopback address; by https with a file of a certificate and its key."""
     made = Receiver()
 
     class Handler(BaseHTTPRequestHandler):
@@ -89,7 +90,12 @@ def receiver() -> Iterator[Receiver]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.handle_error = lambda *_args: None  # type: ignore[method-assign]
     server.daemon_threads = True
-    made.url = f"http://127.0.0.1:{server.server_port}/hook?token=s3cret"
+    scheme = "https" if certificate else "http"
+    if certificate:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    made.url = f"{scheme}://127.0.0.1:{server.server_port}/hook?token=s3cret"
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
     try:

@@ -19,6 +19,7 @@ from sentineld.journal import Journal
 REPOSITORY = Path(__file__).parents[2]
 SYSTEM_UNIT = REPOSITORY / "systemd" / "sentineld.service"
 NOTIFY_UNIT = REPOSITORY / "systemd" / "sentineld-notify.service"
+NOTIFY_USER_UNIT = REPOSITORY / "systemd" / "user" / "sentineld-notify.service"
 USER_UNIT = REPOSITORY / "systemd" / "user" / "sentineld.service"
 SYSUSERS = REPOSITORY / "systemd" / "sysusers.d" / "sentineld.conf"
 TMPFILES = REPOSITORY / "systemd" / "tmpfiles.d" / "sentineld.conf"
@@ -130,7 +131,13 @@ def tmpfiles(tmp_path):
 
 @needs_systemd
 @pytest.mark.parametrize(
-    ("unit", "manager"), [(SYSTEM_UNIT, "--system"), (USER_UNIT, "--user"), (NOTIFY_UNIT, "--system")]
+    ("unit", "manager"),
+    [
+        (SYSTEM_UNIT, "--system"),
+        (USER_UNIT, "--user"),
+        (NOTIFY_UNIT, "--system"),
+        (NOTIFY_USER_UNIT, "--user"),
+    ],
 )
 def test_systemd_accepts_every_line(unit, manager, tmp_path):
     copy = with_existing_program(unit, tmp_path)
@@ -198,7 +205,7 @@ def test_the_lines_for_one_agent_work_as_they_are_printed(source, tmpfiles):
 # --- what the units promise ---
 
 
-@pytest.mark.parametrize("unit", [SYSTEM_UNIT, USER_UNIT, NOTIFY_UNIT])
+@pytest.mark.parametrize("unit", [SYSTEM_UNIT, USER_UNIT, NOTIFY_UNIT, NOTIFY_USER_UNIT])
 def test_every_line_has_its_reason(unit):
     unexplained = [
         directive.name
@@ -221,7 +228,7 @@ def test_the_boot_id_stays_readable():
     assert values(SYSTEM_UNIT, "ProcSubset") == ["all"]
 
 
-@pytest.mark.parametrize("unit", [SYSTEM_UNIT, USER_UNIT, NOTIFY_UNIT])
+@pytest.mark.parametrize("unit", [SYSTEM_UNIT, USER_UNIT, NOTIFY_UNIT, NOTIFY_USER_UNIT])
 def test_restarts_stop_only_where_a_person_must_help(unit):
     given_up = {int(status) for status in words(unit, "RestartPreventExitStatus")}
 

@@ -178,7 +178,7 @@
           el("select", { id: "tier", change: (event) => { view.tier = event.target.value; view.rows = ROWS; fill(); } },
             ["", "1", "2", "3"].map((value) =>
               el("option", { value, selected: view.tier === value }, value ? `${value} ${LABELS[value]}` : "all"))))),
-      el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Agents" },
+      el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Table of agents" },
         el("table", { id: "fleet" },
           el("caption", {}, "Last activity: how long before this report. The mark on a score is the threshold of tier 2."),
           el("thead", {}, el("tr", {}, heads)), body)),
@@ -198,7 +198,7 @@
     return el("section", { "aria-labelledby": "decisions" },
       el("h2", { id: "decisions" }, "Latest changes of tier"),
       list.length
-        ? table("Newest first", ["When", "Agent", "Tier", "Cause"], body)
+        ? table("Changes, newest first", ["When", "Agent", "Tier", "Cause"], body)
         : el("p", {}, "No agent's tier has ever changed."));
   }
 
@@ -238,7 +238,7 @@
         el("td", { class: "number" }, String(one.owner))));
     return el("section", { "aria-labelledby": "incidents" },
       el("h2", { id: "incidents" }, "Incidents: what was done to telemetry itself"),
-      rows.length ? table(account.incidents_left_out ? `The newest ${rows.length}` : "Newest first",
+      rows.length ? table(account.incidents_left_out ? `The newest ${rows.length} incidents` : "Incidents, newest first",
         ["When", "What", "Where", "uid"], rows) : el("p", {}, "None."));
   }
 
@@ -455,6 +455,7 @@
       let free = Infinity;
       for (const one of marks) {
         const x = u.valToPos(one.time, "x", true);
+        if (x < bbox.left || x > bbox.left + bbox.width) continue;
         ctx.strokeStyle = ctx.fillStyle = inks[one.to];
         ctx.setLineDash([]);
         stroke(ctx, x, bbox.top - 2 * ratio, x, bbox.top + bbox.height);
@@ -489,7 +490,8 @@
       const { left, idx } = u.cursor;
       if (left < 0) return;
       const mark = nearest(u, left);
-      const score = idx === null ? null : u.data[1][idx];
+      const isNear = idx !== null && Math.abs(u.valToPos(u.data[0][idx], "x") - left) < 14;
+      const score = isNear ? u.data[1][idx] : null;
       const parts = [`${clock(u.posToVal(left, "x"))} UTC`];
       if (score !== null && score !== undefined) parts.push(`score ${score.toFixed(2)} in the slot until ${clock(u.data[0][idx])}`);
       if (mark) parts.push(`tier ${mark.from} \u2192 ${mark.to}, ${mark.cause} (click for the evidence)`);
