@@ -306,7 +306,7 @@ class Ranks:
         else:
             del self._own[bisect_left(self._own, score)]
         if score >= self._highest:
-            self._highest = max(self._scores, default=0.0)
+            self._highest = max([*self._own[-1:], *self._scores[: self.together]], default=0.0)
 
 
 class Where(NamedTuple):

@@ -20,6 +20,7 @@ from sentineld.explain import decide
 from sentineld.identity import Source
 from sentineld.incidents import Incidents
 from sentineld.intake import Batch, inheritance
+from sentineld.monitor import NEVER_US
 from sentineld.operators import Act, Operators
 from sentineld.requests import Request
 from sentineld.roster import AGENTS_IN_MEMORY, Roster
@@ -40,11 +41,13 @@ from sentineld.step import (
 )
 from sentineld.store import Store
 from sentineld.tables import AgentRow, Commit, LessonRow, RoleRow
-from sentineld.teaching import Teaching, load_roles
+from sentineld.teaching import SLICE_US, Teaching, load_roles
 from sentineld.wishes import Erase, Freeze, Import, Rename, Reset
 
 #: Agents that are read at once where all are.
 _ROWS_AT_ONCE = 1000
+#: Agents that are told of the time between two commits, where that can be cut: some more.
+_TOLD_AT_ONCE = 1000
 
 
 class Observer(Protocol):
@@ -84,6 +87,10 @@ class _Work:
     drafts: list[tuple[AgentState, Draft]] = field(default_factory=list)
     roles: dict[RoleKey, RoleRow] = field(default_factory=dict)
     lessons: list[LessonRow] = field(default_factory=list)
+
+    def clear(self) -> None:
+        """Begin anew: the lists are others, for a commit has the former ones."""
+        self.touched, self.drafts, self.roles, self.lessons = [], [], {}, []
 
 
 class Pipeline:
@@ -154,8 +161,10 @@ class Pipeline:
     def read(self, batch: Batch, at_us: int, *, last_scan_us: int = 0) -> Outcome:
         """Take in a batch of parts that were read by ``at_us``."""
         seen = self._mark_duplicates(batch.parts)
+        self.roster.expect({(part.owner, name) for part in batch.parts for name in part.rows.agent_ids})
         inputs = combine(batch.parts, self.roster.key_of)
-        work, earlier = _Work(), Outcome()
+        work = _Work()
+        earlier: list[Outcome] = []
         is_learning = any(part.is_history for part in batch.parts) and not self._is_history_judged
         is_first = True
         for border, runs in self._teaching.stretches(inputs.observations):
@@ -193,16 +202,17 @@ class Pipeline:
         commit.unknown = Counter((part.format, name) for part in batch.parts for _, name in part.rows.unknown)
         outcome = self._conclude(commit, work, inputs, batch)
         outcome.derived = derived
-        return earlier.followed_by(outcome)
+        return _joined([*earlier, outcome])
 
     def tick(self, at_us: int) -> Outcome:
         """Tell everybody what time it is. Cost: O(1) for each agent that is due; see ``is_due``."""
-        work, earlier = _Work(), Outcome()
+        work = _Work()
+        earlier: list[Outcome] = []
         border = self._teaching.border(at_us)
         if border is not None:
             self._cross(border, work, earlier)
         self._pass_time(at_us, work)
-        return earlier.followed_by(self._conclude(Commit("tick", at_us, clock_us=at_us), work))
+        return _joined([*earlier, self._conclude(Commit("tick", at_us, clock_us=at_us), work)])
 
     def is_due(self, at_us: int) -> bool:
         """Say whether a tick could change anything by then: else it can wait."""
@@ -305,7 +315,7 @@ class Pipeline:
             rows = [self.roster.row(state) for state in self.roster.all()]
             self.store.commit(Commit("publish", 0, agents=rows))
 
-    def _cross(self, until_us: int, work: _Work, earlier: Outcome | None) -> None:
+    def _cross(self, until_us: int, work: _Work, earlier: list[Outcome] | None) -> None:
         """Tell everybody that slices of time have ended up to ``until_us``, and let their roles learn.
 
         Each slice in which anybody was due ends for itself: the same is learned and decided, whoever looks
@@ -315,7 +325,7 @@ class Pipeline:
         border_us = 0
         while border_us < until_us:
             if earlier is not None and len(work.touched) >= _TOLD_AT_ONCE:
-                earlier.add(self._conclude(Commit("tick", border_us, clock_us=border_us), work))
+                earlier.append(self._conclude(Commit("tick", border_us, clock_us=border_us), work))
                 work.clear()
             border_us = min(until_us, self._next_border(border_us))
             due = self._pass_time(border_us, work)
@@ -326,7 +336,9 @@ class Pipeline:
     def _next_border(self, after_us: int) -> int:
         """Return the first border of slices, behind ``after_us``, at which anybody is due."""
         due = self.roster.next_due_us()
-        return NEVER_US if due is None else (max(due, after_us, self.roster.clock_us) // SLICE_US + 1) * SLICE_US
+        if due is None:
+            return NEVER_US
+        return (max(due, after_us, self.roster.clock_us) // SLICE_US + 1) * SLICE_US
 
     def _pass_time(self, at_us: int, work: _Work) -> list[AgentState]:
         """Tell everybody what time it is; return those who were due, which have changed."""
@@ -390,6 +402,12 @@ class Pipeline:
                 new.append((*key, content))
         return new
 
+    def _conclude(
+        self, commit: Commit, work: _Work, inputs: Inputs | None = None, batch: Batch | None = None
+    ) -> Outcome:
+        commit.roles, commit.lessons = list(work.roles.values()), work.lessons
+        return self._finish(commit, work.touched, work.drafts, inputs, batch)
+
     def _finish(
         self,
         commit: Commit,
@@ -435,6 +453,17 @@ class Pipeline:
 
     def _path(self, source_id: int) -> str:
         return self.store.source_path(source_id)
+
+
+def _joined(outcomes: Sequence[Outcome]) -> Outcome:
+    """Return what all of them did, one after the other."""
+    *earlier, last = outcomes
+    for outcome in reversed(earlier):
+        last.decisions = [*outcome.decisions, *last.decisions]
+        last.deadlines = [*outcome.deadlines, *last.deadlines]
+        last.agents += outcome.agents
+        last.clock_us = max(last.clock_us, outcome.clock_us)
+    return last
 
 
 def _once(states: Sequence[AgentState]) -> list[AgentState]:

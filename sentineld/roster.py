@@ -13,6 +13,7 @@ from heapq import nsmallest
 from itertools import islice
 
 from sentineld.batch import Key
+from sentineld.monitor import NEVER_US
 from sentineld.schedule import Schedule, due_us
 from sentineld.step import (
     AgentState,
@@ -31,6 +32,8 @@ from sentineld.trust import UNNAMED_ID
 
 #: Where events of ids beyond an owner's quota are counted; no record can claim this id.
 OVERFLOW_ID = "<other>"
+#: So many agents are asked for one by one.
+_FEW = 4
 #: Agents at tier 1 that are kept in memory between two commits, unless told otherwise.
 AGENTS_IN_MEMORY = 10_000
 
@@ -56,6 +59,9 @@ class Roster:
         #: Whoever acted last is last.
         self._states: dict[Key, AgentState] = {}
         self._schedule = Schedule()
+        #: Nobody who is not in memory is due earlier; the database is asked where this is not known.
+        self._others_due_us: int = NEVER_US
+        self._is_others_due_known = False
         #: Grows whenever somebody above tier 1 may be published otherwise, or another id is known.
         self.edition = 0
         #: Published ids that are not the claimed ones, of agents in memory.
@@ -64,6 +70,9 @@ class Roster:
         self._new_names: dict[str, Key] = {}
         self._owner_counts: dict[int, int] = {}
         self._admitted: set[Key] = set()
+        #: Agents, and published ids, that the database is known not to have, until the next commit.
+        self._absent: set[Key] = set()
+        self._free_names: set[str] = set()
         self._bindings: dict[str, int] = {}
         #: All published ids, once somebody has asked for them.
         self._known: dict[str, None] | None = None
@@ -90,6 +99,9 @@ class Roster:
         self._aliases.clear()
         self._new_names.clear()
         self._admitted.clear()
+        self._absent.clear()
+        self._free_names.clear()
+        self._is_others_due_known = False
         self._damaged.clear()
         self._above.clear()
         self._held.clear()
@@ -112,6 +124,7 @@ class Roster:
         self._look_at(self._states)
         # By other rules others are due at other times.
         self._store.wake_all()
+        self._is_others_due_known = False
 
     def bind(self, bindings: Mapping[str, int]) -> list[AgentRow]:
         """Let ids belong to uids; return the agents whose published ids change, to be committed in order."""
@@ -131,10 +144,23 @@ class Roster:
                     rows.append(self.row(state))
         return rows
 
+    def expect(self, keys: Iterable[Key]) -> None:
+        """Ask the database at once for all of these agents, which are about to act."""
+        strange = [key for key in keys if key not in self._states]
+        if len(strange) < _FEW:
+            return
+        for row in self._store.agents_of(strange):
+            self._remember(row)
+        self._absent = {key for key in strange if key not in self._states}
+        names = {name for _, name in self._absent}
+        self._free_names = names - self._store.names_of(names)
+
     def key_of(self, owner: int, agent_id: str) -> Key:
         """Return the key that an event is charged to: the claimed id, or the owner's overflow id."""
         key = (owner, agent_id)
-        if key in self._states or key in self._admitted or self._load(key) is not None:
+        if key in self._states or key in self._admitted:
+            return key
+        if key not in self._absent and self._load(key) is not None:
             return key
         count = self._owner_counts.get(owner, 0)
         if count >= self.agents_per_owner:
@@ -155,7 +181,7 @@ class Roster:
             state = self._states[key] = new_state(*key, self.prior, at_us)
             name = key[1]
             is_bound = self._bindings.get(name, key[0]) != key[0]
-            if is_bound or name in self._new_names or self._store.name_taken(name):
+            if is_bound or self._is_taken(name):
                 name = f"{key[1]}#{key[0]}"
                 if key[1] not in (OVERFLOW_ID, UNNAMED_ID):
                     self.foreign.append(key)
@@ -163,6 +189,11 @@ class Roster:
         self._look_at((key,))
         self.catch_up(state)
         return state
+
+    def _is_taken(self, name: str) -> bool:
+        if name in self._new_names:
+            return True
+        return name not in self._free_names and self._store.name_taken(name)
 
     def due(self, at_us: int) -> list[AgentState]:
         """Return the agents that are due before ``at_us``, each as of an earlier instant."""
@@ -176,13 +207,16 @@ class Roster:
                 self._look_at((key,))
             else:
                 self._schedule.put(key, due)
-        # Whoever is in memory is known better there.
-        found += [
-            self._remember(row)
-            for row in self._store.due(at_us)
-            if (row.owner, row.agent_id) not in self._states
-        ]
+        if not self._is_others_due_known or self._others_due_us < at_us:
+            # Whoever is in memory is known better there.
+            keys, next_us = self._store.due(at_us, self._states)
+            self._note_others_due(next_us)
+            found += [self._remember(row) for row in self._store.agents_of(keys)]
         return found
+
+    def _note_others_due(self, due: int | None) -> None:
+        self._others_due_us = NEVER_US if due is None else due
+        self._is_others_due_known = True
 
     def next_due_us(self) -> int | None:
         """Return the instant up to which time alone does nothing that others can see; None: for ever."""
@@ -194,15 +228,15 @@ class Roster:
                 break
             self._schedule.remove(key)
             self._schedule.put(key, exact_us)
-        dues = [] if first is None else [first[1]]
-        stored_us = self._store.first_due(self._states)
-        if stored_us is not None:
-            dues.append(stored_us)
-        return min(dues, default=None)
+        if not self._is_others_due_known:
+            self._note_others_due(self._store.due(-NEVER_US, self._states)[1])
+        due = min(self._others_due_us, NEVER_US if first is None else first[1])
+        return None if due == NEVER_US else due
 
     def set_clock(self, at_us: int) -> None:
         """Take note that all agents were moved in time, so that it is now ``at_us`` for them."""
         self.clock_us = at_us
+        self._is_others_due_known = False
         self._schedule.clear()
         self._look_at(self._states)
 
@@ -348,11 +382,17 @@ class Roster:
     def committed(self, leaving: Iterable[AgentState], *, is_durable: bool) -> None:
         """After that commit: let them leave. ``is_durable``: the database holds all that it touched."""
         self._admitted.clear()
+        self._absent.clear()
+        self._free_names.clear()
         self._unsettled.clear()
         if is_durable:
             self._new_names.clear()
         for state in leaving:
-            self._leave((state.owner, state.agent_id))
+            key = (state.owner, state.agent_id)
+            placed_us = self._schedule.placed(key)
+            if placed_us is not None:
+                self._others_due_us = min(self._others_due_us, placed_us)
+            self._leave(key)
 
     def demoted(self) -> Iterator[tuple[str, AgentState]]:
         """Yield published id and state of every agent above tier 1, in the order of ids."""

@@ -87,6 +87,10 @@ class Schedule:
             self._placed[key] = due
             heappush(self._heap, (due, key))
 
+    def placed(self, key: Key) -> int | None:
+        """Return an instant before which an agent is not due; None: it never is."""
+        return self._placed.get(key)
+
     def remove(self, key: Key) -> None:
         """Forget an agent."""
         if self._placed.pop(key, None) is not None and len(self._heap) > 2 * len(self._placed) + 64:

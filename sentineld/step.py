@@ -167,11 +167,9 @@ class Draft:
 
 def new_state(owner: int, agent_id: str, prior: Prior, at_us: int) -> AgentState:
     """Return the state of an agent that was never seen before ``at_us``."""
+    now = iso(at_us)
     profile = AgentBehavioralProfile(
-        agent_id,
-        last_activity=iso(at_us),
-        sliding_window_start=iso(at_us),
-        window=prior.monitor.new_window(),
+        agent_id, last_activity=now, sliding_window_start=now, window=prior.monitor.new_window()
     )
     return AgentState(owner, profile, Standing(since_us=at_us), clock_us=at_us, last_activity_us=at_us)
 

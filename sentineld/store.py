@@ -69,6 +69,8 @@ MAX_SEEN = 100_000
 #: Finished sessions that are kept for learning anew: of one role, and bytes of one owner's.
 MAX_LESSONS = 500
 MAX_LESSONS_BYTES = 8 << 20
+#: Values that one statement asks for.
+_VALUES_AT_ONCE = 500
 #: A database of at most this size is written anew when something is erased, bytes.
 _SCRUBBED_BYTES = 64 << 20
 
@@ -413,16 +415,36 @@ class Store:
         )
         return [AgentRow(*row) for row in rows]
 
-    def due(self, at_us: int) -> list[AgentRow]:
-        """Return the agents that are due before an instant, as far as the database knows."""
-        rows = self._db.execute(f"SELECT {_AGENT_COLUMNS} FROM agent WHERE due < ?", (at_us,))  # noqa: S608
-        return [AgentRow(*row) for row in rows]
+    def agents_of(self, keys: Iterable[Key]) -> Iterator[AgentRow]:
+        """Yield those of some agents that are known, by owner and claimed id."""
+        by_owner: dict[int, list[str]] = {}
+        for owner, agent_id in keys:
+            by_owner.setdefault(owner, []).append(agent_id)
+        for owner, ids in by_owner.items():
+            query = f"SELECT {_AGENT_COLUMNS} FROM agent WHERE owner = ? AND agent_id IN"  # noqa: S608
+            yield from (AgentRow(*row) for row in self._among(query, ids, owner))
 
-    def first_due(self, others: Container[Key] = ()) -> int | None:
-        """Return when the first agent is due that is none of the others; None: none ever is."""
+    def names_of(self, names: Iterable[str]) -> set[str]:
+        """Return those of some published ids that are in use."""
+        return {row[0] for row in self._among("SELECT name FROM agent WHERE name IN", list(names))}
+
+    def _among(self, query: str, values: Sequence[str], *given: int) -> Iterator[tuple[Any, ...]]:
+        for start in range(0, len(values), _VALUES_AT_ONCE):
+            some = values[start : start + _VALUES_AT_ONCE]
+            yield from self._db.execute(f"{query} ({', '.join('?' * len(some))})", (*given, *some))
+
+    def due(self, at_us: int, others: Container[Key]) -> tuple[list[Key], int | None]:
+        """Return who is due before an instant and when the next one is (None: never), ``others`` left out."""
+        found: list[Key] = []
         rows = self._db.execute("SELECT owner, agent_id, due FROM agent WHERE due IS NOT NULL ORDER BY due")
         with contextlib.closing(rows):
-            return next((due for owner, agent_id, due in rows if (owner, agent_id) not in others), None)
+            for owner, agent_id, due in rows:
+                if (owner, agent_id) in others:
+                    continue
+                if due >= at_us:
+                    return found, due
+                found.append((owner, agent_id))
+        return found, None
 
     def wake_all(self) -> None:
         """Let every agent be due that is due at any time: it may be at another one."""

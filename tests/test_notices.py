@@ -2,7 +2,7 @@
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sentineld.notices import (
@@ -278,6 +278,7 @@ steps = st.lists(
 )
 
 
+@settings(max_examples=settings().max_examples // 2)
 @given(steps)
 def test_whatever_fails_every_decision_is_told_once_in_its_order_and_is_never_lost(plan):
     box, now, log = outbox("x", "y"), START, []

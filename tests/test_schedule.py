@@ -6,6 +6,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from learning import MINUTE, START, S, batch_of, event, prior
 
+from sentineld import pipeline
 from sentineld.event import FILE, NETWORK, OTHER, Tick
 from sentineld.pipeline import Pipeline
 from sentineld.schedule import Schedule, due_us
@@ -126,3 +127,60 @@ def test_decisions_and_agents_are_the_same_whoever_is_in_memory(mode, is_durable
         assert some[:3] == everybody[:3]
         # Who was pinned or pardoned leaves one commit later.
         assert some[3] <= kept + 2
+
+
+@pytest.mark.parametrize("kept", [0, 1000])
+def test_what_arrives_late_is_judged_at_the_instant_that_everybody_has_come_to(kept):
+    """As it would be, had the tick looked at everybody: the burst has left the window before it is read."""
+    with Store.open(":memory:", START, is_durable=False) as store:
+        line = Pipeline(store, ACTIVITY, agents_per_owner=9, judges_history=True, agents_in_memory=kept)
+        line.read(batch_of([event(START), event(START, "b")], 1), START)
+        now = START + 10 * MINUTE
+        line.tick(now)
+
+        burst = batch_of([event(START + S, "a")] * 40, 2)
+        burst.parts[0].rows.kinds[:] = [FILE, NETWORK] * 20
+        burst.parts[0].rows.entropies[:] = [10**9] * 40
+        assert line.read(burst, now).decisions == []
+        state = line.roster.by_name("a")
+        assert (state.events, state.clock_us) == (41, now)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 30), st.sampled_from("abcdefgh")), min_size=2, max_size=30))
+def test_a_long_silence_is_the_same_as_many_short_ones(moments):
+    """Sessions of one role end in different slices, whether nobody looks or somebody does all the time."""
+
+    def found(every_us):
+        with Store.open(":memory:", START, is_durable=False) as store:
+            line, at, events = Pipeline(store, prior(), agents_per_owner=9), START, []
+            for number, (gap, agent) in enumerate(moments):
+                at += gap * 20 * S
+                events.append(event(at, agent, value="x" if number % 3 else f"{number}"))
+            line.read(batch_of(events, 1), at)
+            end = at + 90 * MINUTE
+            for until in range(at + every_us, end, every_us):
+                line.tick(until)
+            line.read(batch_of([event(end, "a")], 2), end)
+            rows = {row.name: (row.state, row.due_us) for row in store.agents()}
+            return rows, [role.habits for role in store.roles()]
+
+    assert found(100 * MINUTE) == found(MINUTE // 2)
+
+
+@pytest.mark.parametrize("by_tick", [True, False])
+def test_after_a_long_silence_agents_are_told_in_bounded_pieces(monkeypatch, by_tick):
+    monkeypatch.setattr(pipeline, "_TOLD_AT_ONCE", 2)
+    with Store.open(":memory:", START, is_durable=False) as store:
+        line, commits = Pipeline(store, prior(), agents_per_owner=99, agents_in_memory=0), []
+        line.read(
+            batch_of([event(START + n * 2 * MINUTE, f"a{n}") for n in range(7)], 1), START + 12 * MINUTE
+        )
+        store.on_commit = lambda commit, _: commits.append(commit)
+        now = START + 9 * 60 * MINUTE
+        outcome = line.tick(now) if by_tick else line.read(batch_of([event(now, "new")], 2), now)
+
+    assert [len(commit.agents) for commit in commits] == ([2, 2, 2, 1] if by_tick else [2, 2, 2, 2])
+    assert [commit.kind for commit in commits] == ["tick"] * 3 + ["tick" if by_tick else "read"]
+    assert outcome.agents == (7 if by_tick else 8)
+    assert line.prior.detection.roles[1000, "worker"].sessions == 7

@@ -16,6 +16,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from pages import blocks as page_blocks
 
 REPOSITORY = Path(__file__).parents[2]
 CACHE = Path(os.environ.get("SENTINELD_TEST_CACHE") or Path.home() / ".cache" / "sentineld-tests")
@@ -29,6 +30,12 @@ pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root"),
     pytest.mark.skipif(shutil.which("systemd-nspawn") is None, reason="systemd-nspawn is not installed"),
 ]
+
+NOTIFY = """
+[notify]
+command = ["/usr/bin/logger", "--size", "65536", "-t", "told"]
+digest = "100ms"
+"""
 
 PROBE = """
 import ctypes, json, mmap, os, shutil, socket, subprocess, sys
@@ -556,3 +563,36 @@ def test_a_stop_is_quick_and_leaves_the_last_word(machine, record_property):
     assert seconds < 5
     assert machine.show("Result") == "success"
     assert machine.state()["status"] == "shutdown"
+
+
+def test_the_notifier_tells_as_a_user_of_its_own_who_sees_the_decision_log_and_nothing_else(enforcing):
+    enforcing.run("sh", "-c", "cat >> /etc/sentineld/sentineld.toml", stdin=NOTIFY)
+    page = next(block for block in page_blocks(REPOSITORY / "docs" / "notify.md") if block.language == "sh")
+    for command in page.text.strip().splitlines():
+        enforcing.type(command)
+    until(
+        lambda: '"is_test": true' in enforcing.run("journalctl", "-t", "told", "-o", "cat"), "a test message"
+    )
+    enforcing.run("systemctl", "is-active", "sentineld-notify")
+    # The daemon's start sets the mode of its directory, and with it what the entry is worth.
+    enforcing.run("systemctl", "restart", "sentineld")
+
+    write_as_agent(enforcing, "bot2", flood("bot2"))
+    until(lambda: '"agent_id": "bot2"' in enforcing.run("journalctl", "-t", "told", "-o", "cat"), "a message")
+    document = enforcing.json("notify", "--status")
+    assert [target["queued"] for target in document["targets"]] == [0]
+    main_pid = enforcing.run("systemctl", "show", "sentineld-notify", "--property=MainPID", "--value").strip()
+    assert enforcing.run("stat", "-c", "%U", f"/proc/{main_pid}").strip() == "sentineld-notify"
+
+    def may(*command):
+        return enforcing.ask("runuser", "-u", "sentineld-notify", "--", *command).returncode == 0
+
+    home = "/var/lib/sentineld"
+    assert may("cat", f"{home}/decisions.jsonl")
+    refused = [
+        ("cat", f"{home}/sentineld.db"), ("ls", f"{home}/requests"), ("ls", "/var/log/agents"),
+        ("touch", f"{home}/requests/x"), ("tee", "-a", f"{home}/decisions.jsonl"), ("touch", f"{home}/x"),
+    ]  # fmt: skip
+    assert [command for command in refused if may(*command)] == []
+    verdict = enforcing.run("systemd-analyze", "security", "--no-pager", "sentineld-notify")
+    assert float(verdict.partition("sentineld-notify.service:")[2].split()[0]) <= 1.5

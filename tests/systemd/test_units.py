@@ -298,7 +298,7 @@ def test_the_unit_runs_as_what_sysusers_makes():
 
 def test_only_the_daemon_enters_the_state_directory_and_readers_pass_to_the_state_file():
     # The group is the daemon's own: for a directory with an ACL it is the mask, without which none counts.
-    assert values(SYSTEM_UNIT, "StateDirectoryMode") == ["0710"]
+    assert values(SYSTEM_UNIT, "StateDirectoryMode") == ["0750"]
     assert values(SYSTEM_UNIT, "Group") == ["sentineld"]
     assert values(SYSTEM_UNIT, "RuntimeDirectoryMode") == ["0755"]
     assert values(SYSTEM_UNIT, "RuntimeDirectoryPreserve") == ["yes"]
@@ -348,7 +348,7 @@ def test_the_notifier_may_read_the_decision_log_and_not_the_database(tmpfiles, t
     tree.mkdir(parents=True)
     (tree / "decisions.1.jsonl").touch(mode=0o600)
     tmpfiles(NOTIFY_TMPFILES.read_text(encoding="utf-8"))
-    assert stat.S_IMODE(tree.stat().st_mode) == 0o710
+    assert stat.S_IMODE(tree.stat().st_mode) == 0o750
     umask = os.umask(0o077)
     try:
         Journal(str(tree / "decisions.jsonl")).append([numbered(1)])
