@@ -14,6 +14,11 @@ def monotonic_us() -> int:
     return time.monotonic_ns() // 1000
 
 
+def thread_us() -> int:
+    """CPU time of the calling thread, microseconds: what it took, however busy the machine is."""
+    return time.thread_time_ns() // 1000
+
+
 def boottime_ms() -> int:
     """Milliseconds since boot, suspend included (CLOCK_BOOTTIME); no one can set this clock back."""
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000

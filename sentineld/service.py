@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import structlog
 
-from sentineld import clock, log, requests
+from sentineld import clock, log, pause, requests
 from sentineld.catch_up import CatchUp, Progress
 from sentineld.claims import Claims
 from sentineld.config import Change, Config, changes
@@ -124,6 +124,8 @@ class Service:
         # On the monotonic clock, but the deadline, which is an instant of effective time.
         self._next_scan = self._next_tick = self._next_ping = 0
         self._earliest_scan = self._scan_work = self._next_rewatch = 0
+        #: CPU time of the present scan.
+        self._scan_cpu = 0
         #: Since when it works without a rest.
         self._works_since = 0
         #: Whether the kernel tells of every change, as far as anybody knows.
@@ -512,21 +514,24 @@ class Service:
 
     def _scan_step(self) -> bool:
         """Do a slice of a scan, and what follows a complete one; True once it is complete."""
-        began = clock.monotonic_us()
+        began, cpu = clock.monotonic_us(), clock.thread_us()
         if not self._tail.is_scanning:
-            interval_us = self.config.telemetry.rescan_interval.us
-            if self._is_watch_whole:
-                interval_us *= self._governor.throttle.measures.scans
-            self._next_scan, self._scan_work = began + interval_us, 0
+            self._next_scan = began + self.config.telemetry.rescan_interval.us
+            self._scan_work = self._scan_cpu = 0
             self._roots.begin(self._directories())
         is_complete = self._tail.scan_step(_SCAN_SLICE_US)
         now = clock.monotonic_us()
         self._scan_work += now - began
+        self._scan_cpu += clock.thread_us() - cpu
         if not is_complete:
             return False
         # Whoever provokes scans, or makes them long, gets a part of our time, not all of it.
         self._earliest_scan = now + _SCAN_PAUSES * self._scan_work
         self._next_scan = max(self._next_scan, self._earliest_scan)
+        if self._is_watch_whole:
+            interval_us = self.config.telemetry.rescan_interval.us * self._governor.throttle.measures.scans
+            pause_us = pause.after_scan_us(interval_us, self._scan_cpu)
+            self._next_scan = max(self._next_scan, now + pause_us)
         self._tell_roots(self._roots.end(self._directories()))
         self._owners = self._tail.owners()
         self._outlet.judge_isolation(self._owners)
@@ -726,6 +731,7 @@ class Service:
             # From here on scans are all that is sure to find changes: they never come less often.
             self._is_watch_whole = False
             interval = self.config.telemetry.rescan_interval
+            self._next_scan = min(self._next_scan, clock.monotonic_us() + interval.us)
             self._reporter.warn("watch_unavailable", problem, fallback=f"rescan every {interval:g} s")
 
     # Configuration.

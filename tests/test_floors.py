@@ -16,6 +16,7 @@ FLOORS = {
     "errors": 0,
     "tier": 0,
     "instant": 0,
+    "pause": 0,
     "event": 0,
     "decision": 0,
     "proposal": 0,

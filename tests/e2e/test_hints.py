@@ -93,6 +93,27 @@ def test_what_is_written_through_a_mapping_is_found_by_the_next_scan(place, wait
         wait_for(lambda: lines(place) == 3, "three lines")
 
 
+def cpu_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_many_silent_files_cost_next_to_nothing_and_are_read_at_once_all_the_same(place, wait_for):
+    for number in range(2500):
+        place.telemetry.append(f"{number % 10}/{number}.jsonl", line(0))
+    daemon = place.start("--config", place.config('[telemetry]\nrescan_interval = "20ms"\n'))
+    wait_for(lambda: lines(place) == 2500, "every line")
+
+    def is_idle() -> bool:
+        before = cpu_s(daemon.process.pid)
+        time.sleep(0.5)
+        return cpu_s(daemon.process.pid) - before < 0.03
+
+    wait_for(is_idle, "half a second without a scan")
+    place.telemetry.append("3/33.jsonl", line(1))
+    wait_for(lambda: lines(place) == 2501, "one line more")
+
+
 def test_more_changes_than_the_kernel_keeps_lose_nothing(place, wait_for):
     limit = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
     if limit > 50_000:
