@@ -126,7 +126,9 @@ class TelemetryOptions(Struct, forbid_unknown_fields=True, frozen=True):
     rescan_interval: Annotated[
         Duration,
         Meta(
-            description="How often all directories are searched, whatever the kernel reports.",
+            description="How often all directories are searched, whatever the kernel reports. While it "
+            "reports all changes, a search that takes more than 2 ms of CPU time comes less often: 0.2 % of "
+            "a core, at least once a minute.",
             examples=["5s"],
         ),
     ] = Duration(5)

@@ -1,16 +1,17 @@
 """Pause: how long a scan of all directories waits after the last one.
 
-While the kernel tells of every change, scans find only what it cannot know of: what is written through a mapping
-that stays open, or on another machine. With many files a scan takes long, so the next one waits longer: scans
-get a small share of one core, and no more than ``LONGEST_US`` passes between two of them for that.
+While the kernel tells of every change, scans find only what it cannot know of: what is written through a
+mapping that stays open, or on another machine. With many files a scan takes long, so the next one waits
+longer, up to a bound.
 """
 
 #: A pause is this many times as long as the CPU time of the scan before it: 0.2 % of one core.
 TIMES = 500
 #: What a scan may take, CPU time, for which none is put off, microseconds.
-CHEAP_US = 10_000
-#: The longest pause that a scan gets for what it took, microseconds.
-LONGEST_US = 300_000_000
+CHEAP_US = 2_000
+#: The longest pause that a scan gets for what it took, microseconds. What is new in a file may claim to be as
+#: old as the last look at it: that must lie well inside of the window, where it makes no difference.
+LONGEST_US = 60_000_000
 
 
 def after_scan_us(interval_us: int, took_us: int) -> int:

@@ -3,7 +3,7 @@
 import tracemalloc
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from shell_texts import SHELL_TEXTS
 
@@ -455,42 +455,19 @@ def test_the_quick_look_at_a_path_says_what_the_whole_one_does(path):
 
 
 PLACES = [
-    "",
-    "/",
-    "/srv/www/",
-    "src/",
-    "./",
-    "../",
-    "/dev/",
-    "~/",
-    "/etc/",
-    "C:\\x\\",
-    "a//b/",
-    "a/./b/",
-    " /x/",
+    "", "/", "/srv/www/", "src/", "./", "../", "/dev/", "~/", "/etc/", "C:\\x\\", "a//b/", "a/./b/", " /x/",
     "/x /",
-]
+]  # fmt: skip
 NAME_PARTS = [
-    "null",
-    "-",
-    ".",
-    "..",
-    "",
-    "x ",
-    " x",
-    "a\\b",
-    "\u212aey",
-    "shadows.txt",
-    "0.5442",
-    "passwords",
-    "x\n",
-]
-
-
+    "null", "-", ".", "..", "", "x ", " x", "a\\b", "\u212a1", "shadows.txt", "0.5442", "passwords", "x\n",
+]  # fmt: skip
 #: Patterns of one's own end the glance.
 CLOSELY = Taxonomy({"credential_paths": ["/no/such/vault"]})
 
 
+@example("Read", "/dev/", "null")
+@example("Read", "/srv/www/", "\u212a1")
+@example("Read", "/etc/", "shadow")
 @given(
     st.sampled_from(["Read", "Write", "Edit", "delete_file", "mcp__a__b", "network_request"]),
     st.sampled_from(PLACES),
@@ -502,13 +479,14 @@ def test_a_call_that_names_a_harmless_path_is_told_as_one_that_is_looked_at_clos
 
 
 def test_a_glance_is_enough_for_usual_paths_and_remembers_no_path():
-    paths = [f"/srv/www/uploads/0.{number:016}" for number in range(4000)]
-    assert all(map(is_harmless, paths))
+    assert not is_harmless("/srv/www/\u212a1")
+    paths = [f"/srv/www/uploads/0.{number:016}" for number in range(200)]
     tracemalloc.start()
     for path in paths:
-        is_harmless(path.replace("www", path[-4:] * 40))
+        assert is_harmless(path)
+        assert not is_harmless(path.replace("www", path[-4:] * 1000))
     kept, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
 
-    # One copy of each of these directories alone is more.
-    assert kept < 4000 * 160
+    # One copy of each of the long directories alone is more.
+    assert kept < 200 * 4000
