@@ -528,7 +528,7 @@ class Service:
         # Whoever provokes scans, or makes them long, gets a part of our time, not all of it.
         self._earliest_scan = now + _SCAN_PAUSES * self._scan_work
         self._next_scan = max(self._next_scan, self._earliest_scan)
-        if self._is_watch_whole:
+        if self._is_watch_whole and not self._tail.is_auditing:
             interval_us = self.config.telemetry.rescan_interval.us * self._governor.throttle.measures.scans
             pause_us = pause.after_scan_us(interval_us, self._scan_cpu)
             self._next_scan = max(self._next_scan, now + pause_us)

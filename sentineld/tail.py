@@ -181,6 +181,11 @@ class Tail:
         return self._scan is not None
 
     @property
+    def is_auditing(self) -> bool:
+        """Whether the next scans have to read again what was read before."""
+        return self._audit.next_due() is not None
+
+    @property
     def wants_scan(self) -> bool:
         """Whether reading a file waits for a whole scan."""
         return bool(self._successors.waiting) or self._compressed.has_due

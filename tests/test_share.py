@@ -229,6 +229,7 @@ class Grown:
             **{metric.name: {("x",) * len(metric.labels): 1} for metric in METRICS if metric.kind == "gauge"},
             **counted(self.meter),
             "sentineld_log_records_lost_total": {(): 0},
+            "sentineld_throttle_rest_seconds_total": {(): 1},
             "sentineld_agents": {("1",): 5, ("2",): 1, ("3",): 1},
             "sentineld_calibration_sessions": role,
             "sentineld_realised_false_alarms_ratio": role,

@@ -39,8 +39,8 @@ def backlog(place, events):
 def test_it_steps_back_says_so_loses_nothing_and_comes_back(place, press, wait_for):
     textfile = place.base / "metrics.prom"
     text = f'[metrics]\ntextfile = "{textfile}"\ninterval = "1s"\n[telemetry]\nrescan_interval = "250ms"\n'
-    config = place.config(f"{text}[throttle]\nhold = '1s'\n")
-    press(cpu=65, memory=2)
+    config = place.config(f"{text}[throttle]\nhold = '1s'\ncpu = 40\n")
+    press(cpu=45, memory=2)
     backlog(place, 20_000)
     daemon = place.start("--config", config)
 
@@ -51,9 +51,9 @@ def test_it_steps_back_says_so_loses_nothing_and_comes_back(place, press, wait_f
     assert document["state"]["throttle"] == {
         "step": "moderate",
         "causes": ["cpu"],
-        "pressure": {"cpu": 65.0, "memory": 2.0, "io": 0.0},
+        "pressure": {"cpu": 45.0, "memory": 2.0, "io": 0.0},
     }
-    assert "stepping back under pressure (cpu 65 %): moderate" in place.command("status").stdout
+    assert "stepping back under pressure (cpu 45 %): moderate" in place.command("status").stdout
     told = daemon.wait_log("throttle_changed")
     assert (told["cause"], told["former"], told["resources"]) == ("moderate", "none", ["cpu"])
 

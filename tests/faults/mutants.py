@@ -97,9 +97,9 @@ MUTANTS = (
             ),
             (
                 "journal.py",
-                "        os.fsync(fd)\n    finally:\n        os.close(fd)\n    if not size",
-                "        try:\n            os.fsync(fd)\n        except OSError:\n            pass\n"
-                "    finally:\n        os.close(fd)\n    if not size",
+                "            os.fsync(fd)\n        except OSError:\n            # All",
+                "            try:\n                os.fsync(fd)\n            except OSError:\n                pass\n"
+                "        except OSError:\n            # All",
             ),
         ),
         ("TOLD",),
