@@ -101,9 +101,10 @@ class Copies:
         """Say whether a file is a copy."""
         return key in self._copies
 
-    def is_suspect(self, key: Inode) -> bool:
-        """Say whether a file is left alone for a moment."""
-        return key in self._suspects
+    def is_copying(self, key: Inode) -> bool:
+        """Say whether a file is left alone for a moment, and holds nothing but what its original holds."""
+        suspect = self._suspects.get(key)
+        return suspect is not None and (bool(suspect.original) or not suspect.size)
 
     def acquit(self, key: Inode) -> None:
         """Leave a file alone no longer: it is known what it is."""
@@ -224,7 +225,10 @@ class Copies:
             if original is None:
                 self.acquit(key)
                 return False
-            suspect = _Suspect(now_us, status.st_size, identity.stamp(status), original)
+            # Only a copy is given more time while it grows: whoever has more to say would never be heard.
+            is_copying = bool(original) or suspect.size < 0
+            met_us = now_us if is_copying else suspect.met_us
+            suspect = _Suspect(met_us, status.st_size, identity.stamp(status), original)
         if 0 <= now_us - suspect.met_us < _COPYING_US:
             self._suspects[key] = suspect
             return True

@@ -404,8 +404,8 @@ class Tail:
         """Find a file that is followed by its inode, or (None) by its path; empty where there is none.
 
         Returns a token of its own, its first and its latest path. A document counts once it has been read; a
-        file that is left alone for a moment counts, and one that another file took the place of, with all
-        that had been read. The token ``MANY`` may stand for any number of files that were at the path.
+        copy that is left alone for a moment counts, and a file that another one took the place of, with
+        all that had been read. The token ``MANY`` may stand for any number of files that were at the path.
         """
         signature = self._documents.signature(path)
         if signature and (inode is None or signature.startswith(f"{inode[0]}:{inode[1]}:")):
@@ -416,7 +416,7 @@ class Tail:
         file = self._files.get(key)
         # The number of its inode may have been used again: first what the path says of it.
         was_continued = inode is not None and self._successors.was_continued(inode, path)
-        if was_continued or self._copies.is_suspect(key) or self._compressed.was_continued(inode, path):
+        if was_continued or self._copies.is_copying(key) or self._compressed.was_continued(inode, path):
             return f"{key[0]}:{key[1]}", path, path
         is_same = file is not None and inode is not None and path in (file.source.path, file.source.last_path)
         if not is_same and (path in self._successors.waiting or self._successors.is_at(path, self._notice)):

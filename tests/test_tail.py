@@ -2056,6 +2056,20 @@ def test_a_copy_whose_original_is_removed_before_it_is_met_counts_nothing_twice(
     assert not one.incidents
 
 
+def test_a_file_that_begins_like_another_and_goes_on_growing_is_read_soon(line, a):
+    one = line()
+    append(a, record("one"), record("two"))
+    one.poll()
+    more = append(a.with_name("a.jsonl.7"), record("one"), record("two"), record("secret"))
+    for n in range(8):
+        one.poll(after_s=0.5)
+        append(more, record(f"more{n}"))
+    assert one.counted["secret"] == 1
+    one.poll()
+
+    assert {name for name in one.counted if name.startswith("more")} == {f"more{n}" for n in range(8)}
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
 def test_a_file_of_another_owner_continues_nothing(line, a):
     one = line()
