@@ -61,6 +61,11 @@ from sentineld.taxonomy import Taxonomy
 from sentineld.trust import Rule, RuleError, Trust
 
 _BEFORE_URL = r":(?=[A-Za-z][\w+.-]*://)"
+_EVERY_OPTION = "sentineld init --print shows every option"
+#: Where tomllib found a fault: line and column, from 1.
+_TOML_PLACE = re.compile(r"\(at line (\d+), column (\d+)\)")
+_TOML_SETTING = re.compile(r"\s*([\w.-]+)\s*=\s*(\[?)\s*([^\s,\]#]*)")
+_TOML_NUMBER = re.compile(r"[+-]?[\d_.]+(?:[eE][+-]?\d+)?")
 #: What is shown in place of a secret.
 MASK = "***"
 
@@ -112,7 +117,7 @@ class Config(Struct, forbid_unknown_fields=True, frozen=True):
                 window_seconds=float(detection.window),
             )
         except ValueError as error:
-            raise ConfigError(f"[detection]: {error}", hint="sentineld check --config FILE") from error
+            raise ConfigError(f"[detection]: {error}", hint=_EVERY_OPTION) from error
         integrity = self.integrity
         charges = Charges(
             integrity.gap,
@@ -237,6 +242,7 @@ def _uid(owner: str | int, key: str) -> int:
 class Option:
     """One declared option: ``key`` is ``section.name`` (or ``name``).
 
+    ``choices``: the only values that it may have, where it is one of a few.
     ``is_secret``: its value is never shown. ``needs_restart``: a reload cannot change it.
     """
 
@@ -245,6 +251,7 @@ class Option:
     default: object
     description: str
     example: object
+    choices: tuple[str | int, ...] = ()
     is_secret: bool = False
     needs_restart: bool = False
 
@@ -303,7 +310,7 @@ def load_config(
     except msgspec.ValidationError as error:
         key, text = _plain(str(error))
         origin = origins.get(key.partition("[")[0], where)
-        raise ConfigError(f"{origin}: {key}: {text}", hint="sentineld check --config FILE") from error
+        raise _refusal(key, text, origin) from error
     _check_values(config, where)
     return config
 
@@ -336,13 +343,40 @@ def _read_toml(path: str) -> dict[str, Any]:
         with open(path, "rb") as file:
             if os.fstat(file.fileno()).st_mode & stat.S_IWOTH:
                 raise ConfigError(f"{path} may be written by everybody", hint=f"chmod o-w {path}")
-            return tomllib.load(file)
+            text = file.read().decode()
     except FileNotFoundError as error:
         raise ConfigError(f"there is no configuration file {path}", hint="sentineld init") from error
     except PermissionError as error:
         raise AccessError(f"may not read the configuration file {path}", hint=f"ls -l {path}") from error
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{path}: {error}", hint="sentineld check --config FILE") from error
+    except OSError as error:
+        raise ConfigError(f"{path}: {error}", hint=f"ls -ld {path}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: {error}", hint="write the file as UTF-8 text") from error
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: {error}", hint=_syntax_hint(text, str(error))) from error
+
+
+def _syntax_hint(text: str, message: str) -> str:
+    """Say what is probably meant where TOML cannot be read. No value is repeated: it may be a secret."""
+    place = _TOML_PLACE.search(message)
+    if message.startswith("Cannot"):
+        return "each name may stand once in its section, and each [section] once"
+    if place is None:
+        return "a quote or a bracket that was opened is not closed"
+    line = text.replace("\r\n", "\n").split("\n")[int(place[1]) - 1]
+    if message.startswith("Illegal character '\\n'"):
+        return f"close the quotes in line {place[1]}"
+    setting = _TOML_SETTING.match(line)
+    name, bracket, value = setting.groups() if setting else ("", "", "")
+    if value.lower() in ("true", "false"):
+        return f"{name} = {value.lower()}"
+    is_bare = bool(value) and value[0] not in "\"'[{" and not _TOML_NUMBER.fullmatch(value)
+    if is_bare or (message.startswith("Invalid value") and line[int(place[2]) - 1 :].strip(" \t]},")):
+        form = '["..."]' if bracket else '"..."'
+        return f"text needs quotes: {name} = {form}" if name else f"text needs quotes: {form}"
+    return 'a line is name = "text", name = 30, name = true or [section]'
 
 
 def _place_mappings(document: dict[str, Any], directory: str) -> None:
@@ -369,7 +403,9 @@ def _options_of(struct: type[Struct], defaults: Struct, prefix: str) -> Iterator
         if _entry_of(base) is None:
             example = (meta.examples or [default])[0]
             marks = meta.extra or {}
-            yield Option(prefix + name, _type_name(base), default, meta.description or "", example, **marks)
+            choices = get_args(base) if get_origin(base) is Literal else ()
+            description = meta.description or ""
+            yield Option(prefix + name, _type_name(base), default, description, example, choices, **marks)
 
 
 def _tables_of(struct: type[Struct], defaults: Struct, prefix: str) -> Iterator[Table]:
@@ -457,7 +493,7 @@ def _check_key(key: str, known: list[str], where: str) -> None:
     leaves = {name.rpartition(".")[2]: name for name in known}
     near = difflib.get_close_matches(key, known, 1, 0.6)
     near = near or [leaves[name] for name in difflib.get_close_matches(leaf, leaves, 1, 0.6)]
-    hint = f"did you mean {near[0]}?" if near else "sentineld init --print shows every option"
+    hint = f"did you mean {near[0]}?" if near else _EVERY_OPTION
     raise ConfigError(f"{where}: unknown option {key}", hint=hint)
 
 
@@ -503,6 +539,32 @@ def _decode_hook(kind: type, value: object) -> object:
 def _plain(message: str) -> tuple[str, str]:
     text, _, place = message.partition(" - at `$.")
     return place.rstrip("`"), text
+
+
+def _refusal(key: str, text: str, origin: str) -> ConfigError:
+    """Return the error for a value that an option cannot have; its hint is a value that it can."""
+    declared = {option.key: option for option in options()}
+    declared |= {f"{table.key}.{option.key}": option for table in tables() for option in table.options}
+    option = declared.get(re.sub(r"\[[^]]*\]", "", key))
+    if option is None:
+        return ConfigError(f"{origin}: {key}: {text}", hint=_EVERY_OPTION)
+    example = option.example
+    if option.choices:
+        by_text = {str(choice): choice for choice in option.choices}
+        wrong = text.removeprefix("Invalid enum value ")
+        # Without a cutoff this sorts all of them, the nearest first.
+        near = difflib.get_close_matches(wrong.strip("'"), by_text, len(by_text), 0.0)
+        example = by_text[near[0]]
+        if wrong != text:
+            text = f"{wrong} is not allowed"
+        text += f"; allowed: {', '.join(_toml(by_text[name]) for name in near)}"
+    shown = example if isinstance(example, str) else _toml(example)
+    is_variable = origin == option.variable
+    name = option.key.rpartition(".")[2]
+    return ConfigError(
+        f"{origin}: {key}: {text}",
+        hint=f"{option.variable}={shown}" if is_variable else f"{name} = {_toml(example)}",
+    )
 
 
 def _check_values(config: Config, where: str) -> None:
@@ -636,7 +698,8 @@ def _item(plain: Mapping[str, Any], key: str) -> object:
 def starter(directories: list[str], *, is_found: bool = False) -> str:
     """Return the text of a starter configuration: every option with its sentence, most of them commented.
 
-    ``is_found``: the directories need not be configured, for they are found without that.
+    ``is_found``: the directories need not be configured, for they are found without that. Where there is none,
+    they are left to be found.
     """
     lines = [
         "# sentineld.toml: every option, its meaning and its default.",
@@ -659,7 +722,10 @@ def starter(directories: list[str], *, is_found: bool = False) -> str:
         if option.key == "telemetry.directories":
             if is_found:
                 lines.append("# Found now; without this line they are found anew at every start:")
-            lines.append(f"{'#' if is_found else ''}directories = {_toml(directories)}")
+            elif not directories:
+                lines.append("# None was found; without this line they are looked for at every start:")
+            is_named = directories and not is_found
+            lines.append(f"{'' if is_named else '#'}directories = {_toml(directories)}")
         else:
             lines.append(f"#{name} = {_toml(option.default)}")
     for table in tables():

@@ -274,6 +274,9 @@ def test_a_file_is_replaced_whole_or_stays(place):
 
     assert error_of(place.command("report", "-o", place.base / "none" / "x.html"), 77)
     assert error_of(place.command("report", "-o", "-", "--json"), 2)
+    os.mkfifo(place.base / "pipe")
+    assert error_of(place.command("report", "-o", place.base / "pipe"), 2)
+    assert stat.S_ISFIFO((place.base / "pipe").stat().st_mode)
     assert [name for name in os.listdir(place.base) if name.endswith(".tmp")] == []
 
 

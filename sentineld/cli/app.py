@@ -8,6 +8,7 @@ import gc
 import io
 import json
 import os
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -131,6 +132,12 @@ def configuration(
     if state_dir is not None:
         values["state_dir"] = state_dir
     return load_config(path, os.environ, values)
+
+
+def same_place(config_path: str | None, state_dir: str | None) -> str:
+    """Return what makes a command that is told to the user go to the place that this one went to."""
+    given = (("--config", config_path), ("--state-dir", state_dir))
+    return "".join(f" {option} {shlex.quote(value)}" for option, value in given if value is not None)
 
 
 def config_in_use(config_path: str | None) -> str | None:

@@ -4,13 +4,16 @@ import click
 from click.shell_completion import get_completion_class
 
 from sentineld.cli.app import cli, common, print_json
+from sentineld.errors import UsageError
 
 
 @click.command(epilog="Example: sentineld completion bash > sentineld.bash")
-@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.argument(
+    "shell", required=False, metavar="{bash|zsh|fish}", type=click.Choice(["bash", "zsh", "fish"])
+)
 @common
 def completion(
-    shell: str,
+    shell: str | None,
     config_path: str | None,  # noqa: ARG001 (every command takes it)
     state_dir: str | None,  # noqa: ARG001
     as_json: bool,
@@ -21,6 +24,8 @@ def completion(
     ~/.local/share/bash-completion/completions/sentineld; for zsh to a file _sentineld in a directory of
     $fpath; for fish to ~/.config/fish/completions/sentineld.fish.
     """
+    if shell is None:
+        raise UsageError("say for which shell: bash, zsh or fish", hint="sentineld completion bash")
     found = get_completion_class(shell)
     assert found is not None
     text = found(cli, {}, "sentineld", "_SENTINELD_COMPLETE").source()

@@ -1,6 +1,7 @@
 """``sentineld report``: everything at a glance, as one HTML file."""
 
 import os
+import stat
 import sys
 
 import click
@@ -53,6 +54,9 @@ def report(
         sys.stdout.buffer.write(data)
         return
     path = os.path.abspath(output)
+    if os.path.lexists(path) and not stat.S_ISREG(os.lstat(path).st_mode):
+        # It would take the place of a device or a link, which others go by.
+        raise UsageError(f"{path} is no ordinary file", hint="sentineld report -o FILE, or -o - for stdout")
     try:
         publish(path, data, mode=0o600)
     except OSError as error:

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from sentineld.catch_up import size_text, span_text
-from sentineld.cli.app import common, configuration, daemon_paths, print_json
+from sentineld.cli.app import common, configuration, daemon_paths, print_json, same_place
 from sentineld.cli.names import complete_agent, nearest, role_label, starter_line
 from sentineld.clock import now_us
 from sentineld.errors import AccessError, NoDatabaseError
@@ -56,11 +56,11 @@ def status(
     if as_json:
         print_json(document)
     else:
-        _print(document)
+        _print(document, same_place(config_path, state_dir))
     return 0 if document["state"]["fresh"] else 3
 
 
-def _print(document: dict[str, Any]) -> None:
+def _print(document: dict[str, Any], place: str) -> None:
     state, totals = document["state"], document["totals"]
     if state["fresh"]:
         _say(f"{state['status']}, mode {state['mode']}, isolation {state['isolation']}")
@@ -134,7 +134,7 @@ def _print(document: dict[str, Any]) -> None:
     if document["prognostics"]["reason"]:
         _say(f"forecasts: {document['prognostics']['reason']}")
     if agents[0][1]["would"] > 1:
-        click.echo(f"next: sentineld why {agents[0][0]}")
+        click.echo(f"next: sentineld why {agents[0][0]}{place}")
 
 
 def _print_progress(state: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from sentineld.cli.app import common, configuration, daemon_paths, print_json
+from sentineld.cli.app import common, configuration, daemon_paths, print_json, same_place
 from sentineld.cli.names import HELD, complete_agent, feature_label, nearest, starter_line, unusual
 from sentineld.explain import INTEGRITY
 from sentineld.store import Store
@@ -36,11 +36,11 @@ def why(agent: str, config_path: str | None, state_dir: str | None, as_json: boo
     if as_json:
         print_json(document)
     else:
-        tell(document)
+        tell(document, same_place(config_path, state_dir))
 
 
-def tell(document: dict[str, Any]) -> None:
-    """Print the document of ``why --json`` in words."""
+def tell(document: dict[str, Any], place: str = "") -> None:
+    """Print the document of ``why --json`` in words; ``place`` are options for commands that are told."""
     name, tier, would = document["agent"], document["tier"], document["would"]
     learned = document["learned"]
     click.echo(f"{name}: tier {tier} ({Tier(tier).label})")
@@ -74,7 +74,7 @@ def tell(document: dict[str, Any]) -> None:
     if document["lifted_by"]:
         click.echo("\nWhat lifts it:")
         for way in document["lifted_by"]:
-            click.echo(f"  {way}")
+            click.echo(f"  {way}{place if way.startswith('sentineld ') else ''}")
         if demotion and demotion["p"] is not None:
             click.echo("If it was an attack, so that nothing is learned from it: add --attack.")
 
@@ -94,7 +94,11 @@ def _print_learned(learned: dict[str, Any], document: dict[str, Any]) -> None:
 
 
 def _print_findings(decision: dict[str, Any]) -> None:
-    click.echo(f"\nIts session was {unusual(decision['p'])}. What was seen:")
+    if decision["cause"] == "rule":
+        # The score says nothing of that.
+        click.echo("\nIt broke a rule, which holds whatever is usual. What was seen:")
+    else:
+        click.echo(f"\nIts session was {unusual(decision['p'])}. What was seen:")
     for item in decision["evidence"]:
         click.echo(
             textwrap.fill(
