@@ -130,8 +130,8 @@ _PATH_STARTS = frozenset({"/", "~"})
 _PATH_SOURCE = ("path", "source")
 _MAX_VALUE = 64
 
-#: How many tools are kept by their name, and arguments by tool, place and value, texts and others apart: about
-#: 5 MiB at worst.
+#: How many tools are kept by their name, and arguments by tool, place and value, texts and others apart:
+#: about 5 MiB at worst.
 _KEPT_TOOLS = 1024
 _KEPT_ARGUMENTS = 4096
 _KEPT_VALUES = 1024

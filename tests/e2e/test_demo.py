@@ -98,8 +98,9 @@ def test_the_demo_is_plain_text_for_80_columns_and_tidies_up(stage):
     ("number", "code", "begun"), [(signal.SIGINT, 130, pid_of_daemon), (signal.SIGTERM, 143, left_behind)]
 )
 def test_whoever_ends_the_demo_leaves_nothing_behind(stage, wait_for, number, code, begun):
+    # Whoever runs the tests in the background has had SIGINT ignored.
     process = subprocess.Popen(
-        [sys.executable, "-m", "sentineld", "demo"],
+        ["env", "--default-signal=INT", sys.executable, "-m", "sentineld", "demo"],
         env=stage.environment(),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
