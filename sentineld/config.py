@@ -366,7 +366,7 @@ def _syntax_hint(text: str, message: str) -> str:
     if place is None:
         return "a quote or a bracket that was opened is not closed"
     line = text.replace("\r\n", "\n").split("\n")[int(place[1]) - 1]
-    if message.startswith("Illegal character '\\n'"):
+    if message.partition(" (")[0].endswith("character '\\n'"):
         return f"close the quotes in line {place[1]}"
     setting = _TOML_SETTING.match(line)
     name, bracket, value = setting.groups() if setting else ("", "", "")
@@ -552,12 +552,14 @@ def _refusal(key: str, text: str, origin: str) -> ConfigError:
     if option.choices:
         by_text = {str(choice): choice for choice in option.choices}
         wrong = text.removeprefix("Invalid enum value ")
-        # Without a cutoff this sorts all of them, the nearest first.
-        near = difflib.get_close_matches(wrong.strip("'"), by_text, len(by_text), 0.0)
-        example = by_text[near[0]]
+        allowed = list(option.choices)
         if wrong != text:
+            # Without a cutoff this sorts all of them, the nearest first.
+            near = difflib.get_close_matches(wrong.strip("'"), by_text, len(by_text), 0.0)
+            allowed = [by_text[name] for name in near]
+            example = allowed[0]
             text = f"{wrong} is not allowed"
-        text += f"; allowed: {', '.join(_toml(by_text[name]) for name in near)}"
+        text += f"; allowed: {', '.join(map(_toml, allowed))}"
     shown = example if isinstance(example, str) else _toml(example)
     is_variable = origin == option.variable
     name = option.key.rpartition(".")[2]
@@ -698,8 +700,8 @@ def _item(plain: Mapping[str, Any], key: str) -> object:
 def starter(directories: list[str], *, is_found: bool = False) -> str:
     """Return the text of a starter configuration: every option with its sentence, most of them commented.
 
-    ``is_found``: the directories need not be configured, for they are found without that. Where there is none,
-    they are left to be found.
+    ``is_found``: the directories need not be configured, for they are found without that.
+    Where there is none, they are left to be found.
     """
     lines = [
         "# sentineld.toml: every option, its meaning and its default.",

@@ -133,6 +133,27 @@ def test_an_error_in_the_environment_names_the_variable(write, env, name):
         load_config(write(""), env)
 
 
+@pytest.mark.parametrize(
+    ("text", "words", "hint"),
+    [
+        ("mode = 'enforced'", 'allowed: "enforce", "observe"', 'mode = "enforce"'),
+        ("mode = 'observed'", 'allowed: "observe", "enforce"', 'mode = "observe"'),
+        ("mode = observe", "line 1", 'text needs quotes: mode = "..."'),
+        ("[state]\nvalid_for = 30s", "line 2", 'text needs quotes: valid_for = "..."'),
+        ("[telemetry]\ndirectories = [/a]", "line 2", 'text needs quotes: directories = ["..."]'),
+        ("[telemetry]\ndirectories = [\n/a]", "line 3", 'text needs quotes: "..."'),
+        ('mode = "observe\n', "line 1", "close the quotes in line 1"),
+        ("[detection]\nstarter = True", "line 2", "starter = true"),
+    ],
+)
+def test_a_value_that_is_refused_is_answered_with_one_that_is_not(write, text, words, hint):
+    with pytest.raises(ConfigError) as caught:
+        load_config(write(text), {})
+
+    assert words in str(caught.value)
+    assert caught.value.hint == hint
+
+
 def test_an_error_in_a_list_names_the_element(write):
     with pytest.raises(ConfigError, match=r"telemetry\.directories\[1\]"):
         load_config(write('[telemetry]\ndirectories = ["/a", 5]'), {})
@@ -349,8 +370,8 @@ def test_users_are_named_where_a_rule_asks_for_names(write):
     [
         ("[telemetry]\nsources = 5", "telemetry.sources: must be a list of tables", "[[telemetry.sources]]"),
         ("[telemetry]\nsources = [5]", "telemetry.sources: must be a list", "[[telemetry.sources]]"),
-        ("[[telemetry.sources]]\nidentity = 'path'", "telemetry.sources[0]: Object missing", "check"),
-        (RULE + "[[telemetry.sources]]\npath = 5", "telemetry.sources[1].path: ", "check"),
+        ("[[telemetry.sources]]\nidentity = 'path'", "telemetry.sources[0]: Object missing", "init --print"),
+        (RULE + "[[telemetry.sources]]\npath = 5", "telemetry.sources[1].path: ", "path = "),
         (RULE + "ident = 5", "unknown option telemetry.sources[0].ident", "did you mean identity?"),
         (RULE + "agent = '{agnet}'", "telemetry.sources[0].agent: there is no {agnet}", "{agent}"),
         (RULE + RULE.replace("{agent}", "*"), "telemetry.sources[1].agent: ", "{1}"),

@@ -1,13 +1,14 @@
 """``sentineld init``: write a starter configuration; asks nothing."""
 
 import os
+import shlex
 
 import click
 
 from sentineld.cli.app import common, print_json
 from sentineld.config import Config, starter
 from sentineld.errors import AccessError, UsageError
-from sentineld.paths import default_config_file
+from sentineld.paths import SYSTEM_CONFIG_FILE, default_config_file
 from sentineld.places import find_places
 
 
@@ -33,7 +34,10 @@ def init(
     """Write a configuration with every option explained. It observes; a comment says how to enforce."""
     chosen = [os.path.abspath(path) for path in directories]
     found = [] if chosen else _found()
-    chosen = chosen or found or ["/var/log/agents"]
+    path = os.path.abspath(config_path or default_config_file(os.environ, os.geteuid()))
+    # The service's user has no agents of its own to be found: its file names where they write.
+    is_service = path == SYSTEM_CONFIG_FILE
+    chosen = chosen or found or (["/var/log/agents"] if is_service else [])
     text = starter(chosen, is_found=bool(found))
     answer = {"written": None, "mode": "observe", "telemetry": chosen, "text": text}
     if only_print:
@@ -42,7 +46,6 @@ def init(
         else:
             click.echo(text, nl=False)
         return
-    path = os.path.abspath(config_path or default_config_file(os.environ, os.geteuid()))
     if os.path.exists(path) and not force:
         raise UsageError(f"{path} exists", hint="sentineld init --force, or --config OTHER")
     try:
@@ -57,8 +60,17 @@ def init(
         print_json({**answer, "written": path})
         return
     click.echo(f"wrote {path}")
+    start = shlex.join(["sentineld", "run", "--config", path])
+    if not chosen:
+        click.echo("It is in observe mode: nothing is restricted yet.")
+        click.echo("`run` looks where agents of this user write by default. None has written so far.")
+        click.echo(f"next: use an agent, then {start}; or name a directory: {start} --telemetry DIR")
+        return
     click.echo(f"It watches {', '.join(chosen)} in observe mode: nothing is restricted yet.")
-    click.echo(f"next: sentineld run --config {path}")
+    missing = [name for name in chosen if not os.path.exists(name)]
+    if missing:
+        click.echo(f"Not there yet: {', '.join(missing)}")
+    click.echo(f"next: {start}")
 
 
 def _found() -> list[str]:

@@ -2,7 +2,9 @@
 
 import contextlib
 import os
+import shlex
 import signal
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -31,6 +33,7 @@ from sentineld.service import Service
 from sentineld.statedir import Paths, check_apart, hold_lock, name_holder, prepare
 from sentineld.store import Store
 from sentineld.views import look_at_state, status_document
+from sentineld.visible import visible
 
 _log = structlog.get_logger()
 
@@ -114,6 +117,8 @@ def run(
     log.catch_strays(clock.monotonic_us)
     _tell(places)
     with hold_lock(paths) as lock:
+        if not (once or daemonize or as_json):
+            _say_next(config, config_path, state_dir)
         # Faults that an operator must mend show here, on the terminal, and not in a log behind it.
         bar = ProgressBar(is_wanted=not (daemonize or as_json))
         service = Service(config, paths, os.environ, reload, config_in_use(config_file) or "", bar.show)
@@ -189,18 +194,32 @@ def _check_uids(config: Config) -> None:
 
 
 def _tell(places: Places | None) -> None:
-    """Say what is watched where nobody said it, one record a place."""
+    """Say what is watched where nobody said it: one record a place, and one of all that is not there."""
     if places is None:
         return
     for place in places.found:
         _log.info("place_watched", format=place.format, path=place.path)
     for place in places.foreign:
         _log.info("place_left_out", format=place.format, path=place.path, reason="it belongs to another user")
-    missing: dict[str, list[str]] = {place.format: [] for place in places.missing}
-    for place in places.missing:
-        missing[place.format].append(place.path)
-    for name, paths in missing.items():
-        _log.info("place_not_found", format=name, paths=paths)
+    if places.missing:
+        formats = list(dict.fromkeys(place.format for place in places.missing))
+        _log.info("place_not_found", formats=formats, hint="sentineld mapping list")
+
+
+def _say_next(config: Config, config_path: str | None, state_dir: str | None) -> None:
+    """Tell somebody at a terminal what is watched, and how to look at it."""
+    if sys.stderr is None or not sys.stderr.isatty():
+        return
+    command = ["sentineld", "status"]
+    command += ["--config", config_path] if config_path else []
+    command += ["--state-dir", state_dir] if state_dir else []
+    where = ", ".join(map(visible, config.telemetry.directories))
+    restricted = ": nothing is restricted" if config.mode == "observe" else ""
+    click.echo(
+        f"watching {where}, in {config.mode} mode{restricted}",
+        err=True,
+    )
+    click.echo(f"next: {visible(shlex.join(command))}   (in another terminal)", err=True)
 
 
 def _absolute(path: str, base: str) -> str:

@@ -205,6 +205,14 @@ def test_init_writes_a_configuration_that_runs_and_observes(place):
     assert place.command("init", "--config", "new.toml", "--force").returncode == 0
 
 
+@pytest.mark.parametrize(("command", "choice"), [("share", "alerts"), ("completion", "bash")])
+def test_a_choice_that_is_missing_is_asked_for_in_one_sentence(place, command, choice):
+    message = error_of(place.command(command), 2)
+
+    assert choice in message
+    assert "\\" not in message
+
+
 def test_check_finds_what_would_not_work(place):
     inside = place.config(
         f'state_dir = "{place.base}/state"\n[telemetry]\ndirectories = ["{place.base}"]\n', "inside.toml"

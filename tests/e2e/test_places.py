@@ -136,7 +136,8 @@ def test_run_without_arguments_reads_what_the_agents_of_this_user_write(home):
         ("claude_code", str(home.base / ".claude/projects")),
         ("codex", str(home.base / ".codex/sessions")),
     }
-    assert logged(done, "place_not_found")
+    (missing,) = logged(done, "place_not_found")
+    assert "pi" in missing["formats"] or len(missing["formats"]) > 2
     warnings = [json.loads(line) for line in done.stderr.splitlines() if '"warning"' in line]
     assert {record["event"] for record in warnings} - {"exposed"} == {"telemetry_trouble"}
     assert [
@@ -174,6 +175,17 @@ def test_without_any_agent_it_says_where_it_looked(home):
     assert str(home.base / ".claude/projects") in done.stderr
     assert "--telemetry DIR" in done.stderr
     assert home.run("check").returncode == 1
+
+
+def test_init_without_any_agent_leaves_it_to_run_to_find_them(home):
+    home.give()
+
+    done = home.run("init", "--config", "mine.toml")
+
+    assert done.returncode == 0, done.stderr
+    assert "#directories = []" in (home.base / "mine.toml").read_text()
+    assert "/var/log/agents" not in done.stdout
+    assert "--telemetry DIR" in done.stdout
 
 
 def test_an_environment_that_moves_an_agent_moves_its_place(home):
