@@ -11,9 +11,11 @@ import contextlib
 import json
 import os
 import re
+import stat
 from collections.abc import Iterator, Sequence
 
 from sentineld.decision import Decision
+from sentineld.published_file import READ_FLAGS
 from sentineld.visible import json_line
 
 #: Rotated files that are kept unless told otherwise.
@@ -139,7 +141,9 @@ def _is_torn(fd: int) -> bool:
 def _last_lines(path: str) -> Iterator[bytes]:
     """Yield the whole lines at the end of a file, the last one first; none where it cannot be read."""
     try:
-        with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
+        with open(os.open(path, READ_FLAGS), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                return
             file.seek(max(0, os.fstat(file.fileno()).st_size - _END_BYTES))
             data = file.read(_END_BYTES)
     except OSError:

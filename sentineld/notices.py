@@ -9,6 +9,7 @@ Times are microseconds since the Unix epoch. Times that a clock set back has put
 
 import fnmatch
 import hashlib
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,6 +31,8 @@ _MAX_LINES = 20
 MAX_RETRY_AFTER_US = 3600 * SECOND_US
 #: Longest text of an error, or of an operator's note.
 _MAX_TEXT = 200
+#: The strictest tier.
+_HIGHEST = 3
 _TIER_NAMES = {1: "normal", 2: "suspicious", 3: "anomalous"}
 
 
@@ -83,7 +86,7 @@ def decision_key(decision: Mapping[str, Any]) -> str:
     """Name a line of the decision log for ever: its number, and a digest of what was decided.
 
     Numbers begin again in a state directory that was begun anew; the digest is another one then. Raises
-    ``KeyError``, ``TypeError`` or ``ValueError`` for what is no decision.
+    ``KeyError``, ``TypeError``, ``ValueError`` or ``OverflowError`` for what is no decision.
     """
     names = ("agent_id", "from_tier", "to_tier", "decided_at", "cause", "role")
     what = msgspec.json.encode([decision.get(name) for name in names])
@@ -92,15 +95,18 @@ def decision_key(decision: Mapping[str, Any]) -> str:
 
 def notice(decision: Mapping[str, Any]) -> Notice:
     """Return what is told of a line of the decision log. Raises as ``decision_key`` does."""
+    score, tiers = float(decision["score"]), (decision["from_tier"], decision["to_tier"])
+    if not math.isfinite(score) or any(type(tier) is not int or not 0 <= tier <= _HIGHEST for tier in tiers):
+        raise ValueError("a score or a tier is none")
     agent_id, cause, role = str(decision["agent_id"]), str(decision["cause"]), decision.get("role")
     reasons = [f"{item['detector']}: {item['feature']}" for item in decision["reasons"]]
     return Notice(
         key=decision_key(decision),
         decision_no=int(decision["decision_no"]),
         agent_id=visible(agent_id),
-        from_tier=int(decision["from_tier"]),
-        to_tier=int(decision["to_tier"]),
-        score=float(decision["score"]),
+        from_tier=tiers[0],
+        to_tier=tiers[1],
+        score=score,
         decided_at=visible(str(decision["decided_at"])),
         cause=visible(cause),
         reasons=[visible(reason, _MAX_TEXT) for reason in reasons[:5]],

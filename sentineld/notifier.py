@@ -9,12 +9,14 @@ one that hangs holds up no other.
 """
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
 import queue
 import random
 import socket
+import stat
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -40,7 +42,7 @@ from sentineld.notices import (
     notice,
     trial_message,
 )
-from sentineld.published_file import publish, remove_leftovers
+from sentineld.published_file import READ_FLAGS, publish, remove_leftovers
 from sentineld.sd_notify import Notifier as Systemd
 from sentineld.signals import Signals
 from sentineld.statedir import PASSING_ERRORS, Paths
@@ -100,13 +102,17 @@ def load_state(desk: Desk) -> State | None:
     Raises ``AccessError`` where it may not be read, ``ValueError`` where it is damaged.
     """
     try:
-        with open(desk.state, "rb") as file:
+        with open(os.open(desk.state, READ_FLAGS), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise ValueError("it is no ordinary file")
             state = msgspec.json.decode(file.read(), type=State)
     except FileNotFoundError:
         return None
     except msgspec.MsgspecError as error:
         raise ValueError(str(error)) from error
     except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise ValueError("it is a link") from error
         raise AccessError(
             f"cannot read {desk.state}: {error.strerror}", hint="run it as the notifier's user"
         ) from error
@@ -502,15 +508,19 @@ def _at(at_us: int) -> str | None:
     return iso(at_us) if at_us else None
 
 
+#: What is raised for a line that is no decision.
+_NO_DECISION = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
+
+
 def _notice(line: bytes) -> Notice | None:
     try:
         return notice(json.loads(line))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except _NO_DECISION:
         return None
 
 
 def _key(line: bytes) -> str:
     try:
         return decision_key(json.loads(line))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except _NO_DECISION:
         return ""

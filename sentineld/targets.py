@@ -172,13 +172,18 @@ class Command:
         return Outcome() if process.returncode == 0 else Outcome(f"exit code {process.returncode}")
 
 
+#: Characters of a variable of the environment.
+_MAX_VARIABLE = 16_384
+
+
 def facts(message: Message) -> dict[str, str]:
     """Return what a command finds in its environment."""
     agents = list(dict.fromkeys(item.agent_id for item in message.decisions if item.agent_id))
     return {
         "SENTINELD_NOTICE_KEY": message.key,
         "SENTINELD_NOTICE_SUBJECT": message.subject,
-        "SENTINELD_NOTICE_TEXT": message.text,
+        # All of it stands on stdin: the kernel takes 128 KiB a variable, of up to four bytes a character.
+        "SENTINELD_NOTICE_TEXT": message.text[:_MAX_VARIABLE],
         "SENTINELD_NOTICE_DECISIONS": str(len(message.decisions)),
         "SENTINELD_NOTICE_AGENTS": " ".join(agents[:100]),
         "SENTINELD_NOTICE_TIER": str(max((item.to_tier for item in message.decisions), default=0)),

@@ -193,3 +193,9 @@ def test_the_last_number_is_found_also_behind_a_torn_line(tmp_path, text, last):
     assert Journal(str(tmp_path / "decisions.jsonl")).last_no() == last
     (tmp_path / "decisions.1.jsonl").write_text('{"decision_no": 2}\n')
     assert Journal(str(tmp_path / "decisions.jsonl")).last_no() == (last or 2)
+
+
+def test_a_pipe_in_the_place_of_the_log_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "decisions.jsonl")
+
+    assert Journal(str(tmp_path / "decisions.jsonl")).last_no() == 0

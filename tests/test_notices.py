@@ -1,5 +1,7 @@
 """Which decisions are told, in which messages, to whom and when: nothing is lost, nothing is told twice."""
 
+import math
+
 import msgspec
 import pytest
 from hypothesis import given, settings
@@ -27,6 +29,24 @@ def decision(number, agent="mailer", tiers=(1, 3), cause="rule", **more):
         "reasons": [{"detector": "rule", "feature": "credential_sent"}], "evidence": [{"summary": "secret"}],
         "actor": "", "note": "", "role": None, **more,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"from_tier": math.inf},
+        {"to_tier": 7},
+        {"to_tier": "3"},
+        {"score": math.nan},
+        {"score": "high"},
+        {"decision_no": math.inf},
+    ],
+    ids=str,
+)
+def test_a_line_that_is_no_decision_is_refused_as_one(wrong):
+    assert notice(decision(1)).to_tier == 3
+    with pytest.raises((ValueError, TypeError, OverflowError)):
+        notice(decision(1) | wrong)
 
 
 def outbox(*targets, **terms):

@@ -186,6 +186,12 @@ def test_a_damaged_memory_is_set_aside_and_all_is_told_again(place, hook, log):
 
     assert hook.numbers() == [1]
     assert (memory.parent / "notifier.json.damaged").exists()
+    memory.unlink()
+    os.mkfifo(memory)
+    with open(log.path, "a") as file:
+        file.write(json.dumps(numbered(2).to_dict() | {"from_tier": 1e999}) + "\n")
+    assert place.command("notify", "--once", "--config", "sentineld.toml").returncode == 0
+    assert len(hook.posts) == 2, "a pipe is not waited for, and a line that is no decision stops nothing"
 
 
 def test_once_tells_what_is_due_and_says_whether_something_waits(place, hook, log):
