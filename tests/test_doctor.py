@@ -124,6 +124,17 @@ def test_telemetry_that_the_daemon_may_not_read_is_told(examined, tmp_path):
     assert to_mend(telemetry.check(stranger._replace(acls=listed))) == []
 
 
+def test_what_is_to_be_typed_runs_nothing_that_a_name_says(examined, tmp_path):
+    evil = tmp_path / "telemetry" / "a; touch x;"
+    evil.mkdir(mode=0o777)
+    evil.chmod(0o777)
+    place = examined(telemetry__directories=[str(evil), f"{evil}/none"])
+    fixes = [item.fix for item in to_mend(telemetry.check(telemetry.read(place)))]
+
+    assert len(fixes) == 2
+    assert all(f"'{evil}" in fix for fix in fixes)
+
+
 def test_telemetry_directories_that_are_missing_or_everybodys_are_told(examined, tmp_path):
     place = examined(telemetry__directories=[str(tmp_path / "telemetry"), str(tmp_path / "none")])
     (tmp_path / "telemetry").chmod(0o777)

@@ -3,6 +3,7 @@
 import os
 import stat
 from collections.abc import Iterator, Sequence
+from shlex import quote
 from typing import NamedTuple
 
 from sentineld.doctor.base import FIX, NOTE, OK, Entry, Examined, Finding, below, group_name, look, user_name
@@ -71,7 +72,7 @@ def check(reading: Reading) -> Iterator[Finding]:
                 "rejects",
                 FIX,
                 f"{reading.rejects}: others may look at what agents wrote",
-                f"chmod 0700 {reading.rejects.path}",
+                f"chmod 0700 {quote(reading.rejects.path)}",
             )
         )
     if reading.uid == 0 and reading.published is not None and not reading.published.mode & stat.S_IXOTH:
@@ -108,14 +109,17 @@ def _state(reading: Reading, state: Entry) -> Iterator[Finding]:
         yield Finding("state directory", OK, f"{state}; the daemon has to run as {user_name(state.uid)}")
     elif not reading.may_write:
         yield Finding(
-            "state directory", FIX, f"{state}: its owner may not write there", f"chmod u+rwx {state.path}"
+            "state directory",
+            FIX,
+            f"{state}: its owner may not write there",
+            f"chmod u+rwx {quote(state.path)}",
         )
     elif state.mode & 0o022:
         yield Finding(
             "state directory",
             FIX,
             f"{state}: others may put files there",
-            f"chmod go-w {state.path}",
+            f"chmod go-w {quote(state.path)}",
         )
     else:
         yield Finding("state directory", OK, str(state))
@@ -128,12 +132,12 @@ def _requests(requests: Entry, owner: int) -> Iterator[Finding]:
             "requests",
             FIX,
             f"{requests}: whoever may write there may pardon, and it is not the daemon's",
-            f"chown {user_name(owner)} {requests.path}",
+            f"chown {user_name(owner)} {quote(requests.path)}",
         )
     elif mode & 0o022:
         whom = "everybody" if mode & 0o002 else f"group {group_name(requests.gid)}"
         yield Finding(
-            "requests", FIX, f"{requests}: {whom} may pardon and pin", f"chmod 0700 {requests.path}"
+            "requests", FIX, f"{requests}: {whom} may pardon and pin", f"chmod 0700 {quote(requests.path)}"
         )
     else:
         yield Finding("requests", OK, f"{requests}: nobody else may pardon")

@@ -3,6 +3,7 @@
 import os
 import stat
 from collections.abc import Iterator, Sequence
+from shlex import quote
 from typing import NamedTuple
 
 from sentineld.doctor.base import (
@@ -69,11 +70,13 @@ def check(reading: Reading) -> Iterator[Finding]:
     for path, entry in reading.roots:
         if entry is None:
             yield Finding(
-                "telemetry", FIX, f"{path} does not exist, or may not be looked at", f"mkdir -p {path}"
+                "telemetry", FIX, f"{path} does not exist, or may not be looked at", f"mkdir -p {quote(path)}"
             )
     closed_above = [item for item in reading.parents if _is_closed(item, reading, _PASS)]
     for item in closed_above:
-        yield Finding("telemetry", FIX, f"{item}: {user} may not pass through", f"chmod o+x {item.path}")
+        yield Finding(
+            "telemetry", FIX, f"{item}: {user} may not pass through", f"chmod o+x {quote(item.path)}"
+        )
     closed = [
         item
         for item in reading.names
@@ -96,7 +99,7 @@ def check(reading: Reading) -> Iterator[Finding]:
             "telemetry",
             FIX,
             f"{_and_more(shared)}: every user may remove and rename what agents wrote",
-            f"one directory an agent, or chmod +t {shared[0].path}",
+            f"one directory an agent, or chmod +t {quote(shared[0].path)}",
         )
     if not closed and not closed_above and all(entry is not None for _, entry in reading.roots):
         files = sum(1 for item in reading.names if not item.is_directory and _is_telemetry(item))
