@@ -39,7 +39,7 @@ PATIENCE_S = 120.0
 # read when a test is collected, after ``--hypothesis-profile``.
 settings.register_profile(
     "suite",
-    max_examples=100,
+    max_examples=50,
     # A red run is red again, and a green one green: what chance finds is for the soak.
     derandomize=True,
     deadline=None,

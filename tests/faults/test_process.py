@@ -286,7 +286,7 @@ def test_an_agent_that_is_damaged_in_the_database_is_restricted_and_nobody_else(
     assert state["status"] == "ok"
     shown = place.command("why", "biller").stdout
     assert "damaged in the database" in shown
-    assert max(map(len, shown.splitlines())) <= 100
+    assert max(len(line) for line in shown.splitlines() if str(place.base) not in line) <= 100
     assert place.json("pardon", "biller", "--reason", "seen")["decision"]["to_tier"] == 1
     assert daemon.stop() == 0
     assert not list(place.state_dir.glob("*.corrupt-*"))
