@@ -172,7 +172,7 @@ class Command:
         return Outcome() if process.returncode == 0 else Outcome(f"exit code {process.returncode}")
 
 
-#: Characters of a variable of the environment.
+#: Characters of a variable of the environment, of which the kernel takes 128 KiB; all of it stands on stdin.
 _MAX_VARIABLE = 16_384
 
 
@@ -182,10 +182,9 @@ def facts(message: Message) -> dict[str, str]:
     return {
         "SENTINELD_NOTICE_KEY": message.key,
         "SENTINELD_NOTICE_SUBJECT": message.subject,
-        # All of it stands on stdin: the kernel takes 128 KiB a variable, of up to four bytes a character.
         "SENTINELD_NOTICE_TEXT": message.text[:_MAX_VARIABLE],
         "SENTINELD_NOTICE_DECISIONS": str(len(message.decisions)),
-        "SENTINELD_NOTICE_AGENTS": " ".join(agents[:100]),
+        "SENTINELD_NOTICE_AGENTS": " ".join(agents[:100])[:_MAX_VARIABLE],
         "SENTINELD_NOTICE_TIER": str(max((item.to_tier for item in message.decisions), default=0)),
         "SENTINELD_NOTICE_TEST": "1" if message.is_test else "",
     }

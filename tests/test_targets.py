@@ -9,6 +9,7 @@ import json
 import os
 import time
 
+import msgspec
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -244,3 +245,12 @@ def test_secrets_come_from_systemds_credentials_too(tmp_path):
         NotifyOptions(webhook_file="${CREDENTIALS_DIRECTORY}/url"), {"CREDENTIALS_DIRECTORY": str(tmp_path)}
     )
     assert made.name.startswith("webhook a.example-")
+
+
+def test_what_is_too_long_for_the_environment_is_cut_there_and_whole_on_stdin(tmp_path):
+    got = tmp_path / "got"
+    long = msgspec.structs.replace(message(), text="\N{SNOWMAN}" * 100_000)
+    script = f"cat >{got}; test ${{#SENTINELD_NOTICE_TEXT}} -gt 1000"
+
+    assert target(command=["sh", "-c", script]).deliver(long, NOW).error == ""
+    assert json.loads(got.read_text())["text"] == long.text

@@ -85,15 +85,14 @@ def check(reading: Reading) -> Iterator[Finding]:
             )
         )
     yield from ours
-    told = {word for item in ours for word in item.fix.split()}
     for item in reading.exposed:
         # Not twice what is told with a better mending.
-        if item.path not in told:
+        if not any(one.fix.endswith(f" {quote(item.path)}") for one in ours):
             yield Finding(
                 "isolation",
                 FIX,
                 f"{item.path} {item.reason}",
-                f"only the daemon's user and root may change it: ls -ld {item.path}",
+                f"only the daemon's user and root may change it: ls -ld {quote(item.path)}",
             )
 
 
