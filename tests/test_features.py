@@ -268,9 +268,9 @@ def test_a_path_is_told_by_its_directory_as_by_itself(path):
     assert normal(path) == (paths._HOME.sub("~", path, count=1) if path[:1] in ("/", "$") else path)
 
 
-@pytest.mark.parametrize("root", ["/srv/app", "~/x", "/work/"])
+@pytest.mark.parametrize("root", ["/srv/app", "~/x", "/data/"])
 @pytest.mark.parametrize(
-    "path", ["/srv/app", "/srv/app/x", "/srv/apps/x", "~/x/y", "~/xy", "/work//x", "/work/x"]
+    "path", ["/srv/app", "/srv/app/x", "/srv/apps/x", "~/x/y", "~/xy", "/data//x", "/data/x"]
 )
 def test_a_path_is_inside_of_a_root_and_not_beside_it(root, path):
     assert (place_of(traits(path), root) == "") == f"{path}/".startswith(f"{root}/")
