@@ -1,6 +1,7 @@
 """Catching up: what is told of a backlog, to other processes and to who sits at a terminal."""
 
 import json
+import os
 import re
 import sys
 
@@ -33,6 +34,7 @@ def test_status_says_how_much_is_left_and_how_long_it_takes(place, wait_for):
     config = place.config(f'[metrics]\ntextfile = "{textfile}"\ninterval = "1s"\n')
     size = write_backlog(place, 200_000)
     daemon = place.start("--config", config, wait=False)
+    wait_for(lambda: os.path.exists(place.state_file), "a first state")
 
     def told():
         document = place.json("status", code=None)

@@ -279,11 +279,11 @@ def test_an_agent_that_is_damaged_in_the_database_is_restricted_and_nobody_else(
         lambda: place.state()["agents"].get("biller", {}).get("decision", "d-000000") != "d-000000",
         "a decision",
     )
+    wait_for(lambda: place.state()["status"] == "ok", "everything is read")
     state = place.state()
     assert state["agents"]["biller"]["reason_code"] == "damaged"
     assert {name: item["tier"] for name, item in state["agents"].items()} == {"biller": 3, FLOODING: 3}
     assert state["unlisted_tier"] == 1
-    assert state["status"] == "ok"
     shown = place.command("why", "biller").stdout
     assert "damaged in the database" in shown
     assert max(len(line) for line in shown.splitlines() if str(place.base) not in line) <= 100
