@@ -187,6 +187,11 @@ def why_unopened(error: OSError | ValueError) -> str:
     return f"cannot be opened: {error.strerror if isinstance(error, OSError) else error}"
 
 
+def never_waiting(path: str, flags: int) -> int:
+    """Open for ``open(opener=...)`` what may be a pipe, which nobody writes to; links are followed."""
+    return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
+
+
 def read_at_most(descriptor: int, limit: int) -> bytes:
     """Read until the end of the file, or ``limit`` bytes. Raises ``OSError``."""
     chunks = bytearray()

@@ -15,6 +15,7 @@ import logging
 import os
 import signal
 import ssl
+import stat
 import subprocess
 import urllib.error
 import urllib.request
@@ -29,6 +30,7 @@ from sentineld.instant import SECOND_US
 from sentineld.keys import with_credentials
 from sentineld.notices import Message, Outcome
 from sentineld.options import NotifyOptions
+from sentineld.published_file import never_waiting
 from sentineld.version import __version__
 
 #: What a command sees of our environment.
@@ -266,8 +268,11 @@ def _lines(path: str, key: str, env: Mapping[str, str]) -> list[str]:
     """Return the lines of a file of secrets, without blank ones and comments."""
     path = with_credentials(path, env.get("CREDENTIALS_DIRECTORY"))
     try:
-        with open(path, "rb") as file:
-            if os.fstat(file.fileno()).st_mode & 0o022:
+        with open(path, "rb", opener=never_waiting) as file:
+            mode = os.fstat(file.fileno()).st_mode
+            if not stat.S_ISREG(mode):
+                raise ConfigError(f"{key}: {path} is no ordinary file", hint=f"ls -l {path}")
+            if mode & 0o022:
                 raise ConfigError(f"{key}: others than its owner may write {path}", hint=f"chmod go-w {path}")
             text = file.read(_MAX_SECRET_BYTES).decode("utf-8")
     except PermissionError as error:

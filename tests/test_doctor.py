@@ -124,6 +124,13 @@ def test_telemetry_that_the_daemon_may_not_read_is_told(examined, tmp_path):
     assert to_mend(telemetry.check(stranger._replace(acls=listed))) == []
 
 
+def test_a_pipe_in_the_place_of_the_lock_is_not_waited_for(examined):
+    place = examined()
+    os.mkfifo(place.paths.lock)
+
+    assert place.pid == 0
+
+
 def test_what_is_to_be_typed_runs_nothing_that_a_name_says(examined, tmp_path):
     evil = tmp_path / "telemetry" / "a; touch x;"
     evil.mkdir(mode=0o777)

@@ -254,3 +254,10 @@ def test_what_is_too_long_for_the_environment_is_cut_there_and_whole_on_stdin(tm
 
     assert target(command=["sh", "-c", script]).deliver(long, NOW).error == ""
     assert json.loads(got.read_text())["text"] == long.text
+
+
+def test_a_pipe_in_the_place_of_a_secret_is_refused_and_not_waited_for(hook, tmp_path):
+    os.mkfifo(tmp_path / "secret", 0o600)
+
+    with pytest.raises(ConfigError, match="no ordinary file"):
+        target(webhook=hook.url, secret_file=str(tmp_path / "secret"))

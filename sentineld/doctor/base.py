@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from sentineld.config import Config
+from sentineld.published_file import never_waiting
 from sentineld.statedir import Paths
 
 #: Nothing to do; something to know; something to mend.
@@ -16,6 +17,8 @@ OK, NOTE, FIX = "ok", "note", "fix"
 
 #: Names below telemetry directories that are looked at, at most.
 MAX_NAMES = 50_000
+#: Bytes of a file that holds a number.
+_MAX_DIGITS = 32
 
 
 class Finding(NamedTuple):
@@ -97,8 +100,8 @@ def may(entry: Entry, uid: int, groups: frozenset[int], bits: int) -> bool:
 def number_in(path: str) -> int:
     """Return the number that is all of a file's text; 0 where there is none."""
     try:
-        with open(path, encoding="ascii") as file:
-            return int(file.read())
+        with open(path, "rb", opener=never_waiting) as file:
+            return int(file.read(_MAX_DIGITS)) if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else 0
     except (OSError, ValueError):
         return 0
 
