@@ -19,7 +19,7 @@ into ``p``.
 
 import math
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from operator import mul
 from typing import NamedTuple
@@ -40,6 +40,8 @@ UPPER, UPPER_WEIGHT = 0.2, 3.0
 RANKED_FROM, RANKED_FULLY = 100, 400
 #: Sessions that it takes to estimate by those that are alike.
 FEW = 10
+#: Sessions from which on it takes less time to put all in order anew than to put each in its place.
+_MANY_HEIGHTS, _MANY_SCORES = 64, 256
 #: Sessions that an agent must have finished before it is compared with agents that are not new.
 NEW_AGENT = 3
 #: Strata that take in all agents, or all states.
@@ -93,6 +95,19 @@ class Tail:
                 self._remove_oldest()
             del self.heights[0]
             self.together = max(0, self.together - 1)
+        self._forget()
+
+    def extend(self, heights: Sequence[float]) -> None:
+        """Take in more sessions, as ``add`` does one after the other."""
+        if len(heights) < _MANY_HEIGHTS:
+            for height in heights:
+                self.add(height)
+            return
+        self.heights += heights
+        beyond = max(0, len(self.heights) - MAX_HEIGHTS)
+        del self.heights[:beyond]
+        self.together = max(0, self.together - beyond)
+        self._sorted = None
         self._forget()
 
     def p(self, x: float) -> float:
@@ -401,6 +416,18 @@ class Calibration:
         self._scored.append(scored)
         for agent, state, height in scored.strata:
             self._stratum(agent, state).add(height)
+
+    def extend(self, scores: Sequence[Scored]) -> None:
+        """Take in the scores of more sessions, as ``add`` does one after the other."""
+        if len(scores) < _MANY_SCORES:
+            for score in scores:
+                self.add(score)
+            return
+        self._scored += scores
+        beyond = max(0, len(self._scored) - MAX_SCORES)
+        del self._scored[:beyond]
+        self.together = max(0, self.together - beyond)
+        self._sort()
 
     def discard(self, score: float) -> bool:
         """Forget a session that turned out to be an attack; False where its score is not there (any more)."""

@@ -13,9 +13,11 @@ only (``Role.merge``, called by the pipeline), so that it does not matter in whi
 """
 
 import math
-from collections.abc import Callable, Mapping, MutableMapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
+
+from msgspec import structs
 
 from sentineld.calibration import NEW_AGENT, RANKED_FULLY, Where, sessions_needed
 from sentineld.detectors import GRAVE_FEATURES
@@ -23,7 +25,8 @@ from sentineld.e_detector import add, drift, drift_limit, threshold
 from sentineld.event import Facts, Observation
 from sentineld.habits import Role, key_of
 from sentineld.instant import SECOND_US, iso
-from sentineld.learned import MAX_HELD, Finished, Learned
+from sentineld.learned import MAX_HELD, OF_TREE, UNUSUAL, USUAL, Finished, Learned, Touched
+from sentineld.masking import mask
 from sentineld.rules import RULES, Rule, rules_of
 from sentineld.scoring import finish, judge, score
 from sentineld.session import MAX_OPEN, SEEN, Finding, Session
@@ -44,6 +47,11 @@ LEFT_US = 300 * SECOND_US
 
 #: Roles of one owner, for telemetry may name them; sessions of further ones share the habits of the nameless.
 MAX_ROLES = 64
+
+#: Features that tell of credentials; of the last one's they belong to the session's own tree.
+_TREE = "secret.tree"
+_CREDENTIALS = ("secret.home", "secret.tool", _TREE)
+_MAX_VALUE = 120
 
 #: Which habits: (owner uid, role). Nobody teaches another owner's agents.
 RoleKey = tuple[int, str]
@@ -221,12 +229,17 @@ class Detection:
         cause = "detected"
         # Rules are about what is new, or how many tokens were used.
         if session.fresh or session.tokens:
+            before: Sequence[Touched] = ()
+            if session.fresh and agent.touched:
+                before = agent.touched_before(session, has_habits=role.is_ranking)
             for name, rule in self._rules.items():
-                broken = None if name in session.broken else rule(session, facts, item)
+                broken = None if name in session.broken else rule(session, facts, item, before)
                 if broken is not None:
                     session.breaks(name, broken)
                     level = 3
                     cause = "rule"
+            if is_judged and session.fresh:
+                _touch(agent, session, role, facts)
             session.fresh = {}
         is_odd = session.rank < 1.0 or agent.evidence > 0.0 or agent.drift > 0.0
         if is_odd and level < 3 and not is_frozen and session.is_judged and not session.is_forgiven:
@@ -280,6 +293,7 @@ class Detection:
         With ``is_attack`` the operator says that it was one: they are struck out of habits and ranks.
         """
         agent.evidence = agent.drift = 0.0
+        agent.touched = []
         for held in agent.held:
             held.is_rank, held.is_suspicious, held.is_attack = False, False, is_attack
             agent.finished.append(held)
@@ -299,13 +313,19 @@ class Detection:
         for other in [one for one in agent.sessions if one.latest_us + LEFT_US <= at_us]:
             # Who begins another one has most likely left it; if not, what comes is one more session.
             self._end(agent, owner, other, at_us, is_frozen=is_frozen)
+        going_on = agent.unfinished(name, role)
+        if going_on is not None:
+            going_on.go_on_as(name)
+            going_on.ask(tuple(agent.recall_asked(name)))
+            return going_on
         while len(agent.sessions) >= MAX_OPEN:
             longest = min(agent.sessions, key=lambda one: one.latest_us)
             self._end(agent, owner, longest, at_us, is_frozen=is_frozen)
         role = role or (agent.sessions[-1].role if agent.sessions else agent.role)
         agent.role = role
         session = Session(name, role, at_us, at_us, is_new_agent=agent.own.sessions < NEW_AGENT)
-        session.asked = agent.asked.pop(name, session.asked)
+        session.is_early = not self.role((owner, role)).is_ranking
+        session.asked = agent.recall_asked(name)
         agent.sessions.append(session)
         return session
 
@@ -317,12 +337,14 @@ class Detection:
     def _end(self, agent: Learned, owner: int, session: Session, at_us: int, *, is_frozen: bool) -> None:
         agent.sessions.remove(session)
         agent.keep_asked(session)
+        agent.count_length(session)
         role = self.role((owner, session.role))
         self._rank(session, role)
         if not is_frozen and session.is_evidence:
             agent.evidence = add(agent.evidence, session.rank)
             agent.drift = drift(agent.drift, session.rank)
         done = finish(session, at_us)
+        done.is_rank = not session.is_early
         if done.is_attack:
             return
         agent.finished.append(done)
@@ -362,7 +384,7 @@ class Detection:
             if again:
                 seen[_LAPSED] = again
             lapsed.append(
-                replace(held, ended_us=at_us, seen=seen, new=new, is_rank=False, is_suspicious=False)
+                structs.replace(held, ended_us=at_us, seen=seen, new=new, is_rank=False, is_suspicious=False)
             )
         agent.held = stays
         return lapsed
@@ -408,6 +430,20 @@ class Detection:
         if known < settings.sessions_for_tier3:
             return f"{text}; tier 3 needs several odd sessions, or {settings.sessions_for_tier3} to rank by"
         return f"{text}, at most {settings.false_alarms_per_week:.0%} of honest agent-weeks tier 3"
+
+
+def _touch(agent: Learned, session: Session, role: Role, facts: Facts) -> None:
+    """Have the agent remember the credentials that an event touched, if it did."""
+    fresh = session.fresh
+    for name in _CREDENTIALS:
+        value = fresh.get(name)
+        if value is None:
+            continue
+        kind = OF_TREE
+        if name != _TREE:
+            kind = USUAL if key_of(name, value) in role.known else UNUSUAL
+        path = next((told for raw, told in facts.features if raw == "secret" and told.endswith(value)), value)
+        agent.touch(Touched(session.name, session.latest_us, mask(path)[-_MAX_VALUE:], kind))
 
 
 def score_of(p: float) -> float:

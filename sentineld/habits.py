@@ -19,7 +19,7 @@ from typing import Annotated, Any, NotRequired, TypedDict, cast
 import msgspec
 from msgspec import Meta
 
-from sentineld.calibration import FADE, FEW, UNTOLD, Calibration, Scored, Tail
+from sentineld.calibration import FADE, FEW, MAX_SCORES, UNTOLD, Calibration, Scored, Tail
 from sentineld.detectors.base import CHANNELS
 from sentineld.learned import Finished, Own
 
@@ -108,7 +108,7 @@ class Role:
     """The habits of one role."""
 
     def __init__(self) -> None:
-        #: Merges so far; what decisions name as the habits they were made by.
+        #: Sessions that have changed anything so far; what decisions name as the habits they were made by.
         self.version = 0
         self.is_frozen = False
         #: Sessions that habits have learned from.
@@ -222,24 +222,31 @@ class Role:
 
     # Learning.
 
-    def merge(self, finished: Iterable[Finished], owns: Iterable[Own]) -> None:
+    def merge(self, finished: Iterable[Finished], owns: Iterable[Own]) -> list[int]:
         """Learn from sessions in the order given; each comes with the habits of its agent.
 
         Every session ranks, also where habits are frozen: a bound is kept only by ranks that leave none out.
+        Returns how many sessions there were to rank each of them among.
         """
-        is_changed = False
+        ranks: list[int] = []
+        ranking: list[Finished] = []
         for session, own in zip(finished, owns, strict=True):
+            ranks.append(min(MAX_SCORES, len(self.calibration) + len(ranking)))
             if session.is_attack:
-                is_changed |= self.calibration.discard(session.score)
+                self._rank(ranking)
+                ranking = []
+                self.version += self.calibration.discard(session.score)
                 continue
-            if session.is_rank and self.is_ranking:
-                self._rank(session)
-                is_changed = True
-            if self.learns_from(session, own):
+            is_ranked = session.is_rank and (bool(ranking) or self.is_ranking)
+            if is_ranked:
+                ranking.append(session)
+            is_learned = self.learns_from(session, own)
+            if is_learned:
                 self.learn_habits(session)
                 learn_own(own, session)
-                is_changed = True
-        self.version += is_changed
+            self.version += is_ranked or is_learned
+        self._rank(ranking)
+        return ranks
 
     @property
     def is_ranking(self) -> bool:
@@ -250,13 +257,15 @@ class Role:
         """Say whether habits learn from a session of this agent."""
         return not (session.is_attack or session.is_suspicious or self.is_frozen or own.is_frozen)
 
-    def _rank(self, session: Finished) -> None:
-        self.calibration.add(scored(session))
+    def _rank(self, sessions: list[Finished]) -> None:
+        if not sessions:
+            return
+        self.calibration.extend([scored(session) for session in sessions])
+        known = [session for session in sessions if not session.is_new_agent]
         for name in CHANNELS:
-            height = session.peaks.get(name, 0.0)
-            self.tail(name).add(height)
-            if not session.is_new_agent:
-                self._tail(name + KNOWN, name).add(height)
+            self.tail(name).extend([session.peaks.get(name, 0.0) for session in sessions])
+            if known:
+                self._tail(name + KNOWN, name).extend([session.peaks.get(name, 0.0) for session in known])
         self.forget_shares()
 
     def forget_shares(self) -> None:

@@ -2,14 +2,19 @@
 
 A session is what telemetry names, else events without a gap. Either ends when its agent has been silent in it
 for the gap; one that goes on afterwards under the same name is a new one, whose past has been learned.
+A name is a claim of the agent. So where an agent whose sessions are mostly long opens one short one after the
+other, they are one that goes on under other names (``Detection``).
 """
 
 import math
-from dataclasses import dataclass, field
 from zlib import crc32
+
+from msgspec import Struct, field
 
 #: Sessions of an agent that are followed at once; the one that was silent longest ends first.
 MAX_OPEN = 8
+#: Events from which a session is long.
+LONG = 10
 #: The most surprising things of a session, kept as evidence.
 MAX_FINDINGS = 12
 #: What arguments named, as sums of 32 bits: enough to tell, and who collides names what it could name anyway.
@@ -22,8 +27,7 @@ ASKED = "asked"
 MAX_ASKED = 256
 
 
-@dataclass(slots=True)
-class Finding:
+class Finding(Struct, omit_defaults=True, gc=False):
     """Something surprising: what it was, how many bits, and where the record stands.
 
     ``value`` is text as telemetry has it, at most 120 characters, with secrets masked. ``usual`` says what
@@ -41,8 +45,7 @@ class Finding:
     offset: int
 
 
-@dataclass(slots=True)
-class Session:
+class Session(Struct, omit_defaults=True, gc=False):
     """One open session.
 
     What detectors remember of it: ``root`` (the tree that it works in), ``taken`` (places outside that it
@@ -61,7 +64,9 @@ class Session:
     ``bests`` the same while the session was familiar (0) and after that (1). It is until some call has an
     argument's value that surprises (``news`` counts them; ``is_unfamiliar``: before its latest event, one
     had).
-    ``is_new_agent``: its agent had finished only a few when it began. ``p`` (estimated), ``rank`` (exact) and
+    ``former`` are the names that it had before, fewer than ``LONG``.
+    ``is_new_agent``: its agent had finished only a few when it began. ``is_early``: its role had learned from
+    too few then for a score that ranks. ``p`` (estimated), ``rank`` (exact) and
     ``shown`` (the score between 0 and 1), among ``known`` sessions, are by the role's habits of ``version``.
     ``tier`` is the one that the session's own events call for, ``fresh`` what its latest event brought that
     neither it nor its role knew (a value by feature), ``broken`` the rules that it broke. ``is_judged``: some
@@ -98,6 +103,7 @@ class Session:
     news: int = 0
     is_unfamiliar: bool = False
     is_new_agent: bool = False
+    is_early: bool = False
     bests: dict[int, float] = field(default_factory=dict)
     levels: dict[str, float] = field(default_factory=dict)
     peaks: dict[str, float] = field(default_factory=dict)
@@ -114,6 +120,12 @@ class Session:
     is_forgiven: bool = False
     is_judged: bool = False
     is_attack: bool = False
+    former: list[str] = field(default_factory=list)
+
+    def go_on_as(self, name: str) -> None:
+        """Take another name."""
+        self.former.append(self.name)
+        self.name = name
 
     def wants(self, bits: float) -> bool:
         """Say whether a finding of so many bits is among the most surprising ones."""

@@ -20,6 +20,7 @@ from sentineld.habits import Role, learn_own
 from sentineld.instant import SECOND_US
 from sentineld.learned import Finished, Learned, Own
 from sentineld.step import AgentState
+from sentineld.store import MAX_LESSONS
 from sentineld.tables import LessonRow, RoleRow
 
 #: Width of a slice, microseconds.
@@ -29,13 +30,15 @@ SLICE_US = 60 * SECOND_US
 MAX_SESSION_BYTES = 64 << 10
 
 Runs = Mapping[Key, list[Observation]]
+#: A session that has ended: by what it is put in order (its end, the claimed id, its name), and its agent's.
+_Item = tuple[tuple[int, str, str], Finished, Learned]
 
 
 class Learnt(NamedTuple):
     """What changed when roles learned: agents, habits, and the sessions to keep."""
 
     states: list[AgentState]
-    roles: list[RoleRow]
+    roles: list[RoleKey]
     lessons: list[LessonRow]
 
 
@@ -78,7 +81,7 @@ class Teaching:
         detection = self.detection
         if detection is None:
             return Learnt([], [], [])
-        found: dict[RoleKey, list[tuple[tuple[int, str, str], Finished, Learned]]] = {}
+        found: dict[RoleKey, list[_Item]] = {}
         changed = []
         for state in states:
             agent = state.learned
@@ -93,17 +96,14 @@ class Teaching:
                     found.setdefault((state.owner, done.role), []).append((order, done, agent))
             agent.finished = later
             changed.append(state)
-        rows = []
-        lessons = []
+        lessons: list[LessonRow] = []
         for key in sorted(found):
             items = sorted(found[key], key=itemgetter(0))
             role = detection.role(key)
-            for (_, agent_id, _), done, agent in items:
-                is_learned, ranks = role.learns_from(done, agent.own), len(role.calibration)
-                lessons.append(_lesson(key, agent_id, done, is_learned, ranks))
-                role.merge([done], [agent.own])
-            rows.append(RoleRow(key[0], key[1], role.dump()))
-        return Learnt(changed, rows, [item for item in lessons if len(item.session) <= MAX_SESSION_BYTES])
+            is_learned = [role.learns_from(done, agent.own) for _, done, agent in items]
+            ranks = role.merge([done for _, done, _ in items], [agent.own for _, _, agent in items])
+            lessons += _lessons(key, items, is_learned, ranks)
+        return Learnt(changed, sorted(found), lessons)
 
 
 def load_roles(rows: list[RoleRow]) -> tuple[dict[RoleKey, Role], list[RoleKey]]:
@@ -159,18 +159,19 @@ def load_session(lesson: LessonRow) -> Finished | None:
     return session
 
 
-def _lesson(key: RoleKey, agent_id: str, done: Finished, is_learned: bool, ranks: int) -> LessonRow:
-    return LessonRow(
-        *key,
-        agent_id,
-        done.ended_us,
-        done.is_rank,
-        done.is_suspicious,
-        is_learned,
-        done.is_attack,
-        ranks,
-        dump_session(done),
-    )
+def _lessons(key: RoleKey, items: list[_Item], is_learned: list[bool], ranks: list[int]) -> list[LessonRow]:
+    """Return the last of these sessions as they are kept: no more than would be kept of the role at all."""
+    rows: list[LessonRow] = []
+    for place in range(len(items) - 1, -1, -1):
+        (_, agent_id, _), done, _ = items[place]
+        session = dump_session(done)
+        if len(session) > MAX_SESSION_BYTES:
+            continue
+        flags = (done.is_rank, done.is_suspicious, is_learned[place], done.is_attack)
+        rows.append(LessonRow(*key, agent_id, done.ended_us, *flags, ranks[place], session))
+        if len(rows) == MAX_LESSONS:
+            break
+    return rows[::-1]
 
 
 _decoder = msgspec.msgpack.Decoder(Finished)

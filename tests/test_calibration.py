@@ -244,3 +244,39 @@ def test_a_tail_forgets_the_oldest_of_equal_heights_first():
 
     for x in (0.5, 1.5, 1.6, 4.0, 30.0):
         assert (grown.p(x), grown.excess(x)) == (made.p(x), made.excess(x))
+
+
+@pytest.mark.parametrize(
+    ("before", "more"), [(30, 70), (MAX_HEIGHTS - 20, 100), (50, 3 * MAX_HEIGHTS), (9, 5)]
+)
+def test_a_tail_that_takes_in_many_sessions_together_is_the_one_that_took_them_one_by_one(before, more):
+    rng = random.Random(7)
+    heights = [rng.choice([0.0, 1.5, 1.5, rng.expovariate(0.3)]) for _ in range(before + more)]
+    one_by_one, together = (Tail(1.0, 8.0, 2.0, heights[:before], 20) for _ in range(2))
+    assert one_by_one.p(1.0) == together.p(1.0)
+    for height in heights[before:]:
+        one_by_one.add(height)
+    together.extend(heights[before:])
+
+    assert (together.heights, together.together) == (one_by_one.heights, one_by_one.together)
+    for x in (0.5, 1.5, 1.6, 4.0, 30.0):
+        assert (together.p(x), together.excess(x)) == (one_by_one.p(x), one_by_one.excess(x))
+
+
+@pytest.mark.parametrize(("before", "more"), [(100, 300), (MAX_SCORES - 100, 400), (9, 5)])
+def test_scores_that_come_together_rank_as_those_that_come_one_by_one(before, more):
+    rng = random.Random(8)
+    scores = [
+        Scored(max(pair), *pair, rng.randrange(3))
+        for pair in ((rng.choice([-1.0, rng.random()]), rng.expovariate(1.0)) for _ in range(before + more))
+    ]
+    one_by_one, together = (Calibration(scores[:before], 50) for _ in range(2))
+    for score in scores[before:]:
+        one_by_one.add(score)
+    together.extend(scores[before:])
+
+    assert (together.scored, together.together) == (one_by_one.scored, one_by_one.together)
+    for x in (0.1, 0.9, 4.0):
+        assert [together.judge(x, where) for where in PLACES] == [
+            one_by_one.judge(x, where) for where in PLACES
+        ]

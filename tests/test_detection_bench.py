@@ -142,6 +142,13 @@ def test_attacks_are_marked_and_leave_the_session_in_place(bench):
             times = [protocol.unix(event["timestamp"]) for event in events]
             assert times == sorted(times)
             told.add(repr([events[at]["data"]["args"] for at in case.malicious]))
+            parts = attacks.divided(case)
+            names = [event["data"]["session"] for event in parts.session.events]
+            assert len(set(names)) == len(case.malicious) + 1
+            assert [at for at, name in enumerate(names) if name != "s"] == list(case.malicious)
+            assert [{**event["data"], "session": "s"} for event in parts.session.events] == [
+                event["data"] for event in events
+            ]
     assert len(attacks.KINDS) >= 24
     assert len(told) > 1.9 * len(attacks.KINDS)
 

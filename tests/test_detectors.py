@@ -166,6 +166,13 @@ def test_tokens_of_a_session_are_summed_up_and_graded_by_their_size():
     assert session.tokens == 2400
 
 
+def test_tokens_that_nobody_can_use_do_not_grow_beyond_what_can_be_stored():
+    session = new_session()
+    feed(session, [(bash("ls"), "", (1 << 63) - 1, 0)] * 4)
+
+    assert session.tokens < 1 << 62
+
+
 def test_payloads_have_a_mean_entropy_per_class_from_the_eighth_on():
     session = new_session()
     text, code = 600_000_000, 990_000_000

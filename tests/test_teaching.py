@@ -34,6 +34,23 @@ def test_a_session_is_learned_from_when_it_has_been_silent_for_the_gap_and_a_sli
     assert line.agent().own.sessions == 1
 
 
+def test_agents_that_all_begin_with_their_role_are_not_odd_beside_those_that_it_could_not_judge(store):
+    line = Line(store)
+    line.pipeline.roster.agents_per_owner = 10_000
+    rng = random.Random(4)
+    acts = ["read", "write", "ask", "send"]
+    for hour in range(2):
+        for n in range(450):
+            at, agent = START + hour * 60 * MINUTE + n * 4 * S, f"a{hour}-{n}"
+            line.read([event(at + k * S, agent, value=rng.choice(acts), name="act") for k in range(2)])
+    line.tick(START + 180 * MINUTE)
+
+    assert line.decisions == []
+    assert line.role().sessions == 900
+    # Those of the first hour all began before the role had learned from any.
+    assert len(line.role().calibration) == 450
+
+
 def test_events_without_a_gap_are_one_session_and_names_are_kept_apart(store):
     line = Line(store)
     line.read([*work(3, session="one"), *work(3, session="two")])

@@ -6,12 +6,13 @@ Nothing is constant: hosts, accounts, files, verbs, order and wording vary by ca
 """
 
 import base64
+import hashlib
 import json
 import random
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .protocol import Case, Event, Session, stamp, unix
@@ -801,6 +802,16 @@ def cases(sessions: Sequence[Session], variants: int, seed: str = "1") -> list[C
         chosen = rng.sample(list(sessions), min(variants, len(sessions)))
         told += [splice(session, kind, f"{seed} {number}") for number, session in enumerate(chosen)]
     return told
+
+
+def divided(case: Case) -> Case:
+    """Give every malicious call a session name of its own; the agent's own calls keep theirs."""
+    events = list(case.session.events)
+    for place in case.malicious:
+        # A made-up name must not tell a method what the call is.
+        name = hashlib.blake2b(f"{case.session.id} {case.kind} {place}".encode(), digest_size=6).hexdigest()
+        events[place] = {**events[place], "data": {**events[place]["data"], "session": name}}
+    return replace(case, session=replace(case.session, events=tuple(events)))
 
 
 def _cut(value: Any) -> Any:

@@ -18,8 +18,8 @@ from .sessions import AgentDojo, agent_weeks, agentdojo_truth, cache_directory, 
 RESULTS = Path(__file__).parent.parent / "results"
 #: With ``-asked``: the same with the users' prompts, for methods that read them.
 EXPERIMENTS = (
-    "recurring", "recurring-asked", "shared", "novel", "novel-asked", "real", "day-one", "volume",
-    "campaigns",
+    "recurring", "recurring-asked", "shared", "novel", "novel-asked", "real", "real-divided", "day-one",
+    "volume", "campaigns",
 )  # fmt: skip
 
 
@@ -29,7 +29,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     methods = _methods(options)
     only = options.only or list(EXPERIMENTS)
     dojo_truth = (
-        agentdojo_truth(Path(options.cache)) if set(only) - {"real", "day-one", "campaigns"} else None
+        agentdojo_truth(Path(options.cache))
+        if set(only) - {"real", "real-divided", "day-one", "campaigns"}
+        else None
     )
     path = real_path(options.data)
     sessions = real_sessions(path) if path else []
@@ -192,6 +194,10 @@ def _run(
         figures["demotions"] = tables.demotions(results, agent_weeks(sessions))
         figures["state_bytes"] = experiments.state_bytes(sessions, factory)
         return figures
+    if experiment == "real-divided":
+        results = experiments.real(sessions, factory, options.variants, is_divided=True)
+        _show(factory, experiment, results, options)
+        return tables.quality(_warm(results, sessions), options.rounds)
     if experiment == "day-one":
         figures = {}
         for start in experiments.STARTS:
@@ -239,7 +245,7 @@ def _print(everything: dict[str, Any]) -> None:
         if not by_method:
             continue
         print(f"\n== {experiment}")
-        if experiment.removesuffix("-asked") in ("recurring", "shared", "novel", "real"):
+        if experiment.removesuffix("-asked") in ("recurring", "shared", "novel", "real", "real-divided"):
             _quality_table(by_method)
         if experiment == "real":
             _demotion_table(by_method)

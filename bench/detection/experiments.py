@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from .attacks import CAMPAIGNS, cases, host_of, splice
+from .attacks import CAMPAIGNS, cases, divided, host_of, splice
 from .metrics import Conformal
 from .protocol import Case, Cost, Factory, Method, Outcome, Session, moved, stamp, unix
 from .sessions import AgentDojo, end_of
@@ -146,11 +146,17 @@ def warm_sessions(sessions: Sequence[Session]) -> list[Session]:
     ]
 
 
-def real(sessions: Sequence[Session], factory: Factory, variants: int) -> Results:
-    """Replay the real sessions in time order, with hijacks spliced into the later ones of known agents."""
+def real(
+    sessions: Sequence[Session], factory: Factory, variants: int, *, is_divided: bool = False
+) -> Results:
+    """Replay the real sessions in time order, with hijacks spliced into the later ones of known agents.
+
+    ``is_divided``: each call of a hijack has a session name of its own.
+    """
     results = Results()
     judge = Judge(factory(), results.cost)
-    replay(judge, sessions, results, cases(warm_sessions(sessions), variants))
+    attacks = cases(warm_sessions(sessions), variants)
+    replay(judge, sessions, results, map(divided, attacks) if is_divided else attacks)
     return results
 
 

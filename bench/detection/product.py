@@ -58,7 +58,9 @@ class Product:
 
     def _run(self, session: Session) -> tuple[Learned, list[float], list[int]]:
         known = self._agents.get(session.agent) or Learned()
-        agent = Learned(own=known.own, evidence=known.evidence, drift=known.drift)
+        agent = Learned(
+            own=known.own, evidence=known.evidence, drift=known.drift, touched=known.touched, long=known.long
+        )
         scores, tiers = [], []
         self._ask(agent, session)
         for number, event in enumerate(session.events):

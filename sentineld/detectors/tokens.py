@@ -14,12 +14,15 @@ from sentineld.detectors.base import NOTABLE, Detector, Kind, Needs
 from sentineld.event import Facts, Feature, Observation
 from sentineld.session import Session
 
+#: More than any session uses: what a record claims may be anything, and the sum has to fit into 64 bits.
+_MAX_TOKENS = 1 << 53
+
 
 def _watch(session: Session, facts: Facts, _item: Observation) -> Sequence[Feature]:
     told = (facts.input_tokens or 0) + (facts.output_tokens or 0)
     if told <= 0:
         return ()
-    session.tokens += told
+    session.tokens = min(_MAX_TOKENS, session.tokens + told)
     return (("tokens", str(int(2 * math.log2(session.tokens / 1000)))),) if session.tokens >= 1000 else ()
 
 

@@ -1,13 +1,15 @@
 """What a rule is, and how it tells what broke it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from sentineld.event import Facts, Observation
+from sentineld.learned import Touched
 from sentineld.masking import mask
 from sentineld.session import Finding, Session
 
-#: Says what breaks a rule: the session, with its event in hand taken in; None where nothing does.
-Rule = Callable[[Session, Facts, Observation], Finding | None]
+#: Says what breaks a rule: the session, with its event in hand taken in, and the credentials that the agent
+#: touched before in others or under its name (``Learned.touched_before``); None where nothing does.
+Rule = Callable[[Session, Facts, Observation, Sequence[Touched]], Finding | None]
 
 _MAX_VALUE = 120
 _UNNAMED = "; no prompt of the session named it"

@@ -8,9 +8,11 @@ Known false alarms: a clean-up of other projects that a user asked for.
 """
 
 import re
+from collections.abc import Sequence
 
 from sentineld.event import Facts, Observation
 from sentineld.features import MASS
+from sentineld.learned import Touched
 from sentineld.rules.base import found
 from sentineld.session import Finding, Session
 
@@ -20,7 +22,7 @@ _PLACES = 2
 _CACHE = re.compile(r"/\.?(?:\w*caches?|\.npm|node_modules|trash|deriveddata)(?:/|\Z)", re.IGNORECASE)
 
 
-def rule(session: Session, facts: Facts, item: Observation) -> Finding | None:
+def rule(session: Session, facts: Facts, item: Observation, _before: Sequence[Touched]) -> Finding | None:
     """Fire on a deletion of many things at a new place."""
     place = session.fresh.get("delete.place")
     if place is None or not session.root or _CACHE.search(place):

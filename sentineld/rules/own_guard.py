@@ -10,7 +10,10 @@ Known false alarms: a user who has an agent set up another agent, or its own hoo
 with a program whose output cannot be read here (``jq``, ``sed``, a copy).
 """
 
+from collections.abc import Sequence
+
 from sentineld.event import Facts, Observation
+from sentineld.learned import Touched
 from sentineld.rules.base import found
 from sentineld.session import Finding, Session
 
@@ -18,7 +21,7 @@ NAME = "own_guard"
 _SENTENCE = "what steers, records or guards agents is written, which none of its kind ever did"
 
 
-def rule(session: Session, _facts: Facts, item: Observation) -> Finding | None:
+def rule(session: Session, _facts: Facts, item: Observation, _before: Sequence[Touched]) -> Finding | None:
     """Fire on a write to an agent's settings, hooks or records, or to sentineld."""
     value = session.fresh.get("agent.steering")
     return None if value is None else found(NAME, value, _SENTENCE, item, session)

@@ -7,7 +7,10 @@ that the limit is one on tokens.
 Known false alarms: none but a limit that is too low.
 """
 
+from collections.abc import Sequence
+
 from sentineld.event import Facts, Observation
+from sentineld.learned import Touched
 from sentineld.rules.base import Rule, found
 from sentineld.session import Finding, Session
 
@@ -17,7 +20,9 @@ NAME = "spend"
 def limit(tokens: int) -> Rule:
     """Return the rule for a limit of tokens a session; 0: none."""
 
-    def rule(session: Session, _facts: Facts, item: Observation) -> Finding | None:
+    def rule(
+        session: Session, _facts: Facts, item: Observation, _before: Sequence[Touched]
+    ) -> Finding | None:
         if not 0 < tokens < session.tokens:
             return None
         return found(
