@@ -77,15 +77,35 @@ def _panel(item: Mapping[str, Any], number: int, x: int, y: int) -> dict[str, An
     if kind == "timeseries":
         custom = {"fillOpacity": 20 if item.get("stack") else 5, "showPoints": "never"}
         custom["stacking"] = {"mode": "normal" if item.get("stack") else "none"}
-        options = {"tooltip": {"mode": "multi", "sort": "desc"}, "legend": {"displayMode": "list"}}
+        legend = {"displayMode": "list", "placement": "bottom", "showLegend": True, "calcs": []}
+        options = {"tooltip": {"mode": "multi", "sort": "desc"}, "legend": legend}
     elif kind == "stat":
         options = {
             "textMode": item.get("text", "auto"),
             "colorMode": "value",
+            "graphMode": "none",
+            "justifyMode": "auto",
+            "orientation": "auto",
             "reduceOptions": {"calcs": ["lastNotNull"]},
         }
     elif kind == "heatmap":
-        options = {"calculate": False, "yAxis": {"unit": unit}}
+        options = {
+            "calculate": False,
+            "yAxis": {"unit": unit},
+            "color": {
+                "mode": "scheme",
+                "scheme": "Oranges",
+                "fill": "orange",
+                "exponent": 0.5,
+                "steps": 64,
+                "reverse": False,
+            },
+            "exemplars": {"color": "orange"},
+            "legend": {"show": True},
+            "showValue": "never",
+        }
+    elif kind == "table":
+        options = {"frameIndex": 0, "showHeader": True}
     return {
         "id": number,
         "type": kind,
@@ -136,7 +156,6 @@ def _variable(label: str, among: str) -> dict[str, Any]:
         "type": "query",
         "datasource": _DATASOURCE,
         "query": {"query": query, "refId": label},
-        "definition": query,
         "refresh": 2,
         "sort": 1,
         "multi": True,

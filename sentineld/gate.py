@@ -26,6 +26,9 @@ STATUS = {PASS: 0, DENY: 2, ASK: 3}
 #: Bytes of a hook's input: what a tool writes to a file is part of it.
 MAX_INPUT = 64 * 1024 * 1024
 
+#: A log goes on under another name at this size; so many logs of one user, and bytes in them, are kept.
+MAX_LOG_BYTES, KEPT_LOGS, KEPT_BYTES = 8 << 20, 64, 64 << 20
+
 #: Modes in which nobody is asked, whatever a hook says.
 _SILENT_MODES = ("dontAsk", "bypassPermissions")
 #: Where a transcript's path names the project, as the format claude_code reads it, in this order: the
@@ -64,6 +67,8 @@ def read_call(data: bytes, client: str, agent: str) -> Call:
     """
     if len(data) > MAX_INPUT:
         raise UnknownInputError(f"the input is longer than {MAX_INPUT} bytes")
+    if not data.strip():
+        raise UnknownInputError("the input is empty; a hook is given JSON")
     try:
         record = json.loads(data)
     except (ValueError, RecursionError) as error:
@@ -71,7 +76,8 @@ def read_call(data: bytes, client: str, agent: str) -> Call:
     if not isinstance(record, dict):
         raise UnknownInputError("the input is no JSON object")
     if record.get("hook_event_name") != "PreToolUse":
-        raise UnknownInputError("hook_event_name is not PreToolUse")
+        found = "missing" if "hook_event_name" not in record else "not PreToolUse"
+        raise UnknownInputError(f"hook_event_name is {found}")
     text = {name: _text(record, name) for name in ("session_id", "tool_name", "cwd")}
     missing = [name for name, value in text.items() if not value]
     if missing:
@@ -113,23 +119,32 @@ def answer(client: str, decision: str, reason: str) -> tuple[str, str, int]:
     return "", reason + "\n", STATUS[decision if client == GENERIC else DENY]
 
 
-def remember(directory: str, record: Mapping[str, object], day: str) -> str:
+def remember(directory: str, record: Mapping[str, object], day: str, oldest_day: str = "") -> str:
     """Append a denial to the log, so that a power cut does not lose it; returns the file's path.
 
-    ``day`` is part of the file's name. Raises ``OSError``.
+    ``day``, as 2026-11-23, is part of the file's name; logs of this user from before ``oldest_day``, or
+    beyond their bounds, are removed whenever a new one is begun. Raises ``OSError``.
     """
     os.makedirs(directory, mode=0o700, exist_ok=True)
     uid = os.geteuid()
     path = os.path.join(directory, f"gate-{uid}-{day}.jsonl")
+    spare = os.path.join(directory, f"gate-{uid}-{day}-{os.urandom(6).hex()}.jsonl")
     line = json.dumps(record).encode() + b"\n"
     try:
         fd = _open(path, uid)
+        if os.fstat(fd).st_size >= MAX_LOG_BYTES:
+            os.close(fd)
+            # Under its new name whoever reads it goes on where it was.
+            os.rename(path, spare)
+            fd = _open(path, uid)
     except OSError:
         # Where all users may create files, somebody else may have taken the name.
-        path = os.path.join(directory, f"gate-{uid}-{day}-{os.urandom(6).hex()}.jsonl")
+        path = spare
         fd = _open(path, uid)
     try:
         size = os.fstat(fd).st_size
+        if not size:
+            _prune(directory, f"gate-{uid}-", oldest_day, os.path.basename(path))
         if size and os.pread(fd, 1, size - 1) != b"\n":
             # One before us was cut off in the middle of its line.
             line = b"\n" + line
@@ -140,6 +155,33 @@ def remember(directory: str, record: Mapping[str, object], day: str) -> str:
     finally:
         os.close(fd)
     return path
+
+
+def _prune(directory: str, prefix: str, oldest_day: str, newest: str) -> None:
+    """Remove logs that are too old, or beyond what is kept; what cannot be removed stays."""
+    try:
+        names = os.listdir(directory)
+    except OSError:
+        # Where all users may create files, they need not see those of others.
+        return
+    logs = []
+    for name in names:
+        if name.startswith(prefix) and name.endswith(".jsonl") and name != newest:
+            try:
+                status = os.lstat(os.path.join(directory, name))
+            except OSError:
+                # Another gate removed it.
+                continue
+            logs.append((status.st_mtime_ns, name, status.st_size))
+    logs.sort(reverse=True)
+    left = KEPT_BYTES
+    for number, (_, name, size) in enumerate(logs, 1):
+        left -= size
+        if left < 0 or number >= KEPT_LOGS or name[len(prefix) :] < oldest_day:
+            try:
+                os.unlink(os.path.join(directory, name))
+            except OSError:
+                continue
 
 
 def _open(path: str, uid: int) -> int:

@@ -13,6 +13,7 @@ from operator import attrgetter
 from typing import NamedTuple
 
 from sentineld.batch import Inputs, Key, Part, effective_times, merge_keys
+from sentineld.decode import INTERNAL_ERROR
 from sentineld.denials import Denials
 from sentineld.event import Incident, Observation
 from sentineld.intake import Batch
@@ -43,7 +44,7 @@ class Incidents:
         self._writers: dict[int, set[str]] = {}
         self._new: list[tuple[int, str]] = []
         #: Calls that the gate denied.
-        self.denials = Denials(store)
+        self.denials = Denials(store, lambda owner, agent_id: roster.knows((owner, agent_id)))
         #: Who answers for incidents of this batch of which that is known exactly, by source and detail.
         self._accused: dict[tuple[int, str], tuple[str, ...]] = {}
 
@@ -89,6 +90,11 @@ class Incidents:
             if part.skip == SKIP_BEGINS:
                 where = (part.source_id, paths[part.source_id], part.start, part.end)
                 yield Incident(part.hi, "line_too_long", part.owner, *where, "the line begins there")
+            if left_out := [item for item in part.rejects if item.reason == INTERNAL_ERROR]:
+                where = (part.source_id, paths[part.source_id], left_out[0].offset, part.end)
+                yield Incident(
+                    part.hi, "internal_error", part.owner, *where, left_out[0].detail, len(left_out)
+                )
             if part.conflicts:
                 where = (part.source_id, paths[part.source_id], part.start, part.end)
                 detail = "what it says the second time counts as well"
@@ -170,10 +176,10 @@ class Incidents:
         if incident.kind == "too_many_agents":
             return [(owner, OVERFLOW_ID)]
         if incident.kind == "gate_bypassed":
-            accused = self._accused[incident.source_id, incident.detail]
-            known = [key for agent in accused if self._roster.find(key := (owner, agent)) is not None]
-            # Never everybody: who did it is named by its own telemetry.
-            return known or [self._roster.key_of(owner, accused[0])]
+            did_it, *denied = self._accused[incident.source_id, incident.detail]
+            # Never everybody: who did it is named by its own telemetry. Whom the gate named may be nobody.
+            known = [key for agent in denied if self._roster.knows(key := (owner, agent))]
+            return [self._roster.key_of(owner, did_it), *known]
         found = set(self._of(incident.source_id)) if incident.source_id else set()
         if not incident.source_id:
             # The path is a directory's, or that of a file in it.

@@ -33,7 +33,9 @@ KINDS: dict[str, Kind] = {
     "seq_gap": Kind("gap", "numbers that an agent gives its own records are missing"),
     "seq_repeat": Kind("note", "an agent's own numbers came again, or went back"),
     "seq_end": Kind("note", "an agent that numbered its records in a file does so no more"),
+    "too_many_denials": Kind("note", "more denials than are remembered for one owner; some were forgotten"),
     "line_too_long": Kind("note", "a line over the limit was skipped unread"),
+    "internal_error": Kind("note", "a record was left out unjudged: sentineld itself fails on it"),
     "compressed": Kind("note", "a copy was compressed at once; it is not known whether all of it was read"),
     "missing": Kind(
         "note", "a file was gone when the daemon came back; it may not have been read to its end"

@@ -17,6 +17,8 @@ from typing import Any
 import msgspec
 
 from sentineld.instant import SECOND_US, iso
+from sentineld.markup import inert
+from sentineld.telling import ABOUT, cause_of, codes, how_sure, moved, what_happened, what_to_do
 from sentineld.visible import visible
 
 #: Decisions that are remembered by their keys, to know the log again.
@@ -25,15 +27,14 @@ RECENT = 256
 MAX_NOTICES = 500
 #: Decisions that wait to be put into a message; beyond, nothing waits for a cool-down.
 _MAX_WAITING = 5000
-#: Lines of a message's text.
-_MAX_LINES = 20
+#: Decisions that a message's text tells of, and of how many at most it tells all that was seen.
+_MAX_TOLD, _MAX_WHOLE = 20, 3
 #: Longest pause that a receiver may ask for.
 MAX_RETRY_AFTER_US = 3600 * SECOND_US
 #: Longest text of an error, or of an operator's note.
 _MAX_TEXT = 200
 #: The strictest tier.
 _HIGHEST = 3
-_TIER_NAMES = {1: "normal", 2: "suspicious", 3: "anomalous"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,10 @@ class Terms:
 
 
 class Notice(msgspec.Struct, frozen=True):
-    """A decision as it is told: without evidence, which holds what agents wrote."""
+    """A decision as it is told: without evidence, which holds what agents wrote.
+
+    ``reasons`` are detectors and features, ``seen`` the same in sentences; both form no markup anywhere.
+    """
 
     key: str
     decision_no: int
@@ -80,6 +84,8 @@ class Notice(msgspec.Struct, frozen=True):
     actor: str = ""
     note: str = ""
     role: str | None = None
+    seen: list[str] = []
+    how_sure: str = ""
 
 
 def decision_key(decision: Mapping[str, Any]) -> str:
@@ -99,7 +105,6 @@ def notice(decision: Mapping[str, Any]) -> Notice:
     if not math.isfinite(score) or any(type(tier) is not int or not 0 <= tier <= _HIGHEST for tier in tiers):
         raise ValueError("a score or a tier is none")
     agent_id, cause, role = str(decision["agent_id"]), str(decision["cause"]), decision.get("role")
-    reasons = [f"{item['detector']}: {item['feature']}" for item in decision["reasons"]]
     return Notice(
         key=decision_key(decision),
         decision_no=int(decision["decision_no"]),
@@ -109,10 +114,12 @@ def notice(decision: Mapping[str, Any]) -> Notice:
         score=score,
         decided_at=visible(str(decision["decided_at"])),
         cause=visible(cause),
-        reasons=[visible(reason, _MAX_TEXT) for reason in reasons[:5]],
+        reasons=codes(decision),
         actor=visible(str(decision.get("actor") or ""), _MAX_TEXT),
         note=visible(str(decision.get("note") or ""), _MAX_TEXT),
         role=None if role is None else visible(str(role)),
+        seen=what_happened(decision),
+        how_sure=how_sure(decision),
     )
 
 
@@ -420,15 +427,27 @@ class Outbox:
 
 def compose_message(notices: list[Notice], now: int, terms: Terms) -> Message:
     """Put decisions into one message."""
-    subject = f"{_prefix(terms.host)} {_subject(notices)}"
-    if terms.mode == "observe":
+    is_observed = terms.mode == "observe"
+    subject = f"{_prefix(terms.host)} {_subject(notices, is_observed=is_observed)}"
+    if is_observed:
         subject += " (observe mode: nothing is restricted)"
-    lines = [_line(item) for item in notices[:_MAX_LINES]]
-    if len(notices) > _MAX_LINES:
-        lines.append(f"and {len(notices) - _MAX_LINES} more: sentineld log")
-    agents = list(dict.fromkeys(item.agent_id for item in notices if item.agent_id))
-    if agents:
-        lines.append(f"next: sentineld why {agents[0] if len(agents) == 1 else 'AGENT'}")
+    is_whole = len(notices) <= _MAX_WHOLE
+    lines = [
+        line
+        for item in notices[:_MAX_TOLD]
+        for line in _lines(item, is_whole=is_whole, is_observed=is_observed)
+    ]
+    if len(notices) > _MAX_TOLD:
+        lines.append(f'And {len(notices) - _MAX_TOLD} more: "sentineld log" lists them.')
+    last = {item.agent_id: item for item in notices if item.agent_id}
+    if last:
+        worst = max(item.to_tier for item in last.values())
+        concerned = [item for item in last.values() if item.to_tier == worst]
+        names = [item.agent_id for item in concerned]
+        is_pinned = all(item.cause == "pinned" for item in concerned)
+        advice = what_to_do(worst, names, is_observed=is_observed, is_pinned=is_pinned)
+        lines.append(f"What to do: {advice}")
+    lines.append(ABOUT)
     key = notices[-1].key
     return Message(key, iso(now), now, subject, "\n".join(lines), terms.host, terms.mode, notices)
 
@@ -444,25 +463,36 @@ def _prefix(host: str) -> str:
     return f"sentineld on {host}:" if host else "sentineld:"
 
 
-def _subject(notices: list[Notice]) -> str:
+def _subject(notices: list[Notice], *, is_observed: bool) -> str:
     if len(notices) == 1:
-        only = notices[0]
-        return f"{only.agent_id or only.role} {only.from_tier} -> {only.to_tier} ({only.cause})"
+        (only,) = notices
+        return moved(_who(only), only.from_tier, only.to_tier, is_observed=is_observed)
     last = {item.agent_id: item.to_tier for item in notices}
     if len(last) == 1:
-        what = f"{notices[0].agent_id} {notices[0].from_tier} -> {notices[-1].to_tier}"
+        first, newest = notices[0], notices[-1]
+        what = moved(_who(first), first.from_tier, newest.to_tier, is_observed=is_observed)
         return f"{what} ({len(notices)} decisions)"
     worst = max(last.values())
     count = sum(tier == worst for tier in last.values())
     return f"{len(notices)} decisions about {len(last)} agents, {count} of them now at tier {worst}"
 
 
-def _line(item: Notice) -> str:
-    who = item.agent_id or f"role {item.role or '(without a name)'}"
-    name = _TIER_NAMES.get(item.to_tier, "")
-    line = f"{item.decided_at} {who}: tier {item.from_tier} -> {item.to_tier} ({name}), {item.cause}"
-    if item.reasons:
-        line += f" [{', '.join(item.reasons)}]"
+def _who(item: Notice) -> str:
+    return (
+        f"agent {inert(item.agent_id)}"
+        if item.agent_id
+        else f"role {inert(item.role or '') or 'without a name'}"
+    )
+
+
+def _lines(item: Notice, *, is_whole: bool, is_observed: bool) -> list[str]:
+    """Tell one decision: in one line, or with all that was seen."""
+    what = moved(_who(item), item.from_tier, item.to_tier, is_observed=is_observed)
+    line = f"{item.decided_at} {what}: {cause_of(item.cause)}"
     if item.actor:
-        line += f" by {item.actor}"
-    return line + (f": {item.note}" if item.note else "")
+        line += f", {item.actor}"
+    line += f": {item.note}" if item.note else "."
+    if not is_whole:
+        return [line]
+    seen = [f"What was seen: {'; '.join(item.seen)}."] if item.seen else []
+    return [line, *seen, *([f"How sure: {item.how_sure}"] if item.how_sure else [])]

@@ -4,8 +4,8 @@ What it knows (`notices.State`) is one file in a directory of its own, replaced 
 there, on its way, before the log is read further, and a message before it is first sent. Killed at any
 moment, it goes on with the same messages under the same keys.
 
-The main thread alone changes the state. Each attempt runs in a thread, at most one for a target, so that
-one that hangs holds up no other.
+The main thread alone changes the state. Each attempt runs in a thread, one at a time for a target, so that
+one that hangs holds up no other; it is given up then, and few of those may hang on.
 """
 
 import contextlib
@@ -52,6 +52,8 @@ from sentineld.targets import Attempt, Target, make_targets
 _POLL_S = 0.5
 #: How long a stop waits for attempts that are under way, seconds.
 _PATIENCE_S = 3.0
+#: Attempts of one target that may hang at the same time.
+_MAX_STUCK = 4
 #: Decisions taken from the log between two saves.
 _MAX_TAKEN = 1000
 
@@ -150,7 +152,11 @@ class NotifierService:
         self._done: queue.SimpleQueue[Attempt] = queue.SimpleQueue()
         #: When the attempt that a target makes now should have ended, by its name, monotonic microseconds.
         self._under_way: dict[str, tuple[str, int]] = {}
+        #: The threads of attempts that have not ended, those that were given up among them.
+        self._threads: dict[str, list[threading.Thread]] = {}
         self._wake: Callable[[], None] = lambda: None
+        #: Whether nothing was remembered, so that it begins behind the decisions that are there.
+        self.is_first_start = False
         self._outbox = Outbox(State(), terms_of(config))
         self._targets: dict[str, Target] = {}
         self._take(config)
@@ -216,10 +222,14 @@ class NotifierService:
     def try_targets(self) -> list[Attempt]:
         """Deliver a test message to every target, and nothing else."""
         message = trial_message(clock.now_us(), self._outbox.terms)
-        return [
-            Attempt(name, message.key, target.deliver(message, clock.now_us()))
-            for name, target in self._targets.items()
-        ]
+        for name, target in self._targets.items():
+            self._begin(name, target, message)
+        ended = {}
+        while self._under_way:
+            attempt = self._next_attempt()
+            del self._under_way[attempt.target]
+            ended[attempt.target] = attempt
+        return [ended[name] for name in self._targets]
 
     # Memory.
 
@@ -247,6 +257,7 @@ class NotifierService:
             return State()
         if state is not None:
             return state
+        self.is_first_start = True
         outbox = Outbox(State(), self._outbox.terms)
         outbox.begin_at((number, _key(line)) for number, line in self._numbered())
         return outbox.state
@@ -341,17 +352,28 @@ class NotifierService:
         """Begin an attempt for every target that is free and has something due; none of ``tried`` again."""
         now = clock.now_us()
         for name, target in self._targets.items():
-            if name in self._under_way:
+            if name in self._under_way or self._is_stuck(name):
                 continue
             message = self._outbox.next_delivery(name, now)
             if message is None or (tried is not None and (name, message.key) in tried):
                 continue
             if tried is not None:
                 tried.add((name, message.key))
-            # The time-out is that of each step; a receiver that answers byte by byte takes many.
-            limit_us = 2 * self._timeout_us + SECOND_US
-            self._under_way[name] = (message.key, clock.monotonic_us() + limit_us)
-            threading.Thread(target=self._attempt, args=(target, message), daemon=True).start()
+            self._begin(name, target, message)
+
+    def _begin(self, name: str, target: Target, message: Message) -> None:
+        # The time-out is that of each step; a receiver that answers byte by byte takes many.
+        limit_us = 2 * self._timeout_us + SECOND_US
+        self._under_way[name] = (message.key, clock.monotonic_us() + limit_us)
+        thread = threading.Thread(target=self._attempt, args=(target, message), daemon=True)
+        self._threads.setdefault(name, []).append(thread)
+        thread.start()
+
+    def _is_stuck(self, name: str) -> bool:
+        """Say whether so many attempts that were given up hang still that another one would add to a heap."""
+        alive = [thread for thread in self._threads.get(name, ()) if thread.is_alive()]
+        self._threads[name] = alive
+        return len(alive) >= _MAX_STUCK
 
     def _attempt(self, target: Target, message: Message) -> None:
         try:
@@ -408,8 +430,9 @@ class NotifierService:
     def _wait_s(self) -> float:
         due = self._outbox.next_due()
         wait_s = _POLL_S if due is None else min(_POLL_S, (due - clock.now_us()) / SECOND_US)
-        # What is due and cannot begin waits for an attempt that is under way, and that wakes us.
-        return wait_s if wait_s > 0 or not self._under_way else _POLL_S
+        # What is due and cannot begin waits for the end of an attempt, and that wakes us.
+        is_waiting = self._under_way or any(map(self._is_stuck, self._targets))
+        return wait_s if wait_s > 0 or not is_waiting else _POLL_S
 
     def _ping(self) -> None:
         now = clock.monotonic_us()

@@ -7,6 +7,7 @@ hold no part of a URL but its host: URLs carry tokens.
 import base64
 import contextlib
 import email.utils
+import errno
 import hashlib
 import hmac
 import http.client
@@ -21,6 +22,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from shlex import quote
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
@@ -163,7 +165,9 @@ class Command:
                 start_new_session=True,
             )
         except OSError as error:
-            return Outcome(f"it cannot be started: {error.strerror}")
+            # What is too long is this message's environment; the next one may fit.
+            is_refused = error.errno == errno.E2BIG
+            return Outcome(f"it cannot be started: {error.strerror}", is_refused=is_refused)
         try:
             process.communicate(document, self._timeout_s)
         except subprocess.TimeoutExpired:
@@ -271,15 +275,17 @@ def _lines(path: str, key: str, env: Mapping[str, str]) -> list[str]:
         with open(path, "rb", opener=never_waiting) as file:
             mode = os.fstat(file.fileno()).st_mode
             if not stat.S_ISREG(mode):
-                raise ConfigError(f"{key}: {path} is no ordinary file", hint=f"ls -l {path}")
+                raise ConfigError(f"{key}: {path} is no ordinary file", hint=f"ls -l {quote(path)}")
             if mode & 0o022:
-                raise ConfigError(f"{key}: others than its owner may write {path}", hint=f"chmod go-w {path}")
+                raise ConfigError(
+                    f"{key}: others than its owner may write {path}", hint=f"chmod go-w {quote(path)}"
+                )
             text = file.read(_MAX_SECRET_BYTES).decode("utf-8")
     except PermissionError as error:
-        raise AccessError(f"{key}: may not read {path}", hint=f"ls -l {path}") from error
+        raise AccessError(f"{key}: may not read {path}", hint=f"ls -l {quote(path)}") from error
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
-        raise ConfigError(f"{key}: cannot read {path}: {why}", hint=f"ls -l {path}") from error
+        raise ConfigError(f"{key}: cannot read {path}: {why}", hint=f"ls -l {quote(path)}") from error
     lines = [line.strip() for line in text.splitlines()]
     return [line for line in lines if line and not line.startswith("#")]
 
@@ -298,6 +304,6 @@ def _secret(lines: list[str], path: str) -> bytes:
     if len(secret) < _MIN_SECRET_BYTES:
         raise ConfigError(
             f"notify.secret_file: {path} must hold one line, a secret of {_MIN_SECRET_BYTES} bytes or more",
-            hint=f'(umask 077; echo "whsec_$(head -c 32 /dev/urandom | base64)" > {path})',
+            hint=f'(umask 077; echo "whsec_$(head -c 32 /dev/urandom | base64)" > {quote(path)})',
         )
     return secret

@@ -1,12 +1,18 @@
 """Which decisions are told, in which messages, to whom and when: nothing is lost, nothing is told twice."""
 
 import math
+import re
+from pathlib import Path
 
+import markdown
 import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sentineld import decision as decisions
+from sentineld.integrity import KINDS
+from sentineld.markup import inert
 from sentineld.notices import (
     MAX_NOTICES,
     RECENT,
@@ -17,6 +23,8 @@ from sentineld.notices import (
     decision_key,
     notice,
 )
+from sentineld.rules import RULES
+from sentineld.telling import ABOUT, BROKEN, CAUSES
 
 S = 1_000_000
 START = 1_800_000_000 * S
@@ -82,10 +90,19 @@ def test_a_message_about_one_decision_says_all_in_its_subject():
     take(box, START, decision(1))
     (message,) = box.compose(START, is_closing=True)
 
-    assert message.subject == "sentineld on web-1: mailer 1 -> 3 (rule) (observe mode: nothing is restricted)"
+    assert message.subject == (
+        "sentineld on web-1: agent mailer would move from tier 1 to tier 3 (anomalous)"
+        " (observe mode: nothing is restricted)"
+    )
     assert message.text.splitlines() == [
-        "2026-11-23T14:57:25Z mailer: tier 1 -> 3 (anomalous), rule [rule: credential_sent]",
-        "next: sentineld why mailer",
+        (
+            "2026-11-23T14:57:25Z agent mailer would move from tier 1 to tier 3 (anomalous): "
+            "it broke a rule that holds for every agent."
+        ),
+        "What was seen: it read credentials, and then something went where nothing of its kind ever went.",
+        "How sure: This was seen, not estimated.",
+        'What to do: To see the evidence, type on that machine: "sentineld why mailer".',
+        ABOUT,
     ]
 
 
@@ -151,8 +168,8 @@ def test_a_storm_becomes_messages_of_a_bounded_size():
     messages = box.compose(START, is_closing=True)
 
     assert [len(message.decisions) for message in messages] == [MAX_NOTICES, MAX_NOTICES, 201]
-    assert all(len(message.text.splitlines()) == 22 for message in messages)
-    assert messages[0].text.splitlines()[20] == "and 480 more: sentineld log"
+    assert all(len(message.text.splitlines()) == 23 for message in messages)
+    assert messages[0].text.splitlines()[20] == 'And 480 more: "sentineld log" lists them.'
 
 
 def fail(box, now, outcome, name="hook"):
@@ -271,17 +288,92 @@ def test_the_memory_of_keys_is_bounded():
     assert not box.is_recent(1000 - RECENT)
 
 
-@pytest.mark.parametrize("text", ["a\x1b[2J", "a\nb", "‮abc"])
-def test_nothing_that_is_told_moves_a_terminal(text):
-    told = notice(
-        decision(1, text, cause=text, note=text, actor=text, reasons=[{"detector": text, "feature": text}])
-    )
-    box = outbox()
-    box.take(told, START)
+def one_message(*decisions, **terms):
+    box = outbox(**terms)
+    take(box, START, *decisions)
     (message,) = box.compose(START, is_closing=True)
+    return message
 
-    assert all(char.isprintable() or char == "\n" for char in message.subject + message.text)
-    assert len(message.text.splitlines()) == 2
+
+def test_the_page_shows_what_is_told():
+    page = (Path(__file__).parents[1] / "docs" / "notify.md").read_text()
+    message = one_message(decision(1), host="web-1")
+
+    assert f"```text\n{message.subject}\n\n{message.text}\n```" in page
+
+
+def test_what_is_to_be_done_follows_from_the_tier():
+    def advice(*decisions, **terms):
+        return one_message(*decisions, **terms).text.splitlines()[-2]
+
+    assert '"sentineld pardon --reason WHY mailer"; if it was an attack, with --attack' in advice(decision(1))
+    assert "comes back to tier 1 by itself" in advice(decision(1, tiers=(1, 2)))
+    pinned = advice(decision(1, tiers=(1, 2), cause="pinned"))
+    assert pinned.endswith('behaviour decide again: "sentineld unpin --reason WHY mailer".')
+    assert "by itself" in advice(decision(1, tiers=(1, 2), cause="pinned"), decision(2, "b", tiers=(1, 2)))
+    assert advice(decision(1, tiers=(2, 1))).endswith('"sentineld why mailer".')
+    assert '"sentineld why -- -x"' in advice(decision(1, "-x"))
+    assert '"sentineld why b"' in advice(decision(1, "a", tiers=(1, 2)), decision(2, "b"))
+    assert '"sentineld why AGENT" ("sentineld status" lists the names)' in advice(decision(1, "@everyone"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "sure"),
+    [
+        ({"cause": "detected", "p": 0.004, "bound": "at most 1.00%"},
+         "Of honest sessions of its kind about 1 in 250 would look as unusual. False alarms: at most 1.00%."),
+        ({"cause": "detected", "p": 1e-9, "bound": ""},
+         "Of honest sessions of its kind less than 1 in 10,000 would look as unusual."),
+        ({"cause": "detected", "p": None},
+         "It is a count of its activity and no more: a busy honest agent looks the same."),
+        ({"cause": "pinned", "actor": "anna"}, ""),
+        ({"cause": "recovered", "reasons": []}, ""),
+    ],
+)  # fmt: skip
+def test_how_sure_it_is_is_told(changes, sure):
+    assert notice(decision(1, **changes)).how_sure == sure
+
+
+def test_everything_that_can_be_told_has_words():
+    assert set(CAUSES) == set(decisions.CAUSES)
+    assert set(BROKEN) == set(RULES)
+    for kind in KINDS:
+        told = notice(decision(1, reasons=[{"detector": "integrity", "feature": kind}]))
+        assert told.seen == [KINDS[kind].sentence]
+
+
+HOSTILE = [
+    "a\x1b[2J", "a\nb", "\u202eabc", "\u05d0\u05d1", "@everyone", "<!channel>", "<@U012>",
+    "x](http://evil.example)", "https://evil.example/a", "www.evil.com", "setup.py", "a@b.com", "&lt;b&gt;",
+    "<img src=x onerror=alert(1)>",
+    "`rm`", "**b**", "_i_", "~s~", ":skull:", "# h", "| a | b |", "javascript:alert(1)", "\u3164", "a\\*b",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_nothing_that_agents_wrote_means_anything_to_a_reader(text):
+    reasons = [{"detector": text, "feature": text}, {"detector": "argument", "feature": f"arg:{text}.{text}"}]
+    message = one_message(
+        decision(1, text, cause=text, role=text, reasons=reasons), decision(2, "", role=text)
+    )
+    for shown in (message.subject, message.text, *message.decisions[0].reasons, *message.decisions[0].seen):
+        assert all(char.isprintable() or char == "\n" for char in shown)
+        assert text not in shown
+        assert not re.search(
+            r"[@<>&`*~#|!$\[\]{}^]|://|\w\.[a-z]{2}|(?<!\w)_|_(?!\w)|:\w+:", shown.replace("T14:57:25", "")
+        )
+    assert len(message.text.splitlines()) == message.text.count("\n") + 1 == 7
+    html = markdown.markdown(message.text)
+    assert set(re.findall(r"<[^>]*>", html)) == {"<p>", "</p>"}
+    assert len(message.text) < 20_000
+
+
+@given(st.text(), st.text())
+def test_texts_that_differ_are_told_apart_and_plain_ones_as_they_are(one, other):
+    assert (inert(one) == inert(other)) == (one == other)
+    assert inert(inert(one)).count("\\") == inert(inert(one)).count("\\x5c")
+    for plain in ("mailer-7", "/home/u/api", "credential_sent", "\u7814\u7a76", "a, b = 10%"):
+        assert inert(plain) == plain
 
 
 steps = st.lists(

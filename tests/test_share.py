@@ -1,5 +1,6 @@
 """What is shared with other programs: alert rules by promtool, a dashboard by a Prometheus that runs."""
 
+import copy
 import json
 import re
 import shutil
@@ -10,6 +11,9 @@ import urllib.parse
 import urllib.request
 
 import pytest
+from grafana_foundation_sdk.cog import plugins
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.models.dashboard import Dashboard
 from schemas import check
 
 from sentineld.batch import Accounts, Part
@@ -185,6 +189,26 @@ def test_documents_are_as_the_schema_says(place):
         assert document["text"] == place.command("share", name).stdout
 
 
+def test_a_dashboard_loses_nothing_in_the_models_of_grafana():
+    plugins.register_default_plugins()
+    document = json.loads(json.dumps(dashboard()))
+    # Grafana asks by these when it imports, and keeps them not.
+    del document["__inputs"]
+    kept = json.loads(JSONEncoder().encode(Dashboard.from_json(copy.deepcopy(document))))
+
+    def lost(ours, theirs, path=""):
+        if isinstance(ours, dict):
+            for name, value in ours.items():
+                yield from lost(value, theirs and theirs.get(name), f"{path}/{name}")
+        elif isinstance(ours, list):
+            for number, value in enumerate(ours):
+                yield from lost(value, theirs[number], f"{path}/{number}")
+        elif ours != theirs:
+            yield path
+
+    assert list(lost(document, kept)) == []
+
+
 def test_the_dashboard_is_whole():
     document = json.loads(json.dumps(dashboard()))
     panels = document["panels"]
@@ -295,6 +319,21 @@ class Prometheus:
         self.process.wait()
 
 
+def interpolated(query, chosen):
+    """Put in what is chosen for variables, as Grafana does."""
+    return re.sub(r"\$(\w+)", lambda found: chosen[found[1]], query)
+
+
+def regular_expression(prometheus, variable, chosen):
+    """Ask for a variable's values as Grafana asks, and choose all of them."""
+    query, label = re.fullmatch(
+        r"label_values\((.+),\s*(\w+)\)", interpolated(variable["query"]["query"], chosen)
+    ).groups()
+    values = prometheus.ask(f"label/{label}/values", **{"match[]": query})
+    assert values, f"{variable['name']} has something to choose from"
+    return f"({'|'.join(re.escape(value).replace(chr(92), chr(92) * 2) for value in values)})"
+
+
 @needs_prometheus
 def test_every_query_of_the_dashboard_has_an_answer(tmp_path, wait_for):
     port, grown = free_port(), Grown()
@@ -305,11 +344,21 @@ def test_every_query_of_the_dashboard_has_an_answer(tmp_path, wait_for):
     try:
         wait_for(prometheus.is_up)
         wait_for(lambda: len(prometheus.values("changes(sentineld_tool_calls_total[1m])")) == 1)
-        queries = [target["expr"] for panel in dashboard()["panels"] for target in panel.get("targets", ())]
+        document = dashboard()
+        chosen = {"__rate_interval": "1m", "__range": "1m"}
+        for variable in document["templating"]["list"]:
+            chosen[variable["name"]] = regular_expression(prometheus, variable, chosen)
+        assert chosen["job"] == "(sentineld)"
+        assert chosen["instance"] == f"(127\\\\.0\\\\.0\\\\.1:{port})", (
+            "quoted twice: in a regex, in a string"
+        )
+        queries = [target["expr"] for panel in document["panels"] for target in panel.get("targets", ())]
         for query in queries:
-            asked = query.replace("$__rate_interval", "1m").replace("$__range", "1m")
-            asked = asked.replace("$job", ".*").replace("$instance", ".*")
+            asked = interpolated(query, chosen)
+            assert "$" not in asked
             wait_for(lambda asked=asked: prometheus.values(asked), f"an answer to {asked}", 30)
+        elsewhere = interpolated(queries[0], chosen | {"instance": "(elsewhere)"})
+        assert prometheus.values(elsewhere) == [], "the variables choose"
         series = prometheus.ask("label/__name__/values")
         assert known_names() - set(series) == set()
         problems = subprocess.run(

@@ -7,8 +7,10 @@ import hmac
 import ipaddress
 import json
 import os
+import re
 import time
 
+import apprise
 import msgspec
 import pytest
 from cryptography import x509
@@ -26,13 +28,13 @@ NOW = 1_800_000_000_000_000
 SECRET = b"0123456789abcdef0123456789abcdef"
 
 
-def message():
+def message(**changes):
     decision = {
         "decision_no": 193, "agent_id": "mailer", "from_tier": 1, "to_tier": 3, "score": 0.9,
         "decided_at": "2026-11-23T14:57:25Z", "cause": "rule", "actor": "", "note": "", "role": None,
         "reasons": [{"detector": "rule", "feature": "credential_sent"}], "evidence": [],
     }  # fmt: skip
-    return compose_message([notice(decision)], NOW, Terms(host="web-1"))
+    return compose_message([notice(decision | changes)], NOW, Terms(host="web-1"))
 
 
 @pytest.fixture
@@ -152,7 +154,8 @@ def test_a_command_gets_the_document_and_the_facts_and_no_shell(tmp_path):
     assert facts["SENTINELD_NOTICE_KEY"] == message().key
     assert facts["SENTINELD_NOTICE_AGENTS"] == "mailer"
     assert facts["SENTINELD_NOTICE_TIER"] == "3"
-    assert facts["SENTINELD_NOTICE_SUBJECT"] == "sentineld on web-1: mailer 1 -> 3 (rule)"
+    assert facts["SENTINELD_NOTICE_SUBJECT"] == message().subject
+    assert message().subject == "sentineld on web-1: agent mailer moved from tier 1 to tier 3 (anomalous)"
     assert "SENTINELD_NOTIFY_WEBHOOK" not in facts
 
 
@@ -261,3 +264,56 @@ def test_a_pipe_in_the_place_of_a_secret_is_refused_and_not_waited_for(hook, tmp
 
     with pytest.raises(ConfigError, match="no ordinary file"):
         target(webhook=hook.url, secret_file=str(tmp_path / "secret"))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("answer", [500, "lose", "hang", "cut"])
+def test_a_service_that_fails_apprise_is_told_and_takes_the_message_later(hook, answer):
+    made = target(apprise=[hook.url.replace("http://", "json://") + "&cto=1&rto=0.2"])
+    hook.plan = [answer]
+    failed = made.deliver(message(), NOW)
+
+    assert (failed.error, failed.is_refused) == ("the service did not take it", False)
+    assert made.deliver(message(), NOW).error == ""
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("form", ["html", "markdown", "text"])
+def test_what_apprise_makes_of_a_message_holds_no_markup_of_an_agent(hook, form):
+    agent, tool = "@everyone/https://evil.example", "arg:<b>x</b>.](http://evil.example)*b*`c`"
+    reasons = [{"detector": "argument", "feature": tool}]
+    made = target(apprise=[hook.url.replace("http://", "json://") + f"&format={form}"])
+    made.deliver(message(agent_id=agent, reasons=reasons), NOW)
+    (post,) = hook.posts
+    told = post.document["title"] + post.document["message"]
+
+    assert r"\x40everyone" in told
+    assert set(re.findall(r"<[^>]*>", told)) <= {"<br/>", "<br />", "<p>", "</p>"}
+    assert not re.search(r"[@*`\[\]]|://|evil\.", told)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_plugin_of_apprise_that_raises_is_a_failure_that_shows_no_secret():
+    class Broken(apprise.NotifyBase):
+        service_name, protocol, templates = "broken", "broken", ("{schema}://",)
+
+        def send(self, **_given):
+            raise RuntimeError("s3cret")
+
+    made = target(apprise=["json://127.0.0.1"])
+    made._apprise.clear()
+    made._apprise.add(Broken())
+    failed = made.deliver(message(), NOW)
+
+    assert failed.error
+    assert "s3cret" not in failed.error
+
+
+def test_an_environment_that_the_kernel_does_not_take_is_a_refusal_of_this_message(tmp_path):
+    script = tmp_path / "told"
+    script.write_text("#!/bin/sh\n")
+    script.chmod(0o755)
+    # One argument has 128 KiB at most; a message's own variables are cut far below that.
+    outcome = target(command=[str(script), "x" * (1 << 18)]).deliver(message(), NOW)
+
+    assert (outcome.error, outcome.is_refused) == ("it cannot be started: Argument list too long", True)

@@ -4,15 +4,15 @@ Like ``tier`` it runs before click and the daemon's libraries are imported. What
 unless the configuration says otherwise.
 """
 
-import argparse
 import json
 import os
 import sys
 import time
 from collections.abc import Mapping
-from typing import NamedTuple
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, NamedTuple
 
-from sentineld.cli.tier import MAX_ERROR, Parser, Settings, read_settings, report, write
+from sentineld.cli.tier import MAX_ERROR, Settings, read_settings, report, write
 from sentineld.errors import ConfigError, UsageError
 from sentineld.gate import (
     ASK,
@@ -36,6 +36,9 @@ from sentineld.router import BehaviorTier, TierRouter
 from sentineld.tier import Tier
 from sentineld.visible import visible
 
+if TYPE_CHECKING:
+    from sentineld.cli.parser import Parser
+
 _EPILOG = """\
 Reads the JSON of a PreToolUse hook of Claude Code or Codex on standard input.
 What passes prints nothing. With --client generic it reads nothing, and the
@@ -53,6 +56,9 @@ _CHOICES = {
     "on_failure": (DENY, PASS),
     "headless": ("auto", "yes", "no"),
 }
+#: Days for which denials are kept in the log; the daemon remembers them on its own.
+_KEPT_DAYS = 30
+_TIER_NAMES = {1: "normal", 2: "suspicious", 3: "anomalous: a human must review"}
 #: Options whose value is a path.
 _PATHS = ("--log-dir", "--state-file", "--state-dir", "--config")
 _SETTINGS = {
@@ -106,11 +112,10 @@ class _Verdict(NamedTuple):
 
 def main(argv: list[str]) -> int:
     """Carry out ``sentineld gate`` with the arguments behind the command's name; return the exit status."""
-    parser = _parser()
     try:
-        options = parser.parse_args(argv)
+        options = _read(argv)
         if options.help:
-            write(sys.stdout, parser.format_help())
+            write(sys.stdout, _parser().format_help())
             # Beside other options this must not look like a yes.
             return 0 if len(argv) == 1 else STATUS[DENY]
         if options.print:
@@ -128,7 +133,7 @@ def main(argv: list[str]) -> int:
         return STATUS[DENY]
 
 
-def _run(options: argparse.Namespace, env: Mapping[str, str], uid: int) -> int:
+def _run(options: SimpleNamespace, env: Mapping[str, str], uid: int) -> int:
     chosen, settings, problem = _Options(), None, None
     try:
         settings = read_settings(options, env, uid)
@@ -142,10 +147,11 @@ def _run(options: argparse.Namespace, env: Mapping[str, str], uid: int) -> int:
         chosen = chosen._replace(headless="yes")
     call, unknown = _call(options)
     verdict = _judge(call, settings, problem, unknown, chosen)
-    decision = verdict.decision
-    if decision == ASK and not _can_ask(call, chosen, env):
-        decision = DENY
-    reason = _reason(verdict, decision)
+    decision, unasked = verdict.decision, ""
+    if decision == ASK:
+        unasked = _why_not_asked(call, chosen, env)
+        decision = DENY if unasked else ASK
+    reason = _reason(verdict, decision, unasked, options)
     path = ""
     if decision != PASS:
         try:
@@ -177,7 +183,7 @@ def _run(options: argparse.Namespace, env: Mapping[str, str], uid: int) -> int:
     return status
 
 
-def _call(options: argparse.Namespace) -> tuple[Call, str]:
+def _call(options: SimpleNamespace) -> tuple[Call, str]:
     """Return the call, and what is wrong with the input, if anything is."""
     agents = (agent_id(options.agent),) if options.agent else ()
     if options.client == GENERIC:
@@ -196,7 +202,7 @@ def _judge(
 ) -> _Verdict:
     if settings is None or problem is not None:
         agent = call.agents[0] if call.agents else ""
-        return _Verdict(chosen.on_failure, 3, agent, str(problem), "sentineld check", is_known=False)
+        return _Verdict(chosen.on_failure, 3, agent, str(problem), "check", is_known=False)
     router = TierRouter(state_file=settings.state_file, keys=settings.keys)
     strictest, who = BehaviorTier(Tier.NORMAL, ""), ""
     for agent in _named(call, router):
@@ -204,18 +210,16 @@ def _judge(
         if not who or found.tier > strictest.tier:
             strictest, who = found, agent
     if who and not strictest.is_usable:
-        return _Verdict(chosen.on_failure, 3, who, strictest.reason, "sentineld status", is_known=False)
+        return _Verdict(chosen.on_failure, 3, who, strictest.reason, "doctor", is_known=False)
     decision = {1: PASS, 2: chosen.tier_2, 3: chosen.tier_3}[int(strictest.tier)]
     if unknown and decision == PASS:
         # What cannot be read may be anybody's, but an agent at tier 3 is not let through for it.
         reason = f"hook input in an unknown form: {unknown}"
-        return _Verdict(chosen.on_failure, 3, who, reason, "docs/gate.md", is_known=False)
+        return _Verdict(chosen.on_failure, 3, who, reason, "gate --help", is_known=False)
     entry = router.state.agents.get(who, {}) if router.state is not None else {}
     number = entry.get("decision")
     decision_id = number if isinstance(number, str) else ""
-    return _Verdict(
-        decision, int(strictest.tier), who, strictest.reason, f"sentineld why {_word(who)}", decision_id
-    )
+    return _Verdict(decision, int(strictest.tier), who, strictest.reason, "why", decision_id)
 
 
 def _named(call: Call, router: TierRouter) -> tuple[str, ...]:
@@ -228,22 +232,39 @@ def _named(call: Call, router: TierRouter) -> tuple[str, ...]:
     return call.agents
 
 
-def _can_ask(call: Call, chosen: _Options, env: Mapping[str, str]) -> bool:
-    if call.client == CODEX or chosen.headless == "yes":
-        return False
-    return chosen.headless == "no" or not is_headless(call, env)
+def _why_not_asked(call: Call, chosen: _Options, env: Mapping[str, str]) -> str:
+    """Say why the user is not asked; empty where the user is."""
+    if call.client == CODEX:
+        return "this client cannot ask its user"
+    if chosen.headless == "yes" or (chosen.headless == "auto" and is_headless(call, env)):
+        return "nobody is there to be asked"
+    return ""
 
 
-def _reason(verdict: _Verdict, decision: str) -> str:
+def _reason(verdict: _Verdict, decision: str, unasked: str, options: SimpleNamespace) -> str:
+    """Say what was decided and why; ``unasked`` is why the user, who should be asked, is not."""
     number = f", decision {verdict.decision_id}" if verdict.decision_id else ""
     who = f"agent {verdict.agent}" if verdict.agent else "the agent"
     said = {PASS: "let pass", ASK: "held for the user", DENY: "denied"}[decision]
-    what = f"{who} has tier {verdict.tier}{number}" if verdict.is_known else f"nothing is known of {who}"
-    return visible(f"sentineld: {said}: {what}: {verdict.reason}. Next: {verdict.next_command}", MAX_ERROR)
+    if unasked:
+        said += f" ({unasked})"
+    if verdict.is_known:
+        what = f"{who} has tier {verdict.tier} ({_TIER_NAMES[verdict.tier]}){number}: {verdict.reason}"
+    else:
+        what = f"the tier of {who} cannot be known: {verdict.reason}"
+    words = ["sentineld", verdict.next_command]
+    for name in ("config", "state_dir"):
+        value = getattr(options, name)
+        # It is to look where the gate looked.
+        if value and "--help" not in verdict.next_command:
+            words += [f"--{name.replace('_', '-')}", _quoted(value)]
+    if verdict.next_command == "why":
+        words.append(_word(verdict.agent))
+    return visible(f"sentineld: {said}: {what}. Next: {' '.join(words)}", MAX_ERROR)
 
 
 def _remember(
-    options: argparse.Namespace,
+    options: SimpleNamespace,
     call: Call,
     verdict: _Verdict,
     decision: str,
@@ -269,7 +290,10 @@ def _remember(
     }
     state_dir = options.state_dir if settings is None else settings.state_dir
     directory = options.log_dir or chosen.directory or default_gate_dir(state_dir, env, uid)
-    return remember(directory, record, time.strftime("%Y-%m-%d", at))
+    day, oldest_day = (
+        time.strftime("%Y-%m-%d", time.gmtime(moment)) for moment in (now, now - _KEPT_DAYS * 86_400)
+    )
+    return remember(directory, record, day, oldest_day)
 
 
 def _check_places(config: Mapping[str, object]) -> None:
@@ -295,6 +319,9 @@ def _chosen(settings: Settings, env: Mapping[str, str]) -> _Options:
     table = settings.config.get("gate", {})
     if not isinstance(table, dict):
         raise ConfigError("gate is not a table", hint="sentineld check")
+    if unknown := sorted(set(table) - set(_Options._fields)):
+        # Else a rule with a slip in its name would not be there.
+        raise ConfigError(f"gate.{unknown[0]} is no option", hint="sentineld check")
     values = {}
     for name in _Options._fields:
         value = env.get(f"SENTINELD_GATE_{name.upper()}") or table.get(name) or _CHOICES.get(name, ("",))[0]
@@ -304,14 +331,55 @@ def _chosen(settings: Settings, env: Mapping[str, str]) -> _Options:
     return _Options(**values)
 
 
-def _parser() -> Parser:
+def _read(argv: list[str]) -> SimpleNamespace:
+    """Return the options of a command line. Raises `UsageError`."""
+    plain = _read_plain(argv)
+    return SimpleNamespace(**vars(_parser().parse_args(argv))) if plain is None else plain
+
+
+def _read_plain(argv: list[str]) -> SimpleNamespace | None:
+    """Return what the parser would, for a command line as hooks have it; None for any other.
+
+    To load the parser takes a quarter of a hook's time.
+    """
+    values: dict[str, str | bool | None] = dict.fromkeys(
+        ("client", "state_file", "state_dir", "config", "print")
+    )
+    values |= dict.fromkeys(("agent", "session", "call", "tool", "log_dir"), "")
+    values |= dict.fromkeys(("headless", "fail_open", "json", "help"), False)
+    words = iter(argv)
+    for word in words:
+        option, sign, value = word.partition("=")
+        name = option[2:].replace("-", "_")
+        if name not in values or option != f"--{name.replace('_', '-')}" or name in ("help", "print"):
+            return None
+        if values[name] is False or values[name] is True:
+            if sign:
+                return None
+            values[name] = True
+            continue
+        if not sign:
+            value = next(words, "-")
+            if value.startswith("-"):
+                return None
+        if name == "client" and value not in CLIENTS:
+            return None
+        values[name] = value
+    return SimpleNamespace(**values)
+
+
+def _parser() -> "Parser":
+    from argparse import RawDescriptionHelpFormatter
+
+    from sentineld.cli.parser import Parser
+
     parser = Parser(
         prog="sentineld gate",
         description="Hold calls of tools by agents that misbehave: a hook for coding agents.\n"
         "Tier 1 passes, tier 2 is asked for, tier 3 is denied.",
         epilog=_EPILOG,
         # Of a width of its own: asking for the terminal's costs a tenth of the time.
-        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, width=78),
+        formatter_class=lambda prog: RawDescriptionHelpFormatter(prog, width=78),
         allow_abbrev=False,
         add_help=False,
     )
@@ -338,7 +406,7 @@ def _parser() -> Parser:
     return parser
 
 
-def _check(options: argparse.Namespace) -> None:
+def _check(options: SimpleNamespace) -> None:
     """Raise `UsageError` where arguments are missing."""
     for name in ("state_file", "state_dir", "config"):
         if getattr(options, name) == "":

@@ -37,7 +37,7 @@ def notify(action: str | None, config_path: str | None, state_dir: str | None, a
     paths = daemon_paths(config)
     messages: list[Message] = []
     tests: list[Attempt] = []
-    state = State()
+    state, is_first_start = State(), False
     if action != "status":
         log.configure(config.log.level, config.log.format)
         log.catch_strays(clock.monotonic_us)
@@ -50,20 +50,22 @@ def notify(action: str | None, config_path: str | None, state_dir: str | None, a
             messages = service.run_once()
         else:
             service.run()
-        state = service.state
+        state, is_first_start = service.state, service.is_first_start
     if action in ("status", "test"):
         try:
-            state = load_state(desk_of(config, paths)) or State()
+            loaded = load_state(desk_of(config, paths))
         except ValueError as error:
             raise ConfigError(
                 f"{desk_of(config, paths).state} is damaged: {error}",
                 hint="sentineld notify --once begins anew",
             ) from error
+        state, is_first_start = loaded or State(), loaded is None
     document = status_document(state, paths)
     if as_json:
         print_json(
             {
                 "action": action or "run",
+                "first_start": is_first_start,
                 **document,
                 "messages": [message.document() for message in messages],
                 "tests": [
@@ -73,25 +75,37 @@ def notify(action: str | None, config_path: str | None, state_dir: str | None, a
             }
         )
     else:
-        _show(action, document, messages, tests)
+        _show(action, document, messages, tests, is_first_start=is_first_start)
     queued = sum(item["queued"] for item in document["targets"])
     is_finding = any(item.outcome.error for item in tests) or (action == "once" and queued > 0)
     return 1 if is_finding else 0
 
 
 def _show(
-    action: str | None, document: dict[str, Any], messages: list[Message], tests: list[Attempt]
+    action: str | None,
+    document: dict[str, Any],
+    messages: list[Message],
+    tests: list[Attempt],
+    *,
+    is_first_start: bool,
 ) -> None:
     for item in tests:
         click.echo(f"{visible(item.target)}: {item.outcome.error or 'delivered'}")
     for message in messages:
         click.echo(f"{message.subject}\n{message.text}\n")
+    if is_first_start and action == "status":
+        click.echo("The notifier has not run yet. It begins with the first decision after its first start.")
+        return
+    if is_first_start and action in ("once", "dry-run"):
+        there = f"; {document['cursor']} are there" if document["cursor"] else ""
+        click.echo(f"This is the first start: decisions from before it are not told{there}.")
+        return
     if action == "dry-run" and not messages:
         click.echo("nothing is to be told")
     if action not in ("once", "status"):
         return
     click.echo(
-        f"told up to decision {document['cursor']}; {document['behind']} more in the decision log; "
+        f"read up to decision {document['cursor']}; {document['behind']} more in the decision log; "
         f"{document['waiting']} wait for a digest or a cool-down"
     )
     click.echo(

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from schemas import check
 
 from sentineld import clock
-from sentineld.cli.gate import main
+from sentineld.cli.gate import _parser, _read_plain, main
 from sentineld.gate import UnknownInputError, read_call, remember
 from sentineld.ids import agent_id
 from sentineld.instant import iso_ms
@@ -129,9 +129,9 @@ def test_tier_1_passes_and_prints_nothing_and_writes_nothing(gate):
 def test_tier_3_is_denied_with_the_reason_and_remembered(gate):
     decision, reason = gate.decide(claude("bad"))
     assert decision == "deny"
-    assert "agent bad has tier 3, decision d-000193" in reason
+    assert "agent bad has tier 3 (anomalous: a human must review), decision d-000193" in reason
     assert "first_seen_sink" in reason
-    assert reason.endswith("Next: sentineld why bad")
+    assert reason.endswith(f"Next: sentineld why --state-dir {gate.path}/state bad"), "where the gate looked"
     (record,) = gate.records()
     assert record.pop("time").endswith("Z")
     assert record == {
@@ -150,7 +150,11 @@ def test_tier_3_is_denied_with_the_reason_and_remembered(gate):
 def test_tier_2_asks_whoever_is_there_and_is_denied_where_nobody_is(gate):
     interactive = ("--config", gate.config('[gate]\nheadless = "no"\n'))
     assert gate.decide(claude("odd"), *interactive)[0] == "ask"
-    assert gate.decide(claude("odd"), *interactive, "--headless")[0] == "deny"
+    decision, reason = gate.decide(claude("odd"), *interactive, "--headless")
+    assert decision == "deny"
+    assert reason.startswith(
+        "sentineld: denied (nobody is there to be asked): agent odd has tier 2 (suspicious)"
+    )
     # A test has no terminal.
     assert gate.decide(claude("odd"))[0] == ("deny" if not os.path.exists("/dev/tty") or _no_tty() else "ask")
     assert [record["decision"] for record in gate.records()][:2] == ["ask", "deny"]
@@ -204,7 +208,7 @@ def test_what_tiers_get_is_configured(gate):
 def test_codex_cannot_ask_and_is_told_by_a_blocking_status(gate):
     out, err, status = gate.run(codex(), "--config", gate.config('[gate]\nheadless = "no"\n'))
     assert (out, status) == ("", 2)
-    assert err.startswith("sentineld: denied: agent /home/u/api has tier 2")
+    assert err.startswith("sentineld: denied (this client cannot ask its user): agent /home/u/api has tier 2")
     assert gate.records()[0]["call_id"] == "call_01234567890123456789"
 
 
@@ -235,6 +239,7 @@ def test_a_subagent_is_what_it_or_its_agent_is(gate):
 
 BROKEN = {
     "nothing": "",
+    "an empty object": "{}",
     "no JSON": "{",
     "not UTF-8": b"\xff\xfe{}",
     "a list": "[]",
@@ -251,14 +256,28 @@ BROKEN = {
 def test_input_in_an_unknown_form_is_denied_unless_told_otherwise(gate, kind):
     out, err, status = gate.run(BROKEN[kind])
     assert (out, status) == ("", 2)
-    assert "hook input in an unknown form" in err
+    assert "the tier of the agent cannot be known: hook input in an unknown form: " in err
+    assert {"nothing": "the input is empty", "an empty object": "hook_event_name is missing"}.get(
+        kind, ""
+    ) in err
     out, err, status = gate.run(BROKEN[kind], "--fail-open")
     assert (out, status) == ("", 0)
     assert err.startswith("warning: sentineld: let pass")
     assert gate.run(BROKEN[kind], "--fail-open", "--agent", "bad")[2] == 2, "it wrote the input itself"
 
 
-@pytest.mark.parametrize("kind", ["missing", "stale", "unsigned", "configuration"])
+#: What is wrong, where the gate says so, and what it tells to type next.
+UNKNOWABLE = {
+    "missing": ("state.json is missing", "doctor"),
+    "stale": ("valid for", "doctor"),
+    "unsigned": ("sign", "doctor"),
+    "value": ("gate.tier_3 is 'pass'", "check"),
+    "name": ("gate.tier3 is no option", "check"),
+    "no TOML": ("sentineld.toml is not valid", "check"),
+}
+
+
+@pytest.mark.parametrize("kind", UNKNOWABLE)
 def test_a_tier_that_cannot_be_known_is_a_denial_unless_told_otherwise(gate, kind):
     args = []
     if kind == "missing":
@@ -270,10 +289,15 @@ def test_a_tier_that_cannot_be_known_is_a_denial_unless_told_otherwise(gate, kin
         (gate.path / "key").chmod(0o600)
         args = ["--config", gate.config(f'[state]\nkey_file = "{gate.path}/key"\n')]
     else:
-        args = ["--config", gate.config("[gate]\ntier_3 = 'pass'\n")]
+        text = {"value": "[gate]\ntier_3 = 'pass'", "name": "[gate]\ntier3 = 'deny'", "no TOML": "="}[kind]
+        args = ["--config", gate.config(text + "\n")]
     decision, reason = gate.decide(claude(), *args)
     assert decision == "deny"
-    assert "nothing is known of" in reason
+    what, command = UNKNOWABLE[kind]
+    assert f"the tier of agent {PROJECT} cannot be known: " in reason
+    assert what in reason
+    assert f"Next: sentineld {command} " in reason
+    assert not args or f"--config {args[1]}" in reason
     assert gate.records()[0]["decision"] == "deny"
     assert gate.run(claude(), *args, "--fail-open")[::2] == ("", 0)
 
@@ -313,6 +337,43 @@ def test_the_log_is_whole_lines_whatever_was_cut_before(tmp_path):
     os.rename(other, tmp_path / "x")
     os.symlink("x", other)
     assert remember(str(tmp_path), {"n": 4}, "2026-11-24") != other, "no link is followed"
+
+
+def test_logs_are_bounded_by_days_bytes_and_number(tmp_path, monkeypatch):
+    monkeypatch.setattr("sentineld.gate.MAX_LOG_BYTES", 100)
+    monkeypatch.setattr("sentineld.gate.KEPT_BYTES", 350)
+    uid = os.geteuid()
+    others = [f"gate-{uid + 1}-2026-01-01.jsonl", f"gate-{uid}-notes.txt"]
+    for name in [*others, f"gate-{uid}-2026-10-01.jsonl", f"gate-{uid}-2026-10-24.jsonl"]:
+        (tmp_path / name).write_text("{}\n")
+        os.utime(tmp_path / name, (1, 1))
+
+    def kept():
+        return sorted(path.name for path in tmp_path.iterdir() if path.name not in others)
+
+    path = remember(str(tmp_path), {"n": 0}, "2026-11-23", "2026-10-24")
+    assert kept() == [f"gate-{uid}-2026-10-24.jsonl", f"gate-{uid}-2026-11-23.jsonl"], "a month old"
+    for number in range(1, 100):
+        assert remember(str(tmp_path), {"n": number}, "2026-11-23", "2026-10-24") == path
+    assert sum((tmp_path / name).stat().st_size for name in kept()) < 350 + 110
+    lines = [json.loads(line)["n"] for name in kept() for line in (tmp_path / name).read_text().splitlines()]
+    assert sorted(lines) == list(range(100 - len(lines), 100)), "the newest are kept, and none twice"
+    assert all((tmp_path / name).exists() for name in others), "what is not this user's log stays"
+
+    monkeypatch.setattr("sentineld.gate.KEPT_LOGS", 1)
+    remember(str(tmp_path), {"n": 100}, "2026-11-24")
+    assert kept() == [f"gate-{uid}-2026-11-24.jsonl"]
+
+
+def test_a_directory_that_may_not_be_listed_takes_denials(tmp_path, as_mortal):
+    directory = tmp_path / "drop"
+    directory.mkdir(mode=0o300)
+    program = "import sys; from sentineld.gate import remember; remember(sys.argv[1], {}, '2026-11-23')"
+    subprocess.run([sys.executable, "-c", program, str(directory)], check=True, **as_mortal)
+    directory.chmod(0o700)
+
+    (log,) = directory.iterdir()
+    assert log.read_text() == "{}\n"
 
 
 def test_documents_are_as_the_schema_says(gate):
@@ -416,12 +477,36 @@ def test_an_id_that_was_given_counts_alone():
         read_call(b"{}", "", "x")
 
 
+WORDS = st.one_of(
+    st.sampled_from(
+        ["--agent", "--client", "--config", "--state-dir", "--state_dir", "--log-dir", "--headless", "--json",
+         "--fail-open", "codex", "generic", "a b", "-x", "-a b", "--", "", "--help", "-h", "--print",
+         "--client=codex", "--agent=", "--agent=-x", "--agent=a=b", "--headless=1", "--print=codex",
+         "--conf", "--tool"]
+    ),
+    st.text(max_size=3),
+)  # fmt: skip
+
+
+@given(st.lists(WORDS, max_size=5))
+def test_a_plain_command_line_is_read_as_the_parser_reads_it(argv):
+    plain = _read_plain(argv)
+    if plain is not None:
+        assert vars(plain) == vars(_parser().parse_args(argv))
+
+
+def test_what_hooks_have_is_a_plain_command_line():
+    assert _read_plain([]) is not None
+    assert _read_plain(["--config", "/etc/x", "--agent=a", "--client", "codex", "--headless"]) is not None
+
+
 def test_what_is_slow_to_load_is_not_loaded(gate):
     code = """
 import sys
 from sentineld.cli import main
 status = main(["gate", "--state-dir", sys.argv[1]])
-slow = {"click", "msgspec", "numpy", "tomllib", "hashlib", "dataclasses", "inspect", "sentineld.event"}
+slow = {"argparse", "click", "msgspec", "numpy", "tomllib", "hashlib", "dataclasses", "inspect"}
+slow |= {"sentineld.event"}
 assert not slow & sys.modules.keys(), slow & sys.modules.keys()
 sys.exit(status)
 """

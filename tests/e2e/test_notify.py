@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import signal
 import stat
 import time
@@ -196,7 +197,13 @@ def test_a_damaged_memory_is_set_aside_and_all_is_told_again(place, hook, log):
 
 def test_once_tells_what_is_due_and_says_whether_something_waits(place, hook, log):
     configure(place, hook)
-    check("notify", place.json("notify", "--once", "--config", "sentineld.toml"))
+    text = place.command("notify", "--status", "--config", "sentineld.toml").stdout
+    assert text.startswith("The notifier has not run yet.")
+    text = place.command("notify", "--dry-run", "--config", "sentineld.toml").stdout
+    assert text == "This is the first start: decisions from before it are not told.\n"
+    document = place.json("notify", "--once", "--config", "sentineld.toml")
+    check("notify", document)
+    assert document["first_start"] is True
     log.append([numbered(1), numbered(2)])
     rehearsed = place.json("notify", "--dry-run", "--config", "sentineld.toml")
     check("notify", rehearsed)
@@ -214,8 +221,26 @@ def test_once_tells_what_is_due_and_says_whether_something_waits(place, hook, lo
     assert hook.numbers() == [1, 2]
     assert [post.headers["Idempotency-Key"] for post in hook.posts] == [document["messages"][0]["key"]] * 2
     text = place.command("notify", "--status", "--config", "sentineld.toml").stdout
-    assert "told up to decision 2; 0 more in the decision log" in text
+    assert "read up to decision 2; 0 more in the decision log" in text
     assert "1 delivered, 0 waiting" in text
+
+
+def test_a_first_start_says_that_the_past_is_not_told(place, hook, log):
+    configure(place, hook)
+    log.append([numbered(1), numbered(2)])
+    text = place.command("notify", "--once", "--config", "sentineld.toml").stdout
+
+    assert text == "This is the first start: decisions from before it are not told; 2 are there.\n"
+    assert hook.posts == []
+
+
+def test_a_test_message_that_is_never_answered_is_not_waited_for(place, hook, log):
+    configure(place, hook)
+    hook.plan = ["drip"]
+    done = place.command("notify", "--test", "--config", "sentineld.toml")
+
+    assert done.returncode == 1
+    assert "no answer in time" in done.stdout
 
 
 def test_a_test_message_goes_to_every_target_and_changes_nothing(place, hook, log):
@@ -252,9 +277,12 @@ def test_what_the_daemon_decides_is_told(place, hook, wait_for):
     place.start("--config", config)
     with running(place) as notifier:
         wait_for(lambda: notifier.logs("notifier_started"), "the start")
-        place.telemetry.append("scraper.jsonl", *place.telemetry.flood())
+        # An agent can call itself so; other characters are in no id.
+        hostile = "@everyone/https://evil.example"
+        place.telemetry.append("scraper.jsonl", *place.telemetry.flood(hostile))
         wait_for(lambda: hook.taken, "a message")
         told = next(iter(hook.taken.values())).document
     check("notice", told)
-    assert told["decisions"][0]["agent_id"] == "scraper"
-    assert ": scraper 1 -> " in told["subject"]
+    assert told["decisions"][0]["agent_id"] == hostile
+    assert r": agent \x40everyone/https\x3a//evil\x2eexample moved from tier 1 to " in told["subject"]
+    assert not re.search(r"@|://|\.e", told["subject"] + told["text"])
