@@ -8,7 +8,7 @@ import contextlib
 import grp
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import structlog
 
@@ -44,6 +44,7 @@ FAULTS = (
     "decision_log",
     "rejects",
     "log",
+    "internal_error",
 )
 _RETRIED = {"storage", "publish", "decision_log", "rejects"}
 
@@ -188,6 +189,29 @@ class Outlet:
         if self.progress is not None:
             interval_us = min(interval_us, self.progress_us)
         self.next_heartbeat = clock.monotonic_us() + interval_us
+
+    @contextlib.contextmanager
+    def announcing(
+        self,
+        word: str,
+        demoted: Iterable[tuple[str, AgentState]],
+        known: Callable[[], Iterable[str]],
+        edition: int,
+    ) -> Iterator[None]:
+        """Bring the next state file to the disk while the block commits what it tells of.
+
+        Readers see it when ``publish`` is called with the same, and never where the block fails.
+        """
+        self._tell_override()
+        self._brief_publisher()
+        # What cannot be written now is told when it is published.
+        with contextlib.suppress(OSError):
+            self.publisher.publish_ahead(self._epoch, self.seq + 1, word, demoted, known, edition)
+        try:
+            yield
+        except BaseException:
+            self.publisher.withdraw()
+            raise
 
     def tell(self, decisions: Sequence[Decision]) -> None:
         """Write decisions that were just committed to the decision log and to the process log."""

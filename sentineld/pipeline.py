@@ -8,12 +8,14 @@ then the log tells of it. A crash in between repeats the later steps, never the 
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol
 
 from sentineld.batch import Inputs, Key, Part, accounts, combine
 from sentineld.decision import Decision, decision_id
+from sentineld.decode import INTERNAL_ERROR
 from sentineld.detection import RoleKey, Verdict
 from sentineld.event import Incident, Observation
 from sentineld.explain import decide
@@ -85,12 +87,12 @@ class _Work:
 
     touched: list[AgentState] = field(default_factory=list)
     drafts: list[tuple[AgentState, Draft]] = field(default_factory=list)
-    roles: dict[RoleKey, RoleRow] = field(default_factory=dict)
+    roles: set[RoleKey] = field(default_factory=set)
     lessons: list[LessonRow] = field(default_factory=list)
 
     def clear(self) -> None:
         """Begin anew: the lists are others, for a commit has the former ones."""
-        self.touched, self.drafts, self.roles, self.lessons = [], [], {}, []
+        self.touched, self.drafts, self.roles, self.lessons = [], [], set(), []
 
 
 class Pipeline:
@@ -114,6 +116,8 @@ class Pipeline:
         agents_in_memory: int = AGENTS_IN_MEMORY,
     ) -> None:
         self.store = store
+        #: Entered for a commit of decisions, which are known by then: what tells of them may be prepared.
+        self.announcing: Callable[[], AbstractContextManager[None]] = nullcontext
         #: Habits that could not be read; ``mend`` begins them anew.
         self._roles, self.damaged_roles = load_roles(store.roles())
         self.roster = Roster(store, self._with_roles(prior), agents_per_owner, clock_us, agents_in_memory)
@@ -196,6 +200,8 @@ class Pipeline:
             commit.document["incidents"] = [asdict(item) for item in batch.incidents]
         if begun := {str(source.id): inheritance(source) for source in batch.begun if source.format}:
             commit.document["begun"] = begun
+        if left_out := _left_out(batch.parts):
+            commit.document["left_out"] = left_out
         commit.sources = _account(batch)
         commit.event_types, commit.events = dict(inputs.event_types), inputs.events
         commit.tool_calls = inputs.tool_calls
@@ -299,7 +305,7 @@ class Pipeline:
                     self.roster.catch_up(state_of)
                     shift(state_of, delta_us, at_us)
                     due = due_us(state_of, self.prior)
-                    yield replace(row, state=dump_state(state_of), due_us=due)
+                    yield row._replace(state=dump_state(state_of), due_us=due)
 
     @staticmethod
     def _stored(row: AgentRow) -> AgentState | None:
@@ -330,7 +336,7 @@ class Pipeline:
             border_us = min(until_us, self._next_border(border_us))
             due = self._pass_time(border_us, work)
             learnt = self._teaching.learn(due, border_us)
-            work.roles.update({(row.owner, row.name): row for row in learnt.roles})
+            work.roles.update(learnt.roles)
             work.lessons += learnt.lessons
 
     def _next_border(self, after_us: int) -> int:
@@ -405,7 +411,9 @@ class Pipeline:
     def _conclude(
         self, commit: Commit, work: _Work, inputs: Inputs | None = None, batch: Batch | None = None
     ) -> Outcome:
-        commit.roles, commit.lessons = list(work.roles.values()), work.lessons
+        # Once, as they are now, however many slices have ended.
+        commit.roles = [RoleRow(*key, self._roles[key].dump()) for key in sorted(work.roles)]
+        commit.lessons = work.lessons
         return self._finish(commit, work.touched, work.drafts, inputs, batch)
 
     def _finish(
@@ -435,7 +443,8 @@ class Pipeline:
         # A line in memory writes an agent when it leaves memory, and all others at its end.
         commit.agents = [self.roster.row(state) for state in (touched if self._is_durable else leaving)]
         commit.bumps_seq = bool(commit.decisions)
-        self.store.commit(commit)
+        with self.announcing() if commit.decisions else nullcontext():
+            self.store.commit(commit)
         self._decision_no = number
         self.roster.committed(leaving, is_durable=self._is_durable)
         return Outcome(
@@ -468,6 +477,15 @@ def _joined(outcomes: Sequence[Outcome]) -> Outcome:
 
 def _once(states: Sequence[AgentState]) -> list[AgentState]:
     return list({id(state): state for state in states}.values())
+
+
+def _left_out(parts: Sequence[Part]) -> dict[str, list[int]]:
+    """Return, as plain data, by source where the records begin that sentineld itself fails on."""
+    found: dict[str, list[int]] = {}
+    for part in parts:
+        if offsets := [item.offset for item in part.rejects if item.reason == INTERNAL_ERROR]:
+            found.setdefault(str(part.source_id), []).extend(offsets)
+    return found
 
 
 def _account(batch: Batch) -> list[tuple[int, Source]]:

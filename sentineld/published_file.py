@@ -10,6 +10,7 @@ import errno
 import os
 import re
 import stat
+from _thread import LockType, allocate_lock, start_new_thread
 from contextlib import suppress
 
 from sentineld.errors import StateFileError
@@ -23,6 +24,102 @@ READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_N
 _CREATE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
+class Replacement:
+    """The next content of the file at a path: on the disk, and seen by nobody before ``release``.
+
+    ``mode``, ``owner`` (a uid) and ``group`` (a gid) are set explicitly, whatever the umask says. With
+    ``is_ahead`` a thread waits for the disk, and ``release`` for that thread, so that something else can be
+    written meanwhile. Raises ``OSError``; then nothing is left of it. Whoever makes one must end it by
+    ``release`` or ``discard``.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        data: bytes,
+        *,
+        mode: int = 0o640,
+        owner: int | None = None,
+        group: int | None = None,
+        is_ahead: bool = False,
+    ) -> None:
+        directory, self._name = os.path.split(os.fspath(path))
+        self._temporary = f".{self._name}.{os.urandom(8).hex()}.tmp"
+        self._descriptor = -1
+        #: Held by a thread while it waits for the disk.
+        self._syncing: LockType | None = None
+        self._error: OSError | None = None
+        self._directory = os.open(directory or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            self._descriptor = os.open(self._temporary, _CREATE_FLAGS, 0o600, dir_fd=self._directory)
+            if owner is not None or group is not None:
+                os.fchown(self._descriptor, -1 if owner is None else owner, -1 if group is None else group)
+            # After the group: until then, the mode would have opened the file to the wrong one.
+            os.fchmod(self._descriptor, mode)
+            _write_all(self._descriptor, data)
+            if is_ahead:
+                self._sync_ahead()
+            else:
+                os.fsync(self._descriptor)
+        except BaseException:
+            self.discard()
+            raise
+
+    def release(self) -> None:
+        """Put it in the place of the old file, so that readers see the old or the new, whole.
+
+        On an error the ``OSError`` propagates and the old file is still there, except when the last step,
+        fsync of the directory, failed: then the new one is, but may not survive a power cut.
+        """
+        try:
+            self._wait()
+            if self._error is not None:
+                raise self._error
+            os.rename(self._temporary, self._name, src_dir_fd=self._directory, dst_dir_fd=self._directory)
+            self._temporary = ""
+            os.fsync(self._directory)
+        finally:
+            self.discard()
+
+    def discard(self) -> None:
+        """Take it back, if it was not released; may be called again."""
+        self._wait()
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            if self._temporary:
+                with suppress(OSError):
+                    os.unlink(self._temporary, dir_fd=self._directory)
+            self._descriptor = -1
+        if self._directory >= 0:
+            os.close(self._directory)
+            self._directory = -1
+
+    def _sync_ahead(self) -> None:
+        syncing = allocate_lock()
+        syncing.acquire()
+        try:
+            # A ``threading.Thread`` waits until it has begun, for longer than many a disk takes.
+            start_new_thread(self._sync, (syncing,))
+        except RuntimeError:
+            # No more threads are allowed: it takes as long as it takes.
+            os.fsync(self._descriptor)
+        else:
+            self._syncing = syncing
+
+    def _sync(self, syncing: LockType) -> None:
+        try:
+            os.fsync(self._descriptor)
+        except OSError as error:
+            self._error = error
+        finally:
+            syncing.release()
+
+    def _wait(self) -> None:
+        if self._syncing is not None:
+            self._syncing.acquire()
+            self._syncing = None
+
+
 def publish(
     path: str | os.PathLike[str],
     data: bytes,
@@ -31,36 +128,8 @@ def publish(
     owner: int | None = None,
     group: int | None = None,
 ) -> None:
-    """Replace the file at ``path`` by one that holds ``data``, so that readers see the old or the new, whole.
-
-    ``mode``, ``owner`` (a uid) and ``group`` (a gid) are set explicitly, whatever the umask says. Cost: two
-    fsyncs. On an error the temporary file is removed and the ``OSError`` propagates; the old file is still
-    there, except when the last step, fsync of the directory, failed: then the new one is, but may not survive
-    a power cut.
-    """
-    directory, name = os.path.split(os.fspath(path))
-    directory_fd = os.open(directory or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        temporary = f".{name}.{os.urandom(8).hex()}.tmp"
-        descriptor = os.open(temporary, _CREATE_FLAGS, 0o600, dir_fd=directory_fd)
-        try:
-            try:
-                if owner is not None or group is not None:
-                    os.fchown(descriptor, -1 if owner is None else owner, -1 if group is None else group)
-                # After the group: until then, the mode would have opened the file to the wrong one.
-                os.fchmod(descriptor, mode)
-                _write_all(descriptor, data)
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-            os.rename(temporary, name, src_dir_fd=directory_fd, dst_dir_fd=directory_fd)
-        except BaseException:
-            with suppress(OSError):
-                os.unlink(temporary, dir_fd=directory_fd)
-            raise
-        os.fsync(directory_fd)
-    finally:
-        os.close(directory_fd)
+    """Replace the file at ``path`` by one that holds ``data``; see `Replacement`. Cost: two fsyncs."""
+    Replacement(path, data, mode=mode, owner=owner, group=group).release()
 
 
 def remove_leftovers(path: str | os.PathLike[str], *, before_ns: int | None = None) -> int:

@@ -6,12 +6,13 @@ In observe mode the publisher cannot publish a tier: what would have been stands
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import NamedTuple
 
 from sentineld import clock
 from sentineld.decision import decision_id
 from sentineld.instant import SECOND_US, iso_ms
 from sentineld.keys import SigningKey
-from sentineld.published_file import MAX_BYTES, publish
+from sentineld.published_file import MAX_BYTES, Replacement, publish
 from sentineld.roster import OVERFLOW_ID
 from sentineld.signed_document import compact_json, sign_body
 from sentineld.state_file import CONTEXT
@@ -23,6 +24,18 @@ from sentineld.version import __version__
 _MIN_VALID_US = 10_000
 #: An agent's tier, and its member of ``agents`` as JSON.
 _Listed = tuple[int, str]
+
+
+class _Ahead(NamedTuple):
+    """A document that was written ahead: its number and status, by what it was made and when, its file.
+
+    ``listing`` is as ``Publisher._last``.
+    """
+
+    told: tuple[int, int, str]
+    made_by: tuple[int, bool]
+    listing: tuple[str, int, int]
+    file: Replacement
 
 
 @dataclass(slots=True)
@@ -57,6 +70,38 @@ class Publisher:
     _last: tuple[str, int, int] | None = None
     #: By what that listing was made: as long as it is the same, so is the listing.
     _made_by: tuple[int, bool] | None = None
+    _ahead: _Ahead | None = None
+
+    def publish_ahead(
+        self,
+        epoch: int,
+        seq: int,
+        status: str,
+        agents: Iterable[tuple[str, AgentState]],
+        known: Callable[[], Iterable[str]],
+        edition: int,
+    ) -> None:
+        """Bring to the disk, in a thread, what ``publish`` will be called with; nobody sees it before.
+
+        Raises ``OSError``. What is published at last may be something else: then this is thrown away.
+        """
+        self.withdraw()
+        listing = (*self._list(agents, known), clock.boottime_ms())
+        data = self._fitting(epoch, seq, status, *listing[:2], self.valid_for_us)
+        try:
+            file = Replacement(self.path, data, group=self.group, is_ahead=True)
+        except OSError:
+            self._entries = {}
+            raise
+        self._ahead = _Ahead((epoch, seq, status), (edition, self.is_restricting), listing, file)
+
+    def withdraw(self) -> None:
+        """Throw away what was written ahead, if anything was: it came to nothing."""
+        if self._ahead is not None:
+            self._ahead.file.discard()
+            self._ahead = None
+            # The decision that an entry was made after may become another one.
+            self._entries = {}
 
     def publish(
         self,
@@ -74,6 +119,17 @@ class Publisher:
         would say (None: unknown): while it stays, nobody is asked, and a publish costs no more than writing.
         """
         made_by = None if edition is None else (edition, self.is_restricting)
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None and (ahead.told, ahead.made_by) == ((epoch, seq, status), made_by):
+            age_us = (clock.boottime_ms() - ahead.listing[2]) * 1000
+            # On a disk that stalled, readers would get what is about to expire.
+            if age_us < self.valid_for_us // 3:
+                self._last = self._made_by = None
+                ahead.file.release()
+                self._last, self._made_by = ahead.listing, ahead.made_by
+                return
+        if ahead is not None:
+            ahead.file.discard()
         if made_by is None or made_by != self._made_by or self._last is None:
             text, unlisted_tier = self._list(agents, known)
         else:
@@ -128,11 +184,17 @@ class Publisher:
         self, epoch: int, seq: int, status: str, listed: str, unlisted_tier: int, valid_us: int = 0
     ) -> None:
         valid_us = valid_us or self.valid_for_us
+        data = self._fitting(epoch, seq, status, listed, unlisted_tier, valid_us)
+        publish(self.path, data, group=self.group)
+
+    def _fitting(
+        self, epoch: int, seq: int, status: str, listed: str, unlisted_tier: int, valid_us: int
+    ) -> bytes:
         data = self._encode(epoch, seq, status, listed, unlisted_tier, valid_us)
         if len(data) > MAX_BYTES:
             # A larger one restricts everybody instead of naming them.
             data = self._encode(epoch, seq, "degraded", "{}", self._tier_for_all, valid_us)
-        publish(self.path, data, group=self.group)
+        return data
 
     def _lowest_unlisted_tier(self) -> int | None:
         return self.unlisted_tier

@@ -1,7 +1,9 @@
 """Pipeline: one transaction a call, dense decision numbers, duplicates, and failing commits."""
 
 import json
+import os
 import sqlite3
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -85,6 +87,18 @@ def test_a_repeated_record_id_counts_once_and_other_content_is_a_conflict(line, 
     assert one.store.meta().events == 2
     assert sum(item.duplicates for item in one.store.sources()) == 3
     assert sum(item.conflicts for item in one.store.sources()) == 1
+    one.check_accounts()
+
+
+def test_a_record_is_no_copy_of_one_that_another_agent_wrote_under_its_id(line, append):
+    one = line()
+    append("decoy.jsonl", record(agent="decoy", id=1))
+    one.poll()
+    append("a.jsonl", record(id=1), record(id=1))
+    one.poll()
+
+    assert one.pipeline.roster.find((os.getuid(), "agent")).profile.window.file_ops == 1
+    assert one.store.meta().events == 2
     one.check_accounts()
 
 
@@ -232,7 +246,7 @@ def test_replay_in_memory_keeps_no_inputs_and_writes_no_file(tmp_path):
 
 def damage(one, name: str) -> None:
     row = one.store.agent_named(name)
-    row.state = row.state[:-1]
+    row = row._replace(state=row.state[:-1])
     one.store.commit(Commit("publish", 0, agents=[row]))
 
 
@@ -266,3 +280,34 @@ def test_a_pardon_is_the_last_word_on_a_damaged_agent(line, append):
 
     assert [item.cause for item in one.store.decisions()] == ["damaged", "pardoned"]
     assert one.store.agent_named("agent").tier == 1
+
+
+def test_decisions_are_announced_while_they_are_committed_and_their_failure_is_told(line, append):
+    one = line()
+    told: list[str] = []
+
+    @contextmanager
+    def announcing():
+        listed = [name for name, _ in one.pipeline.roster.demoted()]
+        told.append(f"{len(one.store.decisions())} before, listed: {listed}")
+        try:
+            yield
+        except sqlite3.Error:
+            told.append("failed")
+            raise
+        told.append(f"{len(one.store.decisions())} after")
+
+    one.pipeline.announcing = announcing
+    append("a.jsonl", record())
+    one.poll()
+    assert told == []
+    append("a.jsonl", *flood("flooder"))
+    one.poll()
+    assert told == ["0 before, listed: ['flooder']", "2 after"]
+    fault = sqlite3.connect(one.database, isolation_level=None)
+    fault.execute("CREATE TRIGGER fault BEFORE INSERT ON decision BEGIN SELECT RAISE(ABORT, 'full'); END")
+    append("a.jsonl", *flood("other", START + 60))
+    with pytest.raises(sqlite3.Error):
+        one.poll()
+    fault.close()
+    assert told[-1] == "failed"

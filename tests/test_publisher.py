@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from activity import BY_ACTIVITY
 
+from sentineld import clock
 from sentineld import publisher as publisher_module
 from sentineld.instant import iso_ms
 from sentineld.publisher import ObservingPublisher, Publisher, entry
@@ -194,3 +195,92 @@ def test_nobody_is_asked_again_while_nobody_changed(publisher):
     assert listed() == []
     publisher.publish(1, 5, "ok", [demoted("a")])
     assert listed() == ["a"]
+
+
+def test_what_is_written_ahead_is_seen_when_it_is_published(publisher, tmp_path):
+    publisher.publish(1, 1, "ok", [], edition=1)
+    publisher.publish_ahead(1, 2, "ok", [demoted("a")], tuple, 2)
+    assert document(publisher)["seq"] == 1
+
+    # Nobody is asked again: what was said is what stands there.
+    publisher.publish(1, 2, "ok", iter(lambda: pytest.fail("was asked"), None), edition=2)
+    found = document(publisher)
+    assert (found["seq"], [*found["agents"], *found["would"]]) == (2, ["a"])
+    assert [path.name for path in tmp_path.iterdir()] == ["state.json"]
+    publisher.publish(1, 3, "ok", iter(lambda: pytest.fail("was asked"), None), edition=2)
+    assert document(publisher)["seq"] == 3
+
+
+@pytest.mark.parametrize("told", [(1, 3, "ok", 2), (1, 2, "degraded", 2), (1, 2, "ok", 3), (2, 2, "ok", 2)])
+def test_what_was_written_ahead_of_something_else_is_thrown_away(publisher, tmp_path, told):
+    *head, edition = told
+    publisher.publish_ahead(1, 2, "ok", [demoted("a")], tuple, 2)
+    publisher.publish(*head, [demoted("b")], edition=edition)
+    found = document(publisher)
+
+    assert [found["epoch"], found["seq"], found["status"]] == head
+    assert [*found["agents"], *found["would"]] == ["b"]
+    assert [path.name for path in tmp_path.iterdir()] == ["state.json"]
+
+
+def test_what_came_to_nothing_is_never_seen(publisher, tmp_path):
+    publisher.publish(1, 1, "ok", [], edition=1)
+    publisher.publish_ahead(1, 2, "ok", [demoted("a")], tuple, 2)
+    publisher.withdraw()
+
+    assert [path.name for path in tmp_path.iterdir()] == ["state.json"]
+    publisher.repeat(1, 2, "degraded")
+    found = document(publisher)
+    assert (found["status"], found["agents"], found["would"]) == ("degraded", {}, {})
+    publisher.publish(1, 2, "ok", [], edition=2)
+    assert document(publisher)["agents"] == {}
+
+
+def test_what_could_not_be_written_ahead_and_came_to_nothing_leaves_no_trace(tmp_path):
+    publisher = Publisher(str(tmp_path / "later" / "state.json"), 30_000_000, "service")
+    with pytest.raises(OSError, match="No such file"):
+        publisher.publish_ahead(1, 2, "ok", [demoted("a")], tuple, 2)
+    publisher.withdraw()
+    (tmp_path / "later").mkdir()
+    name, state = demoted("a")
+    state.standing.pinned_tier = 2
+    publisher.publish(1, 2, "ok", [(name, state)], edition=3)
+
+    # Another decision has the number of the one that was never made.
+    assert document(publisher)["agents"]["a"]["tier"] == 2
+
+
+def test_what_was_written_ahead_is_repeated_for_no_longer_than_it_said(publisher):
+    publisher.publish_ahead(1, 2, "ok", [demoted("a")], tuple, 2)
+    began = clock.boottime_ms()
+    while clock.boottime_ms() < began + 5:
+        pass
+    publisher.publish(1, 2, "ok", [], edition=2)
+    first = document(publisher)
+    publisher.repeat(1, 3, "degraded")
+    second = document(publisher)
+
+    assert (first["seq"], second["seq"]) == (2, 3)
+    ends = [found["boottime_ms"] + found["valid_for_ms"] for found in (first, second)]
+    assert ends[1] <= ends[0]
+
+
+def test_what_was_written_ahead_too_long_ago_is_written_anew(publisher, tmp_path):
+    publisher.valid_for_us = 30_000
+    publisher.publish_ahead(1, 2, "ok", [demoted("a")], tuple, 2)
+    began = clock.boottime_ms()
+    while clock.boottime_ms() < began + 10:
+        pass
+    publisher.publish(1, 2, "ok", [demoted("a")], edition=2)
+
+    assert document(publisher)["boottime_ms"] >= began + 10
+    assert [path.name for path in tmp_path.iterdir()] == ["state.json"]
+
+
+def test_what_was_written_ahead_before_everybody_was_restricted_is_thrown_away(publisher):
+    publisher.publish_ahead(1, 2, "ok", [], tuple, 2)
+    publisher.is_restricting = True
+    publisher.publish(1, 2, "ok", [], edition=2)
+
+    found = document(publisher)
+    assert found["unlisted_tier"] == (3 if found["mode"] == "enforce" else 1)

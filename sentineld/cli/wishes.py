@@ -80,14 +80,12 @@ def _is_answer(decision: Decision, request: Request) -> bool:
 def _wait_for(store: Store, request_id: str, file: str) -> str:
     deadline = time.monotonic() + _PATIENCE_S
     while True:
-        # In this order: the daemon removes the file after it has committed.
-        is_there = os.path.exists(file)
-        if store.has_request(request_id):
-            return "applied"
-        if not is_there:
-            return "refused"
-        if time.monotonic() > deadline:
-            return "pending"
+        # The daemon removes the file when it has committed, published and logged what follows.
+        is_there, is_late = os.path.exists(file), time.monotonic() > deadline
+        if not is_there or is_late:
+            if store.has_request(request_id):
+                return "applied"
+            return "pending" if is_there else "refused"
         time.sleep(_PAUSE_S)
 
 
@@ -106,4 +104,4 @@ def _sentence(request: Request, status: str, decision: Decision | None) -> str:
         return f"{who}: nothing to change{', it is not pinned' if request.kind == 'unpin' else ''}"
     if status == "refused":
         return f"{who}: {request.kind} was refused"
-    return f"{who}: {request.kind} is recorded; it takes effect as soon as the daemon runs (none answered)"
+    return f"{who}: {request.kind} is recorded; it takes effect when the daemon runs (none answered)"

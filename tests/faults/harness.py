@@ -382,13 +382,13 @@ class Place:
     def run(self, *strace: str) -> tuple[int, str]:
         """Run once, under strace where its options are given; return (exit code or -signal, what was told).
 
-        The trace is in the file ``trace``.
+        All threads are traced. What they did is in ``calls``; a fault strikes each thread's k-th call.
         """
         with self.watcher:
             run = forker(self.package).fork(self, is_traced=bool(strace))
             if strace:
                 run.await_stop()
-                command = ["strace", "-qq", "-y", "-s", "0", "-o", str(self.base / "trace"), *strace]
+                command = ["strace", "-f", "-qq", "-y", "-s", "0", "-o", str(self.base / "trace"), *strace]
                 with subprocess.Popen([*command, "-p", str(run.pid)], stderr=subprocess.DEVNULL) as tracer:
                     run.let_go(tracer)
                     code = run.wait()
@@ -396,6 +396,12 @@ class Place:
                 code = run.wait()
         self.spent_s = run.spent_s
         return code, (self.base / "output").read_text(errors="replace")
+
+    def calls(self) -> Iterator[tuple[str, str]]:
+        """Yield thread and call of the run that was traced last, in the order in which calls began."""
+        for line in (self.base / "trace").read_text(errors="replace").splitlines():
+            thread, _, call = line.partition(" ")
+            yield thread, call.lstrip()
 
     def disturbed(self, fault: Fault) -> bool:
         """Run once with a fault; say whether it struck. A refused fsync must be told."""
@@ -437,14 +443,14 @@ def reference_run(base: Path) -> Reference:
 
 
 def persistence_calls(place: Place) -> dict[str, list[int]]:
-    seen: Counter[str] = Counter()
+    seen: Counter[tuple[str, str]] = Counter()
     calls: dict[str, list[int]] = {name: [] for name in ACTIONS}
-    for line in (place.base / "trace").read_text(errors="replace").splitlines():
-        match = re.match(r"(\w+)\(", line)
+    for thread, call in place.calls():
+        match = re.match(r"(\w+)\(", call)
         if match and match[1] in ACTIONS:
-            seen[match[1]] += 1
-            if str(place.state_dir) in line:
-                calls[match[1]].append(seen[match[1]])
+            seen[thread, match[1]] += 1
+            if str(place.state_dir) in call:
+                calls[match[1]].append(seen[thread, match[1]])
     return {name: ordinals for name, ordinals in calls.items() if ordinals}
 
 

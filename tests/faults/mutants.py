@@ -59,11 +59,15 @@ MUTANTS = (
     Mutant(
         "state_file_in_place",
         (
-            ("published_file.py", 'temporary = f".{name}.{os.urandom(8).hex()}.tmp"', "temporary = name"),
             (
                 "published_file.py",
-                "os.open(temporary, _CREATE_FLAGS, 0o600, dir_fd=directory_fd)",
-                "os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600, dir_fd=directory_fd)",
+                'self._temporary = f".{self._name}.{os.urandom(8).hex()}.tmp"',
+                "self._temporary = self._name",
+            ),
+            (
+                "published_file.py",
+                "os.open(self._temporary, _CREATE_FLAGS, 0o600, dir_fd=self._directory)",
+                "os.open(self._temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600, dir_fd=self._directory)",
             ),
         ),
         ("INV5",),
@@ -92,9 +96,11 @@ MUTANTS = (
         (
             (
                 "published_file.py",
-                "                os.fsync(descriptor)\n",
-                "                with suppress(OSError):\n                    os.fsync(descriptor)\n",
+                "            else:\n                os.fsync(self._descriptor)\n",
+                "            else:\n                with suppress(OSError):\n"
+                "                    os.fsync(self._descriptor)\n",
             ),
+            ("published_file.py", "            self._error = error\n", "            pass\n"),
             (
                 "journal.py",
                 "            os.fsync(fd)\n        except OSError:\n            # All",
@@ -116,9 +122,9 @@ MUTANTS = (
             ),
             (
                 "service.py",
-                "            self._tail.accept(source)\n",
-                "            if source.id in _READ_ONCE or source.kind == 'json':\n"
-                "                self._tail.accept(source)\n            _READ_ONCE.add(source.id)\n",
+                "                self._tail.accept(source)\n",
+                "                if source.id in _READ_ONCE or source.kind == 'json':\n"
+                "                    self._tail.accept(source)\n                _READ_ONCE.add(source.id)\n",
             ),
         ),
         ("INV1", "INV12"),
@@ -163,7 +169,7 @@ GUARDED = Mutant("double_read_with_guard", MUTANTS[5].replacements[1:], (), 0)
 #: A power cut may undo it, no kill and no refused call can: only the order of the calls tells it apart.
 UNSYNCED_DIRECTORY = Mutant(
     "directory_not_synced",
-    (("published_file.py", "            raise\n        os.fsync(directory_fd)\n", "            raise\n"),),
+    (("published_file.py", "            os.fsync(self._directory)\n", ""),),
     (),
     0,
 )
@@ -174,7 +180,8 @@ def build(mutant: Mutant, directory: Path) -> Path:
     place = directory / mutant.name
     if place.exists():
         return place
-    shutil.copytree(PACKAGE / "sentineld", place / "sentineld", ignore=shutil.ignore_patterns("__pycache__"))
+    # With what is compiled: times are copied too, so that only what is changed is compiled again.
+    shutil.copytree(PACKAGE / "sentineld", place / "sentineld")
     for name, old, new in mutant.replacements:
         path = place / "sentineld" / name
         text = path.read_text()
