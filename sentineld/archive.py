@@ -10,13 +10,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
 
-from sentineld.batch import Part
+from sentineld.batch import Part, leave_out
 from sentineld.content import HASH_BYTES, element_hash, first_object
-from sentineld.decode import Decoded, Record, Reject, decode_document
+from sentineld.decode import INTERNAL_ERROR, Decoded, Record, Reject, decode_document
 from sentineld.documents import MAX_DOCUMENT_BYTES
 from sentineld.framing import COMPRESSED_LINES, DOCUMENT, decode_framed
 from sentineld.identity import Source, matches, open_regular
-from sentineld.intake import Batch, fill, inherit, learned
+from sentineld.intake import Batch, fill, framed, inherit, learned, sift
 from sentineld.lines import SKIP_BEGINS, SKIP_HOLE
 from sentineld.recognition import Formats
 from sentineld.store import Store
@@ -71,8 +71,11 @@ class Archive:
             if (source := self._reached.get(int(number))) is not None:
                 self._reached[source.id] = inherit(source, learned_before)
 
-    def batch(self, number: int, parts: Sequence[Part]) -> Batch:
-        """Make input ``number`` (counted from 0) whole: its recorded parts, with the rows that they had."""
+    def batch(self, number: int, parts: Sequence[Part], left_out: Mapping[str, Sequence[int]]) -> Batch:
+        """Make input ``number`` (counted from 0) whole: its recorded parts, with the rows that they had.
+
+        ``left_out`` are the offsets, by source, of records that the daemon itself failed on.
+        """
         batch = Batch()
         for part in parts:
             before = batch.latest(self._reached[part.source_id])
@@ -83,6 +86,13 @@ class Archive:
                 self._fill_elements(part, source, before, is_replaced=is_replaced)
             else:
                 self._fill_lines(part, source, before)
+            failed_on = [
+                Reject(INTERNAL_ERROR, "", offset, 0, b"")
+                for offset in left_out.get(str(part.source_id), ())
+                if part.start <= offset < part.end
+            ]
+            if failed_on:
+                part = leave_out(part, failed_on)
             after = replace(before, pos=part.end, bytes_read=before.bytes_read + length)
             batch.put(before, learned(after, part))
             batch.parts.append(part)
@@ -117,8 +127,14 @@ class Archive:
             self._miss(source.path, "bytes", part.start + len(data), part.end)
         if data:
             # The last line of a file that ended without newline was read as a line.
-            decoded = decode_framed(source.kind, data if data.endswith(b"\n") else data + b"\n", part.start)
-            fill(part, decoded, self.formats, self.trust, before)
+            whole = data if data.endswith(b"\n") else data + b"\n"
+            try:
+                decoded = decode_framed(source.kind, whole, part.start)
+                fill(part, decoded, self.formats, self.trust, before)
+            except MemoryError:
+                raise
+            except Exception:  # noqa: BLE001 (as the daemon did)
+                sift(part, framed(source.kind, whole, part.start), self.formats, self.trust, before)
 
     def _fill_elements(self, part: Part, source: Source, before: Source, *, is_replaced: bool) -> None:
         if part.start == part.end:
@@ -133,7 +149,13 @@ class Archive:
         records = [(number, element) for number, element in chosen if not isinstance(element, Reject)]
         rejects = [element for _, element in chosen if isinstance(element, Reject)]
         decoded = Decoded([record for _, record in records], [number for number, _ in records], rejects, [])
-        fill(part, decoded, self.formats, self.trust, before)
+        try:
+            fill(part, decoded, self.formats, self.trust, before)
+        except MemoryError:
+            raise
+        except Exception:  # noqa: BLE001 (as the daemon did)
+            part.rejects = []
+            sift(part, [*chosen], self.formats, self.trust, before)
 
     def _elements(self, source: Source) -> list[Record | Reject] | None:
         """Return the elements of the document as the daemon saw it last; None where it is not there."""

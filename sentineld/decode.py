@@ -1,13 +1,17 @@
 r"""Decode: bytes in, JSON objects out, or a ``Reject`` that says why not. Strict and bounded.
 
-Refused: anything that is not one JSON object in UTF-8, NaN and infinities, duplicate keys (two readers
-could disagree on which value counts), nesting deeper than ``MAX_DEPTH``, more than ``MAX_NODES`` values.
-Lines end at LF only; a CR before it is white space; a byte order mark is accepted at the start of a file.
-Half of a surrogate pair, which JSON can spell and Unicode cannot hold, is read as U+FFFD: programs that cut
-text leave such halves behind.
+Refused: anything that is not one JSON object in UTF-8, duplicate keys (two readers could disagree on which
+value counts), more than ``MAX_NODES`` values. Lines end at LF only; a CR before it is white space; a byte
+order mark is accepted at the start of a file.
+
+What a record holds is chosen by the agent as well, such as the arguments of its calls, and a record that is
+refused is one that nobody judges. So what can be spelled and cannot be held is mended, and the rest of the
+record counts: what is nested deeper than ``MAX_DEPTH`` is read as null, and so are NaN, infinities and
+numbers beyond the range; half of a surrogate pair, which programs that cut text leave behind, is read as
+U+FFFD.
 
 Reasons: ``malformed_json``, ``incomplete_json`` (documents), ``encoding`` (not UTF-8), ``not_an_object``,
-``duplicate_key``, ``too_deep``, ``too_many_values``.
+``duplicate_key``, ``too_many_values``.
 
 Whole chunks are decoded at once, and line by line only where something in them is off. Two arguments carry
 that; ``tests/properties/test_decode_properties.py`` attacks both.
@@ -39,13 +43,15 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: Deepest nesting accepted; agents' records have less than ten levels.
+#: Deepest nesting that is read; agents' records have less than ten levels.
 MAX_DEPTH = 32
 #: Most values in one record: commas and opening brackets outside of strings. Each value takes some hundred
 #: times as long to judge as a byte of text, and up to a hundred bytes of memory.
 MAX_NODES = 60_000
 #: Bytes of a rejected line that are kept for inspection.
 KEPT_BYTES = 4096
+#: Why a record is refused that sentineld itself fails on.
+INTERNAL_ERROR = "internal_error"
 
 #: What the decoder says where input ends too early.
 _TRUNCATED = "Input data was truncated"
@@ -57,7 +63,7 @@ _BLANK = b" \t\r"
 #: All bytes but opening brackets and LF. A line cannot be nested deeper than it has opening brackets.
 _NOT_OPENING = bytes(set(range(256)) - set(b"{[\n"))
 
-_LF, _QUOTE, _OPENING, _CLOSING = b'\n"{}'
+_LF, _QUOTE, _OPENING, _CLOSING, _ARRAY = b'\n"{}['
 #: What both opening brackets have in common, and which bits that are.
 _BRACKET, _BRACKET_BITS = 0x5B, 0xDF
 
@@ -66,8 +72,19 @@ _HALF = re.compile(
     rb"\\u[dD](?:[89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])"
     rb"|[c-fC-F][0-9a-fA-F]{2}(?<!\\u[dD][89abAB]..\\u....))"
 )
-#: Stands for an escaped backslash meanwhile: no JSON has such a byte.
-_BACKSLASH = b"\1\1"
+#: Stand for an escaped backslash and an escaped quotation mark meanwhile: no JSON has such bytes.
+_BACKSLASH, _QUOTED = b"\1\1", b"\2\2"
+#: Of what stands outside of strings: what is no number, and numbers that may be beyond the range.
+_EXTREME = re.compile(
+    rb"NaN|-?Infinity|(?<![\d.])-?(?:[1-9]\d{289,}+(?:\.\d++)?(?:[eE][+-]?\d++)?"
+    rb"|(?:0|[1-9]\d*+)(?:\.\d++)?[eE]\+?\d\d++)"
+)
+#: What leads to the next bracket that is outside of strings, where no quotation mark is escaped. It matches
+#: the end as well: a search that fails there would be made again from every byte before it.
+_BRACKET_BEHIND = re.compile(rb'(?:[^"\[\]{}]++|"[^"]*+")*+([\[\]{}]|\Z)')
+#: Control characters, which stand in no JSON, as one that may; line ends in strings that were not escaped.
+_NO_CONTROLS = bytes(9 if byte < 9 or byte in (11, 12) or 14 <= byte < 32 else byte for byte in range(256))
+_ESCAPES = ((b"\n", rb"\n"), (b"\r", rb"\r"), (b"\t", rb"\t"))
 #: What UTF-16 and UTF-32 files may begin with.
 _WIDE_MARKS = (b"\xff\xfe", b"\xfe\xff", b"\x00\x00\xfe\xff")
 
@@ -91,6 +108,8 @@ _canonical_encoder = msgspec.json.Encoder(order="deterministic")
 
 Record = dict[str, Any]
 _CONTAINERS = {dict, list}
+#: What the decoder raises for what it does not take.
+_ERRORS = (msgspec.DecodeError, RecursionError, ValueError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,13 +164,13 @@ def _decode_whole(data: bytes, lines: list[bytes]) -> list[Record] | None:
         return None
     try:
         records: list[Record] = _decoder.decode_lines(data)
-    except (msgspec.DecodeError, RecursionError, ValueError):
+    except _ERRORS:
         return None
     if len(records) != len(lines) or _encoder.encode_lines(records).count(b'"') != data.count(b'"'):
         return None
     opened = list(map(len, data.translate(None, _NOT_OPENING).split(b"\n")))
     if max(opened) > MAX_DEPTH and any(
-        _depth(record) > MAX_DEPTH
+        _depth(record, MAX_DEPTH) > MAX_DEPTH
         for record, brackets in zip(records, opened, strict=False)
         if brackets > MAX_DEPTH
     ):
@@ -220,16 +239,10 @@ def decode_line(line: bytes, offset: int = 0) -> Record | Reject | None:
         return None
     if _has_many_nodes(line):
         return _reject_nodes(offset, line)
-    source = line
     try:
-        record = _decoder.decode(line)
-    except RecursionError:
-        return _reject_depth(offset, line)
-    except (msgspec.DecodeError, ValueError) as error:
-        mended = _mended(line)
-        if mended is None:
-            return reject(*_fault(line, error), offset, line)
-        record, source = mended
+        record, source = _read(line, MAX_DEPTH)
+    except _ERRORS as error:
+        return reject(*_fault(line, error), offset, line)
     if type(record) is not dict:
         return reject("not_an_object", f"a JSON object was expected, not {_name(record)}", offset, line)
     return _check(record, source, line, offset) or record
@@ -246,15 +259,11 @@ def decode_document(data: bytes) -> list[Record | Reject] | Reject:
 
     A file that is no JSON is one ``Reject``; its reason is ``incomplete_json`` where only the end is missing.
     """
-    source = body = data.removeprefix(BOM)
+    body = data.removeprefix(BOM)
+    # Each element of an array may be as deep as one that stands alone.
+    limit = MAX_DEPTH + body.lstrip().startswith(b"[")
     try:
-        try:
-            document = _decoder.decode(body)
-        except (msgspec.DecodeError, ValueError):
-            mended = _mended(body)
-            if mended is None:
-                raise
-            document, source = mended
+        document, source = _read(body, limit)
         if type(document) is dict:
             few = _reject_nodes(0, data) if _has_many_nodes(body) else _check(document, source, data, 0)
             return [few or document]
@@ -264,9 +273,7 @@ def decode_document(data: bytes) -> list[Record | Reject] | Reject:
         witnesses: list[object] = document
         if _may_repeat_keys(document, source):
             witnesses = _marked(source)
-    except RecursionError:
-        return _reject_depth(0, data)
-    except (msgspec.DecodeError, ValueError) as error:
+    except _ERRORS as error:
         is_cut = str(error) == _TRUNCATED
         reason, detail = ("incomplete_json", str(error)) if is_cut else _fault(body, error)
         return reject(reason, detail, 0, data)
@@ -277,18 +284,29 @@ def decode_document(data: bytes) -> list[Record | Reject] | Reject:
 
 
 def decode_value(text: str) -> Any:  # noqa: ANN401 (JSON)
-    """Decode a value that stands as text in a record; None where it is no JSON, or beyond the limits."""
+    """Decode a value that stands as text in a record; None where it is no JSON, or has too many values.
+
+    It was mostly spelled by the agent itself, for a program that may take more than JSON: control characters
+    in strings are read as they are, or as white space.
+    """
     # A character is up to four bytes.
     if len(text) > MAX_NODES // 4 and _has_many_nodes(text.encode("utf-8", "surrogatepass")):
         return None
     try:
         value = _decoder.decode(text)
-    except (msgspec.DecodeError, RecursionError, ValueError):
+    except _ERRORS:
+        pass
+    else:
+        # What is opened is closed, too. Most values are objects of texts and numbers.
+        if len(text) <= 2 * MAX_DEPTH or (type(value) is dict and _is_flat(value)):
+            return value
+        if text.count("{") + text.count("[") <= MAX_DEPTH or _depth(value, MAX_DEPTH) <= MAX_DEPTH:
+            return value
+    mended = _mended(text.encode("utf-8", "surrogatepass").translate(_NO_CONTROLS), MAX_DEPTH, is_text=True)
+    try:
+        return None if mended is None else _decoder.decode(mended)
+    except _ERRORS:
         return None
-    # What is opened is closed, too. Most values are objects of texts and numbers.
-    if len(text) > 2 * MAX_DEPTH and not (type(value) is dict and _is_flat(value)):
-        return None if text.count("{") + text.count("[") > MAX_DEPTH < _depth(value) else value
-    return value
 
 
 def _is_flat(record: Record) -> bool:
@@ -305,19 +323,89 @@ def reject(reason: str, detail: str, offset: int, line: bytes) -> Reject:
     return Reject(reason, detail, offset, len(line), line[:KEPT_BYTES])
 
 
-def _mended(source: bytes) -> tuple[Any, bytes] | None:
-    """Read JSON that halves of surrogate pairs alone make unreadable: its value, and JSON that has it."""
-    if b"\\u" not in source or _BACKSLASH[:1] in source:
+def _read(source: bytes, limit: int) -> tuple[Any, bytes]:
+    """Decode JSON: its value, mended where it has to be, and JSON with the keys that it had.
+
+    ``limit``: so deep may it be nested. Raises ``_ERRORS``.
+    """
+    try:
+        value = _decoder.decode(source)
+    except _ERRORS:
+        mended = _read_mended(source, limit)
+        if mended is None:
+            raise
+        return mended
+    if source.count(b"{") + source.count(b"[") > limit and _depth(value, limit) > limit:
+        return _read_mended(source, limit) or (value, source)
+    return value, source
+
+
+def _read_mended(source: bytes, limit: int) -> tuple[Any, bytes] | None:
+    mended = _mended(source, limit)
+    if mended is None:
+        return None
+    keyed = mended
+    if b"\\u" in source:
+        # Keys that differ in their halves alone are not one key twice: else an agent that may choose names
+        # of arguments could have any of its calls refused.
+        keyed = _mended(source, limit, keeps_halves=True) or source
+    return _decoder.decode(mended), keyed
+
+
+def _mended(source: bytes, limit: int, *, is_text: bool = False, keeps_halves: bool = False) -> bytes | None:
+    """Put something else for what JSON, or what passes for it, can spell and cannot be held; None: no JSON.
+
+    What is nested deeper than ``limit`` goes unread. ``is_text``: strings may hold line ends and tabs.
+    ``keeps_halves``: those of surrogate pairs stay, which the standard library can hold.
+    """
+    if _BACKSLASH[:1] in source or _QUOTED[:1] in source:
         return None
     marked = source.replace(rb"\\", _BACKSLASH)
-    mended, count = _HALF.subn(rb"\\ufffd", marked)
-    if not count:
+    if b"\\u" in marked and not keeps_halves:
+        marked = _HALF.sub(rb"\\ufffd", marked)
+    # Every other part stands in a string; each value, and its name, may be one.
+    parts = marked.replace(rb"\"", _QUOTED).split(b'"')
+    if len(parts) % 2 == 0 or len(parts) > 4 * MAX_NODES + 4:
         return None
-    mended = mended.replace(_BACKSLASH, rb"\\")
+    parts[::2] = _EXTREME.sub(_held, b'"'.join(parts[::2])).split(b'"')
+    if is_text:
+        for raw, escaped in _ESCAPES:
+            parts[1::2] = [part.replace(raw, escaped) for part in parts[1::2]]
+    mended = _cut(b'"'.join(parts), limit).replace(_QUOTED, rb"\"").replace(_BACKSLASH, rb"\\")
+    return None if mended == source else mended
+
+
+def _held(number: re.Match[bytes]) -> bytes:
+    """Return what stands for a number: null where it is none, or beyond the range."""
     try:
-        return _decoder.decode(mended), mended
-    except (msgspec.DecodeError, RecursionError, ValueError):
-        return None
+        _decoder.decode(number[0])
+    except _ERRORS:
+        return b"null"
+    return number[0]
+
+
+def _cut(marked: bytes, limit: int) -> bytes:
+    """Put null for each object and array that is nested deeper than ``limit``."""
+    if marked.count(b"{") + marked.count(b"[") <= limit:
+        return marked
+    kept: list[bytes] = []
+    depth = start = 0
+    for found in _BRACKET_BEHIND.finditer(marked):
+        at = found.start(1)
+        if at == len(marked):
+            break
+        if marked[at] in (_OPENING, _ARRAY):
+            depth += 1
+            if depth == limit + 1:
+                kept += (marked[start:at], b"null")
+        else:
+            if depth == limit + 1:
+                start = at + 1
+            depth -= 1
+            if depth < 0:
+                # It is malformed whatever follows.
+                return marked
+    return b"".join([*kept, marked[start:]]) if depth <= limit else marked
 
 
 def _has_short_lines(data: bytes) -> bool:
@@ -373,8 +461,6 @@ def _check_element(element: object, witness: object, number: int) -> Record | Re
     line = encode_element(element)
     if not isinstance(element, dict):
         return reject("not_an_object", f"a JSON object was expected, not {_name(element)}", number, line)
-    if _depth(element) > MAX_DEPTH:
-        return _reject_depth(number, line)
     if _has_many_nodes(line):
         return _reject_nodes(number, line)
     key = None if witness is element else _repeated_key(witness)
@@ -382,17 +468,11 @@ def _check_element(element: object, witness: object, number: int) -> Record | Re
 
 
 def _check(record: Record, source: bytes, line: bytes, offset: int) -> Reject | None:
-    if source.count(b"{") + source.count(b"[") > MAX_DEPTH and _depth(record) > MAX_DEPTH:
-        return _reject_depth(offset, line)
     if _may_repeat_keys(record, source):
         key = _repeated_key(_marked(source))
         if key is not None:
             return _reject_key(key, offset, line)
     return None
-
-
-def _reject_depth(offset: int, line: bytes) -> Reject:
-    return reject("too_deep", f"nested deeper than {MAX_DEPTH} levels", offset, line)
 
 
 def _reject_nodes(offset: int, line: bytes) -> Reject:
@@ -439,10 +519,11 @@ def _repeated_key(value: object) -> str | None:
     return None
 
 
-def _depth(value: object) -> int:
+def _depth(value: object, limit: int) -> int:
+    """Return how deep a value is nested; more than ``limit`` is ``limit`` + 1."""
     depth = 0
     layer: list[object] = [value]
-    while layer and depth <= MAX_DEPTH:
+    while layer and depth <= limit:
         depth += 1
         layer = [child for item in layer for child in _children(item) if isinstance(child, dict | list)]
     return depth

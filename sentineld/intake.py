@@ -8,13 +8,23 @@ merged by the events' own times, so that an agent that writes to several files i
 import heapq
 from bisect import bisect_right
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
-from sentineld.batch import Part, accounts, effective_times, merge_keys, record_keys, split_rows
+from sentineld.batch import (
+    Part,
+    accounts,
+    effective_times,
+    leave_out,
+    merge_keys,
+    record_keys,
+    split_rows,
+)
 from sentineld.content import HASH_BYTES, element_hash
 from sentineld.decode import (
+    INTERNAL_ERROR,
     KEPT_BYTES,
     Decoded,
     Record,
@@ -23,14 +33,17 @@ from sentineld.decode import (
     reject,
 )
 from sentineld.documents import Document
+from sentineld.errors import SentineldError
 from sentineld.event import Incident
 from sentineld.evidence import Trouble
-from sentineld.framing import DOCUMENT, STREAM, decode_framed
+from sentineld.framing import DOCUMENT, LINES, STREAM, decode_framed, values
 from sentineld.identity import Source, copied
 from sentineld.lines import Chunk
 from sentineld.mapping import FileContext
 from sentineld.memory import grown, load
-from sentineld.recognition import NATIVE, Formats
+from sentineld.native import NATIVE
+from sentineld.recognition import Formats
+from sentineld.rows import Rows
 from sentineld.tail import CHUNK_BYTES, Tail
 from sentineld.trust import Trust
 
@@ -45,6 +58,8 @@ _MANY_AGENTS, _MAX_SPARING = 8192, 4
 _TURN_BYTES = CHUNK_BYTES // 2
 #: What a line counts for at least: a short one costs as much time as one of so many bytes, and more memory.
 _LINE_BYTES = 128
+#: What a read counts for at least: it costs as much time as so many bytes, however little it brings.
+_READ_BYTES = 4096
 #: Lines of a history batch.
 HISTORY_ROWS = 32_768
 #: Reads of history between two pauses.
@@ -59,6 +74,9 @@ _MAX_DOCUMENT_COMMAS = 1_000_000
 
 _NEVER = -(1 << 62)
 
+#: Records with their offsets: as bytes, or as the elements of a document.
+Items = list[tuple[int, Record | Reject | bytes]]
+
 
 @dataclass(slots=True)
 class Batch:
@@ -72,6 +90,8 @@ class Batch:
     sources: dict[int, tuple[int, Source]] = field(default_factory=dict)
     incidents: list[Incident] = field(default_factory=list)
     begun: list[Source] = field(default_factory=list)
+    #: What was committed of the sources that have parts here.
+    committed: dict[int, Source] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         return bool(self.sources or self.incidents)
@@ -85,6 +105,7 @@ class Batch:
         """Note that the batch moves a source on."""
         expected = self.sources[source.id][0] if source.id in self.sources else source.pos
         self.sources[source.id] = (expected, after)
+        self.committed.setdefault(source.id, source)
 
 
 class Intake:
@@ -100,6 +121,11 @@ class Intake:
         self._is_full = False
         # How many agents there are is not known before the first batch.
         self._sparing = _MAX_SPARING
+        #: Records of history that are left out, by path and offset: sentineld itself fails on them.
+        self.left_out: dict[str, list[Reject]] = {}
+        #: Told of a file that sentineld itself cannot read, and what was raised.
+        self.on_set_aside: Callable[[str, Exception], None] = self._tell_set_aside
+        self._set_aside: set[int] = set()
         #: Who had the last turn, and of every owner which file: the next batch goes on behind them.
         self._last_owner = -1
         self._last_files: dict[int, tuple[str, int]] = {}
@@ -116,11 +142,13 @@ class Intake:
         while turns and read_bytes < BATCH_BYTES * self._growth // self.divisor:
             owner, files = turns.popleft()
             source = files.popleft()
-            if source.kind == DOCUMENT:
-                taken, has_more = self._take_document(batch, source), False
-            else:
-                taken = self._take_lines(batch, source, _TURN_BYTES)
-                has_more = taken >= _TURN_BYTES
+            taken, has_more = 0, False
+            with self.setting_aside(source):
+                if source.kind == DOCUMENT:
+                    taken = self._take_document(batch, source)
+                else:
+                    taken = self._take_lines(batch, source, _TURN_BYTES)
+                    has_more = taken >= _TURN_BYTES
             read_bytes += taken
             self._last_owner, self._last_files[owner] = owner, (source.path, source.id)
             if has_more:
@@ -161,6 +189,9 @@ class Intake:
         """Read the unfinished last lines of files that are gone for good, and close those files."""
         batch = Batch()
         for source in self.tail.gone():
+            if source.id in self._set_aside:
+                # That it is gone unread is no fault of its owner.
+                continue
             data = self.tail.torn(source)
             if data:
                 self._take_torn(batch, source, data)
@@ -174,20 +205,50 @@ class Intake:
         The caller commits each batch, and tells the tail, before it asks for the next one. An empty batch is
         a pause: many files are read before the first of them can be taken.
         """
-        merge = _Merge(self, self.tail.dirty())
+        merge = _Merge(self, [source for source in self.tail.dirty() if source.id not in self._set_aside])
         while not merge.is_done:
             batch = merge.next_batch()
             self._take_changed(batch)
             if batch or merge.is_reading:
                 yield batch
 
-    def decode(self, chunk: Chunk, *, is_history: bool) -> Part:
-        """Decode one chunk into a part."""
-        part = self.decode_at_once(chunk, is_history=is_history)
-        if part is None:
+    @contextmanager
+    def setting_aside(self, source: Source) -> Iterator[None]:
+        """Read a file no more, until the next start, where the block raises what no disk or limit explains.
+
+        So whoever finds a fault of ours in what comes before there are records holds nobody up.
+        """
+        try:
+            yield
+        except (OSError, MemoryError, SentineldError):
+            raise
+        except Exception as error:  # noqa: BLE001 (whatever it is: other files are read on)
+            self._set_aside.add(source.id)
+            self.on_set_aside(source.path, error)
+
+    def _tell_set_aside(self, path: str, error: Exception) -> None:
+        detail = f"sentineld fails to read it: {type(error).__name__}: {error}"
+        self.tail.on_trouble(Trouble(INTERNAL_ERROR, path, detail))
+
+    def decode(self, chunk: Chunk, *, is_history: bool) -> tuple[Part, list[int]]:
+        """Decode one chunk into a part; also return where its blank lines are."""
+        try:
+            part = self.decode_at_once(chunk, is_history=is_history)
+            if part is not None:
+                return part, []
             part, decoded = self.begin(chunk, is_history=is_history)
             self.fill(part, decoded, chunk.source)
-        return part
+        except MemoryError:
+            raise
+        except Exception as error:  # noqa: BLE001 (whatever it is: the other records count)
+            part = self._begin(chunk, is_history=is_history)
+            part.failure = error
+            decoded = self.sift(part, framed(chunk.source.kind, chunk.data, chunk.start), chunk.source)
+        return part, decoded.ignored
+
+    def sift(self, part: Part, items: Items, source: Source) -> Decoded:
+        """Put into a part those records of a source that nothing is raised over; the others are rejected."""
+        return sift(part, items, self.formats, self.trust, source)
 
     def decode_at_once(self, chunk: Chunk, *, is_history: bool) -> Part | None:
         """Decode one chunk into a part, if its records are native ones such as nearly all are; else None.
@@ -239,7 +300,8 @@ class Intake:
         """Return all owners with news and their files, each in the order in which it is their turn."""
         by_owner: dict[int, list[Source]] = {}
         for source in self.tail.dirty():
-            by_owner.setdefault(source.owner, []).append(source)
+            if source.id not in self._set_aside:
+                by_owner.setdefault(source.owner, []).append(source)
         # Who has no news begins anew: nothing of such an owner waits.
         self._last_files = {owner: last for owner, last in self._last_files.items() if owner in by_owner}
         turns: deque[tuple[int, deque[Source]]] = deque()
@@ -253,8 +315,8 @@ class Intake:
     def _take_lines(self, batch: Batch, source: Source, quota: int) -> int:
         taken = 0
         while taken < quota and (chunk := self.tail.read(batch.latest(source), CHUNK_BYTES)) is not None:
-            part = self.decode(chunk, is_history=False)
-            taken += max(chunk.end - chunk.start, _lines(part) * _LINE_BYTES)
+            part, _ = self.decode(chunk, is_history=False)
+            taken += max(chunk.end - chunk.start, _lines(part) * _LINE_BYTES, _READ_BYTES)
             before = batch.latest(source)
             after = self.tail.advance(before, part.end, is_skipping=part.is_skipping, raw=chunk.raw)
             batch.put(source, learned(after, part))
@@ -273,12 +335,18 @@ class Intake:
         now_us = self.tail.clock()
         end = source.pos + len(data)
         part = Part(source.id, source.owner, source.pos, end, source.look_us, now_us, now_us, False)
-        decoded = decode_framed(source.kind, data + b"\n", source.pos)
-        if decoded.rejects:
-            # Half a line: its writer is gone and will not finish it.
-            part.rejects.append(reject("torn_line", "the file ended inside a line", source.pos, data))
-        else:
-            self.fill(part, decoded, source)
+        try:
+            decoded = decode_framed(source.kind, data + b"\n", source.pos)
+            if decoded.rejects:
+                # Half a line: its writer is gone and will not finish it.
+                part.rejects.append(reject("torn_line", "the file ended inside a line", source.pos, data))
+            else:
+                self.fill(part, decoded, source)
+        except MemoryError:
+            raise
+        except Exception as error:  # noqa: BLE001 (as for whole lines)
+            part.failure = error
+            self.sift(part, framed(source.kind, data + b"\n", source.pos), source)
         batch.put(source, learned(self.tail.advance(source, end), part))
         batch.parts.append(part)
 
@@ -307,7 +375,13 @@ class Intake:
             look_us=document.look_us,
             bytes_read=source.bytes_read + len(document.data),
         )
-        elements = document.reject or _elements(document.data)
+        failure: Exception | None = None
+        try:
+            elements = document.reject or _elements(document.data)
+        except MemoryError:
+            raise
+        except Exception as error:  # noqa: BLE001 (whatever it is: other files are read on)
+            elements, failure = failed(error, 0, document.data), error
         if isinstance(elements, Reject):
             if elements.reason == "incomplete_json":
                 # It is being written, or its writer died: it counts when it is complete.
@@ -319,6 +393,7 @@ class Intake:
                 return None
             part = _part(source, source.pos, source.pos, document, is_history=is_history)
             part.rejects.append(elements)
+            part.failure = failure
             return after, [part]
         hashes = [element_hash(element) for element in elements]
         fresh, is_rewritten = new_elements(source.elements, hashes)
@@ -336,7 +411,13 @@ class Intake:
                 else:
                     decoded.records.append(element)
                     decoded.offsets.append(number)
-            self.fill(part, decoded, after)
+            try:
+                self.fill(part, decoded, after)
+            except MemoryError:
+                raise
+            except Exception as error:  # noqa: BLE001 (as for lines)
+                part.failure = error
+                self.sift(part, list(zip(range(start, end), elements[start:end], strict=True)), after)
             after = learned(after, part)
             parts.append(part)
         return after, parts
@@ -372,6 +453,9 @@ class _Head:
     #: Whether a document's past has changed: then it can only be taken whole.
     is_whole: bool = False
     is_done: bool = False
+    #: Of a document: how many bytes of it were read ahead; whether it was put away until its time.
+    held: int = 0
+    is_put_away: bool = False
 
 
 #: An instant, and the number of the last file of which what is of that instant is taken.
@@ -383,7 +467,8 @@ class _Merge:
 
     The file that lags behind all others is read on until there is enough for a batch; then everything up to
     the instant that the laggard has reached is taken. So a file is cut at most once a batch, and memory is
-    bounded by a batch, one read of each file, and the documents.
+    bounded by a batch, one read of each file, and the documents. Those that are more than a few are put away
+    once it is known when they begin, and read again when the others have got that far.
     """
 
     def __init__(self, intake: Intake, sources: list[Source]) -> None:
@@ -399,6 +484,8 @@ class _Merge:
         #: Lines that were read ahead for the next batch.
         self._rows = 0
         self.is_reading = False
+        #: Bytes of documents whose rows are in memory.
+        self._held = 0
         self._cuts: list[_Cut | None] = []
         self._last = Batch()
 
@@ -452,7 +539,13 @@ class _Merge:
             number = self._behind[0][1]
             head = self._numbered[number]
             before = len(head.pieces)
-            has_more = self._read_document(head) if head.source.kind == DOCUMENT else self._read_lines(head)
+            has_more, is_read = False, False
+            with self._intake.setting_aside(head.source):
+                is_document = head.source.kind == DOCUMENT
+                has_more = self._read_document(head) if is_document else self._read_lines(head)
+                is_read = True
+            # Of lines, what was read before that is taken; a document is as if it were not there.
+            head.is_done = head.is_done or not (is_read or head.pieces)
             self._rows += sum(_lines(head.pieces[at].part) for at in range(before, len(head.pieces)))
             if has_more and head.latest is not None:
                 heapq.heapreplace(self._behind, (head.latest, number))
@@ -466,12 +559,7 @@ class _Merge:
         chunk = self._tail.read(head.ahead, min(self._limit, left)) if left > 0 else None
         if chunk is None:
             return False
-        ignored: list[int] = []
-        part = self._intake.decode_at_once(chunk, is_history=True)
-        if part is None:
-            part, decoded = self._intake.begin(chunk, is_history=True)
-            self._intake.fill(part, decoded, head.ahead)
-            ignored = decoded.ignored
+        part, ignored = self._intake.decode(chunk, is_history=True)
         # The proof is of what was read: by the time it is taken, the file may have been changed.
         ahead = self._tail.advance(head.ahead, chunk.end, is_skipping=chunk.is_skipping, raw=chunk.raw)
         learn(ahead, part)
@@ -483,16 +571,27 @@ class _Merge:
     def _read_document(self, head: _Head) -> bool:
         document = self._tail.read_document(head.source)
         found = None if document is None else self._intake.examine(head.source, document, is_history=True)
-        if found is None:
+        if document is None or found is None:
             head.is_done = True
             return False
         head.ahead, parts = found
         head.is_whole = not head.ahead.elements.startswith(head.source.elements)
         for part in parts:
             self._append(head, part, [])
+        size = len(document.data)
+        is_new = not head.source.elements and not head.is_put_away
+        if is_new and head.pieces and head.pieces[0].keys and self._held + size > _HISTORY_BYTES:
+            head.latest = head.pieces[0].keys[0] - 1
+            head.pieces.clear()
+            head.is_put_away = True
+            return True
+        head.held, head.is_put_away = size, False
+        self._held += size
         return False
 
     def _append(self, head: _Head, part: Part, ignored: list[int]) -> None:
+        if known := self._intake.left_out.get(head.source.path):
+            part = leave_out(part, [item for item in known if part.start <= item.offset < part.end])
         keys = merge_keys(effective_times(part), head.latest)
         if not part.rows.is_one_each:
             keys = record_keys(keys, part.rows.offsets)
@@ -504,6 +603,8 @@ class _Merge:
         head.pieces.append(_Piece(part, keys, ignored))
 
     def _take(self, batch: Batch, head: _Head, watermark: int | None) -> None:
+        if head.is_put_away:
+            return
         if head.is_whole and watermark is not None and head.pieces and head.pieces[0].keys[:1] > [watermark]:
             return
         limit = None if head.is_whole else watermark
@@ -555,6 +656,7 @@ class _Merge:
         )
         batch.put(head.source, after)
         head.is_done = True
+        self._held -= head.held
 
 
 def _split(piece: _Piece, count: int) -> tuple[Part, _Piece]:
@@ -563,11 +665,13 @@ def _split(piece: _Piece, count: int) -> tuple[Part, _Piece]:
     cut = rest.offsets[0]
     before = [item for item in part.rejects if item.offset < cut]
     ignored = [offset for offset in piece.ignored if offset < cut]
-    first = replace(part, end=cut, rows=taken, rejects=before, ignored=len(ignored))
+    # Which rows are copies is found out for each by itself: they have numbers of their own.
+    first = replace(part, end=cut, rows=taken, rejects=before, ignored=len(ignored), duplicates=set[int]())
     behind = replace(
         part,
         start=cut,
         rows=rest,
+        duplicates=set[int](),
         rejects=[item for item in part.rejects if item.offset >= cut],
         ignored=len(piece.ignored) - len(ignored),
     )
@@ -588,6 +692,58 @@ def fill(part: Part, decoded: Decoded, formats: Formats, trust: Trust, source: S
     trust.apply(part.rows, path, part.owner)
     part.rejects += decoded.rejects + misfits
     part.ignored += len(decoded.ignored)
+
+
+def sift(part: Part, items: Items, formats: Formats, trust: Trust, source: Source) -> Decoded:
+    """Do as ``fill``, record by record first, and reject what anything is raised over.
+
+    So what is no record of ours to judge, and what is, does not depend on what it was read with.
+    """
+    sound, scratch = Decoded([], [], [], []), copied(source)
+    for offset, item in items:
+        one, trial = Decoded([], [], [], []), replace(part, rows=Rows(), rejects=[])
+        try:
+            if isinstance(item, bytes):
+                one = decode_framed(LINES, item + b"\n", offset)
+            elif isinstance(item, Reject):
+                one.rejects.append(item)
+            else:
+                one.records, one.offsets = [item], [offset]
+            fill(trial, one, formats, trust, scratch)
+        except MemoryError:
+            raise
+        except Exception as error:  # noqa: BLE001 (this is the one)
+            sound.rejects.append(failed(error, offset, item))
+            continue
+        learn(scratch, trial)
+        sound.records += one.records
+        sound.offsets += one.offsets
+        sound.rejects += one.rejects
+        sound.ignored += one.ignored
+    rejects = part.rejects
+    try:
+        fill(part, sound, formats, trust, source)
+    except MemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001 (each alone is sound: there is no telling which one it is)
+        sound = Decoded([], [], [failed(error, offset, item) for offset, item in items], [])
+        part.rows, part.rejects, part.ignored = Rows(), [*rejects, *sound.rejects], 0
+    return sound
+
+
+def framed(kind: str, data: bytes, base: int) -> Items:
+    """Cut a stretch of whole lines or values into these, each with its offset."""
+    if kind == STREAM:
+        return list(values(data, base))
+    lines = data.split(b"\n")[:-1]
+    ends = accumulate((len(line) + 1 for line in lines), initial=base)
+    return list(zip(ends, lines, strict=False))
+
+
+def failed(error: Exception, offset: int, item: Record | Reject | bytes) -> Reject:
+    """Reject a record over which something was raised."""
+    detail = f"sentineld fails on it ({type(error).__name__}); its log says where"
+    return reject(INTERNAL_ERROR, detail, offset, item if isinstance(item, bytes) else b"")
 
 
 def learned(source: Source, part: Part) -> Source:

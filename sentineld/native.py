@@ -49,6 +49,9 @@ _ENVELOPE = frozenset({"session", "error", "input_tokens", "output_tokens"})
 #: Members of ``data`` beside what the event did, and types of which a record says less than others.
 _ASIDE = _ENVELOPE | {"tool"}
 _SAYING_LESS = _NO_CALLS | PROMPTS
+#: What the format is called everywhere, and what users may call it as well.
+NATIVE = "wordpress"
+_ALIASES = {"native": NATIVE}
 _NATIVE = frozenset({"type", "source", "timestamp", "data"})
 _MAX_NAME = 128
 #: A Unix time from here on is not in seconds (see ``instant.from_unix``).
@@ -73,10 +76,15 @@ _common_decoder = decoder_of(_Common)
 _COMMON_QUOTES = 12
 
 
+def name_of(format_name: str) -> str:
+    """Return what a format is called, by its name or an alias."""
+    return _ALIASES.get(format_name, format_name)
+
+
 class NativeMapping:
     """The mapping of the native format; it remembers which identifiers it has found good."""
 
-    name = "wordpress"
+    name = NATIVE
 
     def __init__(self, taxonomy: Taxonomy | None = None, features: Features | None = None) -> None:
         """``taxonomy`` says what calls of tools do; the built-in one without it.
@@ -232,7 +240,7 @@ class NativeMapping:
             event_type = call.event_class
         if self._features is not None:
             rows.facts[number] = self._facts(event_type, payload, call, session[:_MAX_NAME], role)
-        identity = _identity(record, event_type)
+        identity = _identity(record, event_type, agent_id)
         if identity is not None:
             rows.identities[number] = identity
         return at_us, agent_id, event_type, metadata
@@ -367,14 +375,16 @@ def native_metadata(record: Record) -> dict[str, Any]:
     return metadata
 
 
-def _identity(record: Record, event_type: str) -> tuple[bytes, bytes] | None:
+def _identity(record: Record, event_type: str, agent_id: str) -> tuple[bytes, bytes] | None:
     if "event_id" not in record and "id" not in record:
         return None
     explicit = _text(record.get("event_id")) or _text(record.get("id"))
     if not explicit:
         return None
     content = encode_element([event_type, record.get("data")])
-    return _digest(b"wordpress\0" + explicit.encode("utf-8", "surrogatepass")), _digest(content)
+    # Ids may be counts. Who wrote another agent's next record first must not make that one a copy.
+    named = f"{NATIVE}\0{agent_id}\0{explicit}"
+    return _digest(named.encode("utf-8", "surrogatepass")), _digest(content)
 
 
 def _text(value: object) -> str:

@@ -18,6 +18,7 @@ from sentineld.claims import Claims
 from sentineld.clock import monotonic_us, now_us
 from sentineld.config import Config
 from sentineld.decision import Decision, decision_id
+from sentineld.decode import INTERNAL_ERROR, Reject
 from sentineld.detection import Verdict
 from sentineld.errors import UsageError
 from sentineld.event import Incident, Observation
@@ -25,8 +26,9 @@ from sentineld.evidence import Trouble
 from sentineld.instant import SECOND_US, iso, parse_iso
 from sentineld.intake import Intake
 from sentineld.monitor import NEVER_US, BehavioralMonitor
+from sentineld.native import NATIVE
 from sentineld.pipeline import Pipeline
-from sentineld.recognition import NATIVE
+from sentineld.quarantine import Quarantine, is_over_input
 from sentineld.requests import Request
 from sentineld.settings import recorded_config, recorded_trust
 from sentineld.step import Prior
@@ -228,26 +230,33 @@ def replay(
     """
     for path in paths:
         _check_exists(path)
+    try:
+        return _replay(paths, config, show, {})
+    except Exception as error:
+        left_out = _failing(paths, config) if is_over_input(error) else {}
+        if not left_out:
+            raise
+    return _replay(paths, config, show, left_out)
+
+
+def _replay(
+    paths: Sequence[str],
+    config: Config,
+    show: Callable[[Progress | None], None],
+    left_out: dict[str, list[Reject]],
+) -> Replayed:
+    """Run the line over files, but for some records, by path: sentineld itself fails on these."""
     prior = config.prior()
-    trust, formats = config.trust([os.path.abspath(path) for path in paths]), config.formats()
-    troubles: list[Trouble] = []
+    troubles = [
+        Trouble(INTERNAL_ERROR, path, f"{len(rejects)} records; the first at {rejects[0].offset}")
+        for path, rejects in left_out.items()
+    ]
     store = Store.open(":memory:", now_us(), is_durable=False)
-    tail = Tail(
-        [os.path.abspath(path) for path in paths],
-        store.next_source_id,
-        troubles.append,
-        now_us,
-        line_bytes=config.limits.line_bytes,
-        max_files=config.limits.files,
-        files_per_owner=config.limits.files,
-        claims=Claims(formats, trust, os.environ, os.geteuid()),
-        is_final=True,
-    )
+    intake = _intake(paths, config, store, troubles)
+    intake.left_out, tail = left_out, intake.tail
     sessions = Sessions(prior.monitor)
     pipeline = _pipeline(store, prior, config, sessions, judges_history=True)
-    pipeline.bind(trust.bindings)
-    intake = Intake(tail, formats, trust)
-    tail.scan()
+    pipeline.bind(intake.trust.bindings)
     decisions: list[Decision] = []
     last_us = 0
     catch_up, whole = CatchUp(), tail.unread_bytes()
@@ -261,12 +270,66 @@ def replay(
         decisions += outcome.decisions
         for _, source in batch.sources.values():
             tail.accept(source)
+        troubles += (
+            Trouble(INTERNAL_ERROR, batch.sources[part.source_id][1].path, str(part.failure))
+            for part in batch.parts
+            if part.failure is not None
+        )
         last_us = max(last_us, outcome.clock_us)
         intake.spare(outcome.agents)
     decisions += pipeline.tick(last_us).decisions
     pipeline.flush()
     tail.close()
     return Replayed(store, prior, sessions, _by_time(decisions), troubles, [])
+
+
+def _failing(paths: Sequence[str], config: Config) -> dict[str, list[Reject]]:
+    """Return the records, by path, that a daemon would leave out because sentineld itself fails on them."""
+    store = Store.open(":memory:", now_us(), is_durable=False)
+    intake = _intake(paths, config, store, [])
+    found: dict[str, list[Reject]] = {}
+
+    def new_pipeline() -> Pipeline:
+        made = _pipeline(store, config.prior(), config, None, judges_history=True)
+        made.bind(intake.trust.bindings)
+        return made
+
+    pipeline = new_pipeline()
+
+    def renew() -> None:
+        nonlocal pipeline
+        pipeline = new_pipeline()
+
+    def add(path: str, rejects: list[Reject], _error: Exception) -> None:
+        found.setdefault(path, []).extend(rejects)
+
+    quarantine = Quarantine(intake.tail, lambda: pipeline, renew, intake.tail.owners, add)
+    for batch in intake.history():
+        for piece, _ in quarantine.read(batch, now_us()) if batch else ():
+            for _, source in piece.sources.values():
+                intake.tail.accept(source)
+    intake.tail.close()
+    store.close()
+    return found
+
+
+def _intake(paths: Sequence[str], config: Config, store: Store, troubles: list[Trouble]) -> Intake:
+    """Return an intake that has looked at all files."""
+    places = [os.path.abspath(path) for path in paths]
+    trust, formats = config.trust(places), config.formats()
+    tail = Tail(
+        places,
+        store.next_source_id,
+        troubles.append,
+        now_us,
+        line_bytes=config.limits.line_bytes,
+        max_files=config.limits.files,
+        files_per_owner=config.limits.files,
+        claims=Claims(formats, trust, os.environ, os.geteuid()),
+        is_final=True,
+    )
+    tail.scan()
+    return Intake(tail, formats, trust)
 
 
 def replay_as_observed(paths: Sequence[str], recorded: Store, config: Config) -> Replayed:
@@ -319,7 +382,7 @@ def replay_as_observed(paths: Sequence[str], recorded: Store, config: Config) ->
                 ).decisions
             else:
                 archive.begin(document.get("begun", {}))
-                batch = archive.batch(number, parts)
+                batch = archive.batch(number, parts, document.get("left_out", {}))
                 batch.incidents = [Incident(**item) for item in document.get("incidents", ())]
                 decisions += pipeline.read(batch, at_us).decisions
                 archive.accept(batch)
@@ -347,14 +410,21 @@ def _by_time(decisions: list[Decision]) -> list[Decision]:
 
 
 def _pipeline(
-    store: Store, prior: Prior, config: Config, sessions: Sessions, *, judges_history: bool | None = None
+    store: Store,
+    prior: Prior,
+    config: Config,
+    sessions: Sessions | None,
+    *,
+    judges_history: bool | None = None,
 ) -> Pipeline:
+    """Return a pipeline in memory; only one that nobody watches writes what it knows with every commit."""
     return Pipeline(
         store,
         prior,
         agents_per_owner=config.limits.agents_per_owner,
         agents_in_memory=config.limits.agents_in_memory,
         observer=sessions,
-        is_durable=False,
+        is_durable=sessions is None,
+        clock_us=store.meta().clock,
         judges_history=judges_history,
     )

@@ -2,12 +2,12 @@
 
 What is a value, ``framing`` says. Memory is bounded as for lines: a value over the limit, or one of which it
 is not to be seen yet where it ends, is skipped a piece at a time. A stretch holds either nothing but values
-that are whole, or one that is malformed, so it can be cut into the same values again.
+that are whole, or what is malformed, so it can be cut into the same values again.
 """
 
 import os
 
-from sentineld.framing import CUT, begin, resumption, skip_between, value_end
+from sentineld.framing import CUT, FAULT, begin, resumption, skip_between, value_end
 from sentineld.identity import BLOCK_BYTES
 from sentineld.lines import (
     HOLE_BYTES,
@@ -60,7 +60,7 @@ def next_values(fd: int, start: int, *, is_skipping: bool, limit: int, line_byte
             # It is being written; NUL bytes may be space that is reserved for the rest of it.
             return None
         return Stretch(start + len(data), data, raw=raw[: lead + len(data)])
-    behind = resumption(data, 1)
+    behind = _behind_faults(data, line_bytes)
     length = _skippable(data) if behind < 0 else behind
     if length > line_bytes:
         return skip(length, SKIP_BEGINS, goes_on=behind < 0)
@@ -79,6 +79,22 @@ def _whole_values(data: bytes, start: int, line_bytes: int) -> tuple[int, int]:
             return at, end
         at = end
     return at, CUT
+
+
+def _behind_faults(data: bytes, line_bytes: int) -> int:
+    """Return where a value may begin again behind what is malformed; -1: nowhere to be seen.
+
+    Several of those, one behind the other, are taken together: each read has its cost, however little it
+    brings. Those of which it shows only further on are not: each would have all of the data looked through.
+    """
+    behind = resumption(data, 1)
+    while 0 <= behind < len(data):
+        at = skip_between(data, behind)
+        next_one = resumption(data, at + 1)
+        if not 0 <= next_one <= line_bytes or value_end(data[at:next_one], 0) != FAULT:
+            break
+        behind = next_one
+    return behind
 
 
 def _before_hole(data: bytes) -> bytes:

@@ -274,6 +274,15 @@ class Tail:
         brackets = (state.look_us, self.clock(), status.st_mtime_ns // 1000)
         return Chunk(state, state.pos, end, data, *brackets, skip, is_skipping, reject, raw)
 
+    def bytes_at(self, source: Source, start: int, end: int) -> bytes:
+        """Return bytes of a line file that were read before; empty where they cannot be any more."""
+        try:
+            fd = None if source.kind == DOCUMENT else self._descriptor(source)
+            return b"" if fd is None else os.pread(fd, end - start, start)
+        except OSError as error:
+            self.on_trouble(os_trouble(source.last_path, error))
+            return b""
+
     def current(self, source: Source) -> Source:
         """Return the committed state of a source."""
         file = self._files.followed(source)

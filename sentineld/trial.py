@@ -8,6 +8,7 @@ judged or stored. Memory is bounded, whatever the file's size.
 import json
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +22,7 @@ from sentineld.evidence import Trouble
 from sentineld.framing import DOCUMENT
 from sentineld.identity import Source
 from sentineld.instant import iso
-from sentineld.intake import Intake
+from sentineld.intake import Intake, Items
 from sentineld.lines import Chunk
 from sentineld.mapping import FileContext, Trace, TracedEvent
 from sentineld.masking import MASK, mask
@@ -195,6 +196,15 @@ class _Reader(Intake):
         lines = self._lines([offset for offset, _ in items])
         for (offset, item), line in zip(items, lines, strict=True):
             self._tell(offset, line, item, source.path, part)
+
+    @contextmanager
+    def setting_aside(self, _source: Source) -> Iterator[None]:
+        """See ``sift``."""
+        yield
+
+    def sift(self, part: Part, items: Items, source: Source) -> Decoded:  # noqa: ARG002 (as it is there)
+        """Whoever tries a mapping wants to see where sentineld fails."""
+        raise part.failure or AssertionError
 
     def tell_rejects(self, part: Part) -> None:
         """Tell of what was refused before any record could be made of it."""

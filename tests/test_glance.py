@@ -1,8 +1,8 @@
-"""Glance: files that are known are looked at soon, a stretch at a time, and not all the time."""
+"""Glance: files of which there may be news are looked at soon, a stretch at a time."""
 
 import pytest
 
-from sentineld.glance import Glance
+from sentineld.glance import MAX_TOLD, Glance, Told
 
 
 class Clock:
@@ -56,3 +56,24 @@ def test_what_is_lost_meanwhile_is_for_the_next_one_which_waits(clock, glance):
     clock.now += 4 * 1000
     glance.step(10_000)
     assert len(clock.seen) == 200
+
+
+def test_what_the_kernel_told_of_is_looked_at_once_in_stretches_the_latest_first(clock):
+    told = Told(clock.look, lambda: clock.now)
+    assert told.add(["a", "b"])
+    assert told.add(["a", "c"])
+    told.step(15)
+    assert clock.seen == ["c", "a"]
+    assert told.is_busy
+    told.add(["d"])
+    told.step(0)
+    told.step(1000)
+    assert clock.seen == ["c", "a", "d", "b"]
+    assert not told.is_busy
+
+
+def test_more_than_anybody_looks_at_is_left_to_a_scan(clock):
+    told = Told(clock.look, lambda: clock.now)
+    assert told.add(map(str, range(MAX_TOLD)))
+    assert not told.add(["one more"])
+    assert not told.is_busy

@@ -52,6 +52,7 @@ def small_reads(monkeypatch) -> None:
     monkeypatch.setattr(intake_module, "CHUNK_BYTES", 1024)
     monkeypatch.setattr(intake_module, "HISTORY_ROWS", 20)
     monkeypatch.setattr(intake_module, "_READS", 3)
+    monkeypatch.setattr(intake_module, "_HISTORY_BYTES", 2048)
 
 
 def scattered(directory: Path, count: int, seed: int = 1) -> list[str]:
@@ -74,6 +75,44 @@ def test_history_of_many_files_comes_in_the_order_of_time(line, telemetry, small
 
     assert names == [name for batch in batches for name in batch]
     assert len(batches) > 5
+
+
+def test_copies_in_history_hide_no_other_record_where_batches_are_cut(line, telemetry, small_reads):
+    rng = random.Random(1)
+    files: list[list[Any]] = [[] for _ in range(4)]
+    for n in range(120):
+        one_record = {**record(f"e{n}", START + n, pad="x" * rng.randint(0, 100)), "id": n}
+        rng.choice(files).extend([one_record] * rng.randint(1, 2))
+    for number, records in enumerate(files):
+        write(telemetry.directory / f"{number}.jsonl", records)
+    one = line()
+    one.tail.scan()
+    batches = read_history(one)
+
+    assert [name for batch in batches for name in batch] == [f"e{n}" for n in range(120)]
+    assert len(batches) > 5
+
+
+def test_documents_of_history_are_in_memory_a_few_at_a_time(line, telemetry, small_reads):
+    for n in range(20):
+        records = [record(f"e{n}.{m}", START + 100 * n + m) for m in range(30)]
+        (telemetry.directory / f"{n}.json").write_text(json.dumps(records))
+    one = line()
+    one.tail.scan()
+    size = (telemetry.directory / "19.json").stat().st_size
+    merge = intake_module._Merge(one.intake, one.tail.dirty())
+    held = []
+    while not merge.is_done:
+        batch = merge.next_batch()
+        held.append(merge._held)
+        if batch:
+            one.commit(batch)
+
+    assert [name for names in one.order for name in names] == [
+        f"e{n}.{m}" for n in range(20) for m in range(30)
+    ]
+    assert 0 < max(held) <= 3 * size
+    one.check_accounts()
 
 
 def test_reading_many_files_ahead_pauses_now_and_then(line, telemetry, small_reads):
