@@ -7,11 +7,12 @@ maximum of effective time, then the order of the parts. All of it is pure: the s
 inputs, live and in replay.
 """
 
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Container, Iterable
+from dataclasses import dataclass, field, replace
 from itertools import accumulate, repeat
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import TypeVar
 
 from sentineld.decode import Reject
@@ -52,6 +53,8 @@ class Part:
     timeless: int = 0
     #: What became of its lines, once that was counted.
     told: "Accounts | None" = field(default=None, compare=False)
+    #: What was raised over a record of it, which was left out for that.
+    failure: Exception | None = field(default=None, compare=False)
 
 
 @dataclass(slots=True)
@@ -236,6 +239,61 @@ def split_rows(rows: Rows, count: int) -> tuple[Rows, Rows]:
 
 
 _END = 1 << 62
+
+
+def cut_part(part: Part, offset: int) -> tuple[Part, Part]:
+    """Cut a part before the record that begins at ``offset``; its blank lines are counted with the rest."""
+    count = bisect_left(part.rows.offsets, offset)
+    before = [item for item in part.rejects if item.offset < offset]
+    behind = [item for item in part.rejects if item.offset >= offset]
+    first = _slice(part.rows, 0, count, 0, offset)
+    rest = _slice(part.rows, count, len(part.rows), offset, _END)
+    return (
+        replace(part, end=offset, rows=first, rejects=before, ignored=0),
+        replace(part, start=offset, rows=rest, rejects=behind),
+    )
+
+
+def leave_out(part: Part, rejects: Iterable[Reject]) -> Part:
+    """Return a part without the records that begin where these rejects do, which stand in their place.
+
+    What those records add to the memory of their file stays: others were read with it.
+    """
+    refused = {item.offset for item in part.rejects}
+    added = {item.offset: item for item in rejects if item.offset not in refused}
+    rejects = sorted([*part.rejects, *added.values()], key=attrgetter("offset"))
+    return replace(part, rows=_without(part.rows, added), rejects=rejects)
+
+
+def _without(rows: Rows, offsets: Container[int]) -> Rows:
+    kept = [number for number, offset in enumerate(rows.offsets) if offset not in offsets]
+    new_numbers = {number: place for place, number in enumerate(kept)}
+
+    def column(values: list[T]) -> list[T]:
+        return [values[number] for number in kept]
+
+    def some(values: dict[int, T]) -> dict[int, T]:
+        return {new_numbers[number]: value for number, value in values.items() if number in new_numbers}
+
+    return Rows(
+        column(rows.at_us),
+        column(rows.agent_ids),
+        column(rows.kinds),
+        column(rows.entropies),
+        column(rows.event_types),
+        column(rows.offsets),
+        some(rows.sessions),
+        [new_numbers[number] for number in rows.tool_calls if number in new_numbers],
+        some(rows.identities),
+        some(rows.forged),
+        some(rows.seqs),
+        some(rows.facts),
+        [offset for offset in rows.ignored if offset not in offsets],
+        [item for item in rows.unknown if item[0] not in offsets],
+        rows.remembered,
+        [item for item in rows.settled if item.offset not in offsets],
+        rows.is_one_each,
+    )
 
 
 def _slice(rows: Rows, start: int, stop: int, first: int, last: int) -> Rows:

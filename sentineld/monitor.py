@@ -210,12 +210,13 @@ class BehavioralMonitor:
         """Return the value of ``score_window``, and nothing else; for every tick of every agent."""
         if not window.events:
             return 0.0
+        mean = window.entropy_units / (window.events * UNITS)
+        return self.operations_score(window) + self.entropy_weight * mean
+
+    def operations_score(self, window: Window) -> float:
+        """Return what the operations in a window add to its score."""
         cap = self.saturation
-        return (
-            self._file_parts[min(window.file_ops, cap)]
-            + self._network_parts[min(window.network_ops, cap)]
-            + self.entropy_weight * (window.entropy_units / (window.events * UNITS))
-        )
+        return self._file_parts[min(window.file_ops, cap)] + self._network_parts[min(window.network_ops, cap)]
 
     def level(self, score: float) -> int:
         """Return the tier that a score calls for, 1..3."""

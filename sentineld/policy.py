@@ -11,11 +11,12 @@ before whatever comes after it: decisions do not depend on how often time is tol
 
 from dataclasses import dataclass
 
+from msgspec import Struct
+
 from sentineld.tier import Tier
 
 
-@dataclass(slots=True)
-class Standing:
+class Standing(Struct, omit_defaults=True, gc=False):
     """Where an agent stands. All times are microseconds of effective time.
 
     ``tier`` is the behaviour's; ``pinned_tier`` overrides it while set, until ``pinned_until_us`` (None:
@@ -90,6 +91,8 @@ class Policy:
 
     def next_deadline(self, standing: Standing) -> int | None:
         """Return the next instant at which time alone changes the standing; None for never."""
+        if standing.quiet_since_us is None and standing.is_plain:
+            return None
         candidates = [standing.grace_until_us]
         if standing.pinned_tier is not None:
             candidates.append(standing.pinned_until_us)

@@ -83,11 +83,14 @@ class Roster:
         self._damaged: dict[Key, int] = {}
         #: Who is above tier 1, and whom more than new events can change: by the policy, time or a pin.
         self._above: set[Key] = set()
+        #: The former by published id, in the order of ids; None: to be found anew.
+        self._listed: list[tuple[str, Key]] | None = None
         self._held: set[Key] = set()
         #: Who was looked at since the last commit: all others are as they were.
         self._unsettled: set[Key] = set()
-        #: Of these, who may be due at another time since.
+        #: Of these, who may be due at another time since; and when the others are.
         self._unplaced: set[Key] = set()
+        self._dues: dict[Key, int | None] = {}
         #: What time did to agents that were looked at, if anything, since the last commit.
         self._late: list[tuple[AgentState, Draft]] = []
         self.reload()
@@ -104,9 +107,11 @@ class Roster:
         self._is_others_due_known = False
         self._damaged.clear()
         self._above.clear()
+        self._listed = None
         self._held.clear()
         self._unsettled.clear()
         self._unplaced.clear()
+        self._dues.clear()
         self._late.clear()
         self._known = None
         self.edition += 1
@@ -152,8 +157,11 @@ class Roster:
         for row in self._store.agents_of(strange):
             self._remember(row)
         self._absent = {key for key in strange if key not in self._states}
-        names = {name for _, name in self._absent}
-        self._free_names = names - self._store.names_of(names)
+        self._free_names = {name for _, name in self._absent}
+        owners = {owner for owner, _ in self._absent}
+        if len(owners.union(self._owner_counts)) > 1:
+            # An owner alone has every name for itself.
+            self._free_names -= self._store.names_of(self._free_names)
 
     def key_of(self, owner: int, agent_id: str) -> Key:
         """Return the key that an event is charged to: the claimed id, or the owner's overflow id."""
@@ -186,8 +194,10 @@ class Roster:
                 if key[1] not in (OVERFLOW_ID, UNNAMED_ID):
                     self.foreign.append(key)
             self._call(key, name)
-        self._look_at((key,))
-        self.catch_up(state)
+        self._unsettled.add(key)
+        self._unplaced.add(key)
+        if state.clock_us < self.clock_us:
+            self.catch_up(state)
         return state
 
     def _is_taken(self, name: str) -> bool:
@@ -245,10 +255,13 @@ class Roster:
         self._unplaced.update(keys)
 
     def _place(self) -> None:
+        states, prior, schedule = self._states, self.prior, self._schedule
         for key in self._unplaced:
-            state = self._states.get(key)
+            state = states.get(key)
             if state is not None:
-                self._schedule.put(key, due_us(state, self.prior))
+                due = self._dues[key] = due_us(state, prior)
+                if due is not None or schedule.placed(key) is not None:
+                    schedule.put(key, due)
         self._unplaced.clear()
 
     def find(self, key: Key, *, is_stored: bool = True) -> AgentState | None:
@@ -287,6 +300,7 @@ class Roster:
         self._leave(key)
         self._damaged.pop(key, None)
         self._above.discard(key)
+        self._listed = None
         self._held.discard(key)
         if self._known is not None:
             self._known.pop(name, None)
@@ -297,6 +311,8 @@ class Roster:
         self._uncall(key)
 
     def _uncall(self, key: Key) -> None:
+        if key in self._above:
+            self._listed = None
         self._new_names.pop(self._aliases.pop(key, key[1]), None)
 
     def take_foreign(self) -> list[Key]:
@@ -331,14 +347,15 @@ class Roster:
 
     def row(self, state: AgentState) -> AgentRow:
         """Return what the database keeps of an agent."""
+        owner, agent_id, standing = state.owner, state.profile.agent_id, state.standing
+        key = (owner, agent_id)
+        if key in self._dues and key not in self._unplaced:
+            due = self._dues[key]
+        else:
+            due = due_us(state, self.prior)
+        name = self._aliases.get(key, agent_id)
         return AgentRow(
-            state.owner,
-            state.agent_id,
-            self.name(state),
-            state.standing.effective_tier,
-            state.standing.is_plain,
-            dump_state(state),
-            due_us(state, self.prior),
+            owner, agent_id, name, standing.effective_tier, standing.is_plain, dump_state(state), due
         )
 
     def owned_by(self, owner: int, limit: int) -> list[str]:
@@ -346,6 +363,10 @@ class Roster:
         found = set(self._store.owned_by(owner, limit))
         found.update(agent_id for uid, agent_id in self._states if uid == owner)
         return sorted(found - {OVERFLOW_ID, UNNAMED_ID})
+
+    def knows(self, key: Key) -> bool:
+        """Say whether there is such an agent, in memory or not."""
+        return key in self._states or key in self._admitted or self._store.has_agent(key)
 
     def holds(self, key: Key) -> bool:
         """Say whether an agent is in memory."""
@@ -364,12 +385,16 @@ class Roster:
 
         Cost: O(1) for each of them, and for each that was looked at since the last commit.
         """
-        self._look_at([(state.owner, state.agent_id) for state in touched])
+        self._look_at([(state.owner, state.profile.agent_id) for state in touched])
         self._unsettled.intersection_update(self._states)
-        for key in self._unsettled:
-            self._rank(key, self._states[key])
         self._place()
-        leaving = {key for key in self._unsettled if self._states[key].is_cold}
+        leaving = set()
+        for key in self._unsettled:
+            state = self._states[key]
+            if key in self._held or not state.standing.is_plain:
+                self._rank(key, state)
+            if self._dues[key] is None and state.is_cold:
+                leaving.add(key)
         surplus = max(0, len(self._states) - len(leaving) - self.agents_in_memory)
         for key in [*islice(self._states, surplus)]:
             if key in self._held:
@@ -385,6 +410,7 @@ class Roster:
         self._absent.clear()
         self._free_names.clear()
         self._unsettled.clear()
+        self._dues.clear()
         if is_durable:
             self._new_names.clear()
         for state in leaving:
@@ -396,8 +422,10 @@ class Roster:
 
     def demoted(self) -> Iterator[tuple[str, AgentState]]:
         """Yield published id and state of every agent above tier 1, in the order of ids."""
-        aliases = self._aliases
-        for name, key in sorted((aliases.get(key, key[1]), key) for key in self._above):
+        if self._listed is None:
+            aliases = self._aliases
+            self._listed = sorted((aliases.get(key, key[1]), key) for key in self._above)
+        for name, key in self._listed:
             yield name, self._states[key]
 
     def tiers(self) -> dict[int, int]:
@@ -432,15 +460,12 @@ class Roster:
 
     def _rank(self, key: Key, state: AgentState) -> None:
         self.edition += key in self._held or not state.standing.is_plain
-        if state.standing.is_plain:
-            self._above.discard(key)
-            self._held.discard(key)
-            return
-        self._held.add(key)
-        if state.standing.effective_tier > 1:
-            self._above.add(key)
-        else:
-            self._above.discard(key)
+        standing = state.standing
+        is_above = standing.effective_tier > 1
+        if is_above != (key in self._above):
+            self._listed = None
+            _set(self._above, key, is_in=is_above)
+        _set(self._held, key, is_in=not standing.is_plain)
 
     def _call(self, key: Key, name: str) -> None:
         self.edition += 1
@@ -488,3 +513,10 @@ class Roster:
         if state.profile.window.bucket_us != self.prior.monitor.bucket_us:
             # Another window width was configured: old buckets cannot be carried over.
             state.profile.window = self.prior.monitor.new_window()
+
+
+def _set(keys: set[Key], key: Key, *, is_in: bool) -> None:
+    if is_in:
+        keys.add(key)
+    else:
+        keys.discard(key)

@@ -56,7 +56,7 @@ def _window_us(state: AgentState, monitor: BehavioralMonitor) -> int | None:
 
 def _stays_calm(window: Window, monitor: BehavioralMonitor) -> bool:
     """Say whether nothing that is left of the window, whatever leaves it, can call for a tier above 1."""
-    score = monitor.score(window.file_ops, window.network_ops, 0.0).value
+    score = monitor.operations_score(window)
     limit = monitor.suspicious_threshold - _SLACK
     if score + monitor.entropy_weight <= limit:
         return True

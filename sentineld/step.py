@@ -18,13 +18,12 @@ import msgspec
 
 from sentineld.detection import CALM, Detection, Verdict
 from sentineld.event import FILE, NETWORK, Incident, Observation, Tick
-from sentineld.instant import SECOND_US, iso
+from sentineld.instant import SECOND_US
 from sentineld.integrity import CAUSES, KINDS, Charges
 from sentineld.learned import Learned
 from sentineld.monitor import NEVER_US, BehavioralMonitor, Crossing
 from sentineld.numbering import Numbering
 from sentineld.policy import Change, Policy, Standing
-from sentineld.profile import AgentBehavioralProfile
 from sentineld.tier import Tier
 from sentineld.trail import ACTIVITY, LEARNED, Trail, end_us
 from sentineld.window import Window
@@ -63,9 +62,15 @@ class Prior:
         )
 
 
-@dataclass(slots=True)
-class AgentState:
-    """Everything that is known of one agent; a value.
+class Profile(msgspec.Struct, omit_defaults=True, gc=False):
+    """What is kept of an agent's ``AgentBehavioralProfile``: its claimed id and the window."""
+
+    agent_id: str
+    window: Window
+
+
+class AgentState(msgspec.Struct, omit_defaults=True, gc=False):
+    """Everything that is known of one agent; a value. What is as it always begins takes no room as bytes.
 
     ``owner`` is the uid that wrote the telemetry. ``events`` and ``last_activity_us`` are over the agent's
     life; ``clock_us`` is the latest instant it was told of; ``level`` the tier that its score calls for;
@@ -77,8 +82,8 @@ class AgentState:
     """
 
     owner: int
-    profile: AgentBehavioralProfile
-    standing: Standing = field(default_factory=Standing)
+    profile: Profile
+    standing: Standing = msgspec.field(default_factory=Standing)
     clock_us: int = 0
     level: int = 1
     events: int = 0
@@ -87,11 +92,11 @@ class AgentState:
     decision_no: int = 0
     decision_score: float = 0.0
     reason_code: str = ""
-    recent: list[Observation] = field(default_factory=list)
+    recent: list[Observation] = msgspec.field(default_factory=list)
     numbering: Numbering | None = None
     learned: Learned | None = None
     retired_us: int | None = None
-    trail: Trail = field(default_factory=Trail)
+    trail: Trail = msgspec.field(default_factory=Trail)
 
     @property
     def agent_id(self) -> str:
@@ -167,10 +172,7 @@ class Draft:
 
 def new_state(owner: int, agent_id: str, prior: Prior, at_us: int) -> AgentState:
     """Return the state of an agent that was never seen before ``at_us``."""
-    now = iso(at_us)
-    profile = AgentBehavioralProfile(
-        agent_id, last_activity=now, sliding_window_start=now, window=prior.monitor.new_window()
-    )
+    profile = Profile(agent_id, prior.monitor.new_window())
     return AgentState(owner, profile, Standing(since_us=at_us), clock_us=at_us, last_activity_us=at_us)
 
 
@@ -231,7 +233,8 @@ def _observe_activity(
     window, trail = state.profile.window, state.trail
     position = 0
     # The last of the slots that the trail will hold no more; behind it each slot is looked at for itself.
-    border = end_us(max(state.clock_us, latest_us), ACTIVITY) - ACTIVITY[0] * ACTIVITY[1] * SECOND_US
+    last_us = end_us(max(state.clock_us, latest_us), ACTIVITY) - ACTIVITY[0] * ACTIVITY[1] * SECOND_US
+    border = max(last_us, end_us(run[0][0], ACTIVITY))
     while True:
         deadline = policy.next_deadline(standing)
         limit = border if deadline is None or border < deadline else deadline

@@ -54,8 +54,10 @@ from sentineld.tables import (
 )
 from sentineld.trust import UNNAMED_ID
 
-#: Calls that were carried out which are kept, in case that a denial of them is read after them.
+#: Calls that were carried out which are kept of each owner, in case that a denial of them is read after them,
+#: and how many may be written before those beyond are removed.
 MAX_DONE_CALLS = 4096
+_DONE_STEP = 512
 #: Size that the database is kept below unless told otherwise, bytes.
 LIMIT_BYTES = 512 << 20
 #: Different event types counted by name; further ones are counted as ``other``.
@@ -304,7 +306,7 @@ class Store:
                 f"INSERT INTO agent({_AGENT_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?) "  # noqa: S608
                 "ON CONFLICT(owner, agent_id) DO UPDATE SET name = excluded.name, tier = excluded.tier, "
                 "is_plain = excluded.is_plain, state = excluded.state, due = excluded.due",
-                ((a.owner, a.agent_id, a.name, a.tier, a.is_plain, a.state, a.due_us) for a in commit.agents),
+                commit.agents,
             )
             self._db.executemany(
                 "INSERT OR REPLACE INTO role VALUES (?, ?, ?)",
@@ -382,13 +384,18 @@ class Store:
         rows = self._db.execute(f"SELECT {columns} FROM past_file ORDER BY path")  # noqa: S608
         return [PastFile(os.fsdecode(path), *counts) for path, *counts in rows]
 
+    def has_agent(self, key: tuple[int, str]) -> bool:
+        """Say whether an agent, by owner and claimed id, has a row."""
+        row = self._db.execute("SELECT 1 FROM agent WHERE owner = ? AND agent_id = ?", key)
+        return row.fetchone() is not None
+
     def agent(self, key: Key) -> AgentRow | None:
         """Return one agent by owner and claimed id."""
         row = self._db.execute(
             f"SELECT {_AGENT_COLUMNS} FROM agent WHERE owner = ? AND agent_id = ?",  # noqa: S608
             key,
         ).fetchone()
-        return None if row is None else AgentRow(*row)
+        return None if row is None else AgentRow._make(row)
 
     def agent_named(self, name: str) -> AgentRow | None:
         """Return one agent by its published id."""
@@ -398,13 +405,13 @@ class Store:
             f"SELECT {_AGENT_COLUMNS} FROM agent WHERE name = ?",  # noqa: S608
             (name,),
         ).fetchone()
-        return None if row is None else AgentRow(*row)
+        return None if row is None else AgentRow._make(row)
 
     def agents(self, *, held_only: bool = False) -> Iterator[AgentRow]:
         """Yield agents in the order of their published ids; ``held_only``: those whose tier is not plain."""
         where = "WHERE is_plain = 0" if held_only else ""
         rows = self._db.execute(f"SELECT {_AGENT_COLUMNS} FROM agent {where} ORDER BY name")  # noqa: S608
-        return (AgentRow(*row) for row in rows)
+        return (AgentRow._make(row) for row in rows)
 
     def agents_after(self, key: Key, limit: int) -> list[AgentRow]:
         """Return so many agents in the order of their keys, from behind ``key`` on."""
@@ -413,7 +420,7 @@ class Store:
             "ORDER BY owner, agent_id LIMIT ?",
             (*key, limit),
         )
-        return [AgentRow(*row) for row in rows]
+        return [AgentRow._make(row) for row in rows]
 
     def agents_of(self, keys: Iterable[Key]) -> Iterator[AgentRow]:
         """Yield those of some agents that are known, by owner and claimed id."""
@@ -422,7 +429,7 @@ class Store:
             by_owner.setdefault(owner, []).append(agent_id)
         for owner, ids in by_owner.items():
             query = f"SELECT {_AGENT_COLUMNS} FROM agent WHERE owner = ? AND agent_id IN"  # noqa: S608
-            yield from (AgentRow(*row) for row in self._among(query, ids, owner))
+            yield from (AgentRow._make(row) for row in self._among(query, ids, owner))
 
     def names_of(self, names: Iterable[str]) -> set[str]:
         """Return those of some published ids that are in use."""
@@ -867,9 +874,13 @@ class Store:
                     for row in commit.done_calls
                 ],
             )
-            self._db.execute(
-                "DELETE FROM done_call WHERE no <= (SELECT max(no) FROM done_call) - ?", (MAX_DONE_CALLS,)
-            )
+            (newest,) = self._db.execute("SELECT max(no) FROM done_call").fetchone()
+            if newest % _DONE_STEP < len(commit.done_calls):
+                self._db.execute(
+                    "DELETE FROM done_call WHERE no IN (SELECT no FROM (SELECT no, row_number() "
+                    "OVER (PARTITION BY owner ORDER BY no DESC) AS rank FROM done_call) WHERE rank > ?)",
+                    (MAX_DONE_CALLS,),
+                )
 
     def _write_seen(self, seen: list[tuple[int, bytes, bytes]]) -> None:
         for owner, record_id, content in seen:
@@ -904,7 +915,14 @@ def _columns(source: Source) -> list[object]:
 
 def _coverage(row: Sequence[Any]) -> Coverage:
     files, shared, records, unknown, rejects, formats = row
-    return Coverage(files, shared, records, unknown, rejects, tuple(sorted(filter(None, formats.split(",")))))
+    return Coverage(
+        files,
+        shared,
+        records,
+        unknown,
+        rejects,
+        tuple(sorted(filter(None, formats.split(",")))),
+    )
 
 
 def _decision(number: int, name: str, document: str) -> Decision:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from sentineld.batch import Part
 from sentineld.decision import Decision
@@ -10,11 +10,11 @@ from sentineld.event import Incident
 from sentineld.identity import Source
 
 
-@dataclass(slots=True)
-class AgentRow:
-    """One agent as stored: ``name`` is its published id, ``state`` the bytes of ``step.dump_state``.
+class AgentRow(NamedTuple):
+    """One agent as stored, in the order of the columns.
 
-    ``is_plain``: only new events can change its tier. ``due_us``: as of ``schedule.due_us``.
+    ``name`` is its published id, ``state`` the bytes of ``step.dump_state``. ``is_plain``: only new events
+    can change its tier. ``due_us``: as of ``schedule.due_us``.
     """
 
     owner: int

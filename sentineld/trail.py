@@ -7,7 +7,8 @@ arrive.
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from sentineld.instant import SECOND_US
 
@@ -30,8 +31,7 @@ def end_us(at_us: int, kind: tuple[int, int]) -> int:
     return (at_us // width + 1) * width - 1
 
 
-@dataclass(slots=True)
-class Trail:
+class Trail(Struct, omit_defaults=True, gc=False):
     """Points in slots of ``width_s`` seconds: 6 bytes each in ``data``, oldest first."""
 
     width_s: int = 0
@@ -43,12 +43,14 @@ class Trail:
         if width != self.width_s:
             self.width_s, self.data = width, b""
         slot, height = at_us // (width * SECOND_US), min(_THOUSANDTHS, int(score * _THOUSANDTHS))
-        if self.data:
-            newest, highest = _POINT.unpack_from(self.data, len(self.data) - _SIZE)
-            if slot <= newest:
-                if slot == newest and height > highest:
-                    self.data = self.data[:-_SIZE] + _POINT.pack(slot, height)
-                return
+        if not self.data:
+            self.data = _POINT.pack(slot, height)
+            return
+        newest, highest = _POINT.unpack_from(self.data, len(self.data) - _SIZE)
+        if slot <= newest:
+            if slot == newest and height > highest:
+                self.data = self.data[:-_SIZE] + _POINT.pack(slot, height)
+            return
         data = self.data[-_SIZE * (MAX_POINTS - 1) :] + _POINT.pack(slot, height)
         while _POINT.unpack_from(data)[0] <= slot - span:
             data = data[_SIZE:]

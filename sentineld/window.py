@@ -5,7 +5,7 @@ buckets before it: with the default width of 10 s, between 300 and 310 s. Sums a
 commutes, so the content does not depend on the order in which events arrive. At most 31 buckets exist.
 """
 
-from dataclasses import dataclass, field
+from msgspec import Struct, field
 
 #: Whole buckets before the current one.
 BUCKETS_BEFORE = 30
@@ -15,8 +15,7 @@ EMPTY = 1 << 62
 BUCKETS = BUCKETS_BEFORE + 1
 
 
-@dataclass(slots=True)
-class Window:
+class Window(Struct, omit_defaults=True, gc=False):
     """Counts of one agent over the last minutes.
 
     ``bucket_us`` is a bucket's width in microseconds. ``buckets`` maps a bucket's number (instant //

@@ -140,6 +140,37 @@ def test_a_demoted_agent_never_leaves_memory_and_is_listed(store):
     assert [name for name, _ in one.demoted()] == ["b"]
 
 
+def test_who_is_demoted_is_listed_by_the_id_that_it_has_now(store):
+    one = roster(store)
+    for owner in (1000, 2000):
+        meet(one, store, owner, "a")
+    states = [one.get((owner, "a"), NOW) for owner in (1000, 2000)]
+    for state in states:
+        step(state, PRIOR, [Pin(NOW, "me", "why", 3, None)])
+    settle(one, store, *states)
+    assert list(one.demoted()) == [("a", states[0]), ("a#2000", states[1])]
+
+    store.commit(Commit("publish", 0, agents=one.bind({"a": 2000})))
+    assert list(one.demoted()) == [("a", states[1]), ("a#1000", states[0])]
+
+    one.forget(states[1])
+    assert list(one.demoted()) == [("a#1000", states[0])]
+    one.rename(states[0], "z")
+    assert list(one.demoted()) == [("z", states[0])]
+
+
+def test_ids_of_another_owner_are_taken_however_many_are_claimed_at_once(store):
+    one = roster(store)
+    names = [f"a{number}" for number in range(10)]
+    for name in names:
+        meet(one, store, 1000, name)
+    one.expect((2000, name) for name in [*names, "own"])
+    states = [one.get(one.key_of(2000, name), NOW) for name in [*names, "own"]]
+
+    assert [one.name(state) for state in states] == [*(f"{name}#2000" for name in names), "own"]
+    assert one.take_foreign() == [(2000, name) for name in names]
+
+
 def test_an_agent_that_was_only_looked_at_leaves_memory_with_the_next_commit(store):
     one = roster(store)
     meet(one, store, 1000, "a")
@@ -237,7 +268,7 @@ def test_the_nameless_agents_of_two_owners_accuse_nobody(store):
         lambda state: b"",
         # Sound as a text, and another agent's, or of another tier than the one that was published.
         lambda state: state.replace(b"\xa8agent_id\xa1a", b"\xa8agent_id\xa1b"),
-        lambda state: state.replace(b"\xa4tier\x01", b"\xa4tier\x02", 1),
+        lambda state: state.replace(b"\xa8standing\x81", b"\xa8standing\x82\xa4tier\x02"),
     ],
 )
 def test_an_agent_whose_state_is_damaged_is_restricted_and_no_other(store, damage):
@@ -245,7 +276,8 @@ def test_an_agent_whose_state_is_damaged_is_restricted_and_no_other(store, damag
     for name in ("a", "c"):
         meet(one, store, 1000, name)
     row = store.agent((1000, "a"))
-    before, row.state = row.state, damage(row.state)
+    before = row.state
+    row = row._replace(state=damage(before))
     assert row.state != before
     store.commit(Commit("publish", NOW, agents=[row]))
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sentineld.config import Config
 from sentineld.detection import Detection, DetectionSettings
 from sentineld.event import FILE, NETWORK, OTHER, Facts, Tick
 from sentineld.habits import Role, key_of
@@ -16,6 +17,7 @@ from sentineld.monitor import BehavioralMonitor
 from sentineld.policy import Policy
 from sentineld.replay import Sessions
 from sentineld.step import RECENT, Pardon, Pin, Prior, Unpin, dump_state, load_state, new_state, observe, step
+from sentineld.trail import Trail
 
 S = 1_000_000
 T0 = 1_763_858_400 * S
@@ -230,13 +232,45 @@ def test_the_state_survives_as_bytes():
     assert all(isinstance(item, tuple) for item in again.recent)
 
 
+def whole(value):
+    """Return plain data with every member, also those that are as they always begin."""
+    if isinstance(value, msgspec.Struct):
+        return {name: whole(getattr(value, name)) for name in value.__struct_fields__}
+    if isinstance(value, dict):
+        return {key: whole(item) for key, item in value.items()}
+    return [whole(item) for item in value] if isinstance(value, list | tuple) else value
+
+
 def test_a_state_of_the_version_before_is_read():
     state, _ = step(fresh(), PRIOR, [*burst(T0), Pin(T0 + S, "op", "why", 2, T0 + 60 * S)])
-    plain = json.loads(msgspec.json.encode(state))
-    del plain["learned"]
+    plain = whole(state)
+    del plain["learned"], plain["trail"]
     plain["recent"] = [item[:6] for item in plain["recent"]]
+    buckets = plain["profile"]["window"]["buckets"]
+    plain["profile"]["window"]["buckets"] = {str(number): cell for number, cell in buckets.items()}
 
-    assert load_state(b"1:" + json.dumps(plain).encode()) == state
+    found = load_state(b"1:" + json.dumps(plain).encode())
+    assert found.trail == Trail()
+    assert msgspec.structs.replace(found, trail=state.trail) == state
+
+
+@pytest.mark.parametrize("prior", [PRIOR, Config().prior()], ids=["activity", "learned"])
+def test_a_state_that_has_every_member_is_read(prior):
+    state, _ = step(fresh(), prior, [*burst(T0), Pin(T0 + S, "op", "why", 2, T0 + 60 * S)])
+    plain = whole(state)
+    plain["profile"] |= {"file_ops_count": 0, "last_activity": "2025-11-23T00:00:00Z", "anomaly_score": 0.5}
+    written = b"2:" + msgspec.msgpack.encode(plain)
+
+    assert load_state(written) == load_state(dump_state(state)) == state
+    assert len(dump_state(state)) < len(written)
+
+
+def test_an_agent_that_acted_once_is_small():
+    learned = Config().prior()
+    sizes = [len(dump_state(step(fresh(), prior, burst(T0, 1))[0])) for prior in (PRIOR, learned)]
+
+    assert sizes[0] < 350
+    assert sizes[1] < 600
 
 
 @pytest.mark.parametrize("data", [b"", b"3:{}", b"2:", b"2:{}", b"1:", b"1:{}", b"1:[]", b"{}"])
