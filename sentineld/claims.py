@@ -11,9 +11,10 @@ from sentineld.content import NO_TELEMETRY
 from sentineld.errors import ConfigError
 from sentineld.framing import DOCUMENT, LINES, STREAM
 from sentineld.mapping import Mapping
+from sentineld.native import NATIVE
 from sentineld.paths import home_directory
 from sentineld.places import expand, inner_path
-from sentineld.recognition import NATIVE, Formats
+from sentineld.recognition import Formats
 from sentineld.tree import kind_of, uncompressed_name
 from sentineld.trust import Trust
 

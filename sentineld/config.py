@@ -10,11 +10,13 @@ import os
 import pwd
 import re
 import stat
+import textwrap
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from shlex import quote
+from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 from urllib.parse import urlsplit
 
 import msgspec
@@ -28,6 +30,7 @@ from sentineld.integrity import Charges
 from sentineld.keys import parse_key_table, with_credentials
 from sentineld.mapping_files import all_mappings
 from sentineld.monitor import BehavioralMonitor
+from sentineld.native import name_of
 from sentineld.options import (
     AUTO,
     MAX_SOCKET_PATH,
@@ -58,14 +61,24 @@ from sentineld.rules import RULES
 from sentineld.starters import SHIPPED
 from sentineld.step import Prior
 from sentineld.taxonomy import Taxonomy
+from sentineld.toml_text import line_of, lines_of, place_of, syntax_hint
 from sentineld.trust import Rule, RuleError, Trust
 
 _BEFORE_URL = r":(?=[A-Za-z][\w+.-]*://)"
 _EVERY_OPTION = "sentineld init --print shows every option"
-#: Where tomllib found a fault: line and column, from 1.
-_TOML_PLACE = re.compile(r"\(at line (\d+), column (\d+)\)")
-_TOML_SETTING = re.compile(r"\s*([\w.-]+)\s*=\s*(\[?)\s*([^\s,\]#]*)")
-_TOML_NUMBER = re.compile(r"[+-]?[\d_.]+(?:[eE][+-]?\d+)?")
+#: How msgspec says that a type is wrong, and what its types are called here.
+_MISSING = re.compile("Object missing required field `([^`]*)`")
+_TYPES = re.compile("Expected `([^`]*)`, got `([^`]*)`")
+_WORDS = {
+    "str": "text",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "a table",
+}
+#: Columns of the starter file.
+_COMMENT_WIDTH = 80
 #: What is shown in place of a secret.
 MASK = "***"
 
@@ -184,12 +197,14 @@ class Config(Struct, forbid_unknown_fields=True, frozen=True):
             (f"telemetry.sources[{number}].format", source.format)
             for number, source in enumerate(self.telemetry.sources)
         ]
-        for key, name in named:
+        for key, given in named:
+            name = name_of(given)
             if name and name not in formats.names:
                 near = difflib.get_close_matches(name, formats.names, 1)
                 raise ConfigError(
                     f"{key}: unknown format {name!r}",
                     hint=f"did you mean {near[0]}?" if near else f"known: {', '.join(formats.names)}",
+                    key=key,
                 )
         return Formats(mappings, named[0][1], taxonomy, self.taxonomy.to_plain(), features)
 
@@ -218,7 +233,13 @@ def _taxonomy(extra: str) -> Taxonomy:
 def rule(source: SourceRule, owner: int | None) -> Rule:
     """Return an entry of ``telemetry.sources`` as the rule that it states; its owner is resolved."""
     return Rule(
-        source.path, source.identity, source.agent, owner, tuple(source.agents), source.format, source.role
+        source.path,
+        source.identity,
+        source.agent,
+        owner,
+        tuple(source.agents),
+        name_of(source.format),
+        source.role,
     )
 
 
@@ -227,7 +248,7 @@ def _uid(owner: str | int, key: str) -> int:
         uid = int(owner)
         if 0 <= uid < 0xFFFF_FFFF:
             return uid
-        raise ConfigError(f"{key}: {uid} is no uid", hint="0 to 4294967294")
+        raise ConfigError(f"{key}: {uid} is no uid", hint="0 to 4294967294", key=key)
     try:
         return pwd.getpwnam(owner).pw_uid
     except (KeyError, ValueError):
@@ -235,6 +256,7 @@ def _uid(owner: str | int, key: str) -> int:
         raise ConfigError(
             f"{key}: there is no user {owner!r}",
             hint=f"did you mean {near[0]}?" if near else f"getent passwd {owner}, or give the uid",
+            key=key,
         ) from None
 
 
@@ -289,30 +311,104 @@ def load_config(
 ) -> Config:
     """Read a file (None: defaults alone), then the environment, then ``overrides`` (key -> value).
 
-    Raises ``ConfigError`` with file and key, ``AccessError`` where the file may not be read.
+    Raises ``ConfigError`` with file and key, and with all other faults that were found; ``AccessError`` where
+    the file may not be read.
     """
     document: dict[str, Any] = {}
-    where = "the configuration"
+    where = _Where(path, {})
     if path is not None:
-        document, where = _read_toml(path), path
+        text = _read_text(path)
+        document, where = _read_toml(path, text), _Where(path, lines_of(text))
         _place_mappings(document, os.path.dirname(os.path.abspath(path)))
-    _check_keys(document, where)
-    origins: dict[str, str] = {}
+    found = [where.error(fault) for fault in _without_strangers(document)]
     for option in options():
         if option.variable in env:
-            _put(document, option.key, _from_text(option, env[option.variable]))
-            origins[option.key] = option.variable
+            try:
+                _put(document, option.key, _from_text(option, env[option.variable]))
+                where.origins[option.key] = option.variable
+            except ConfigError as error:
+                found.append(error)
     for key, value in (overrides or {}).items():
         _put(document, key, value)
-        origins[key] = "the command line"
-    try:
-        config = msgspec.convert(document, Config, dec_hook=_decode_hook)
-    except msgspec.ValidationError as error:
-        key, text = _plain(str(error))
-        origin = origins.get(key.partition("[")[0], where)
-        raise _refusal(key, text, origin) from error
-    _check_values(config, where)
+        where.origins[key] = "the command line"
+    config, refused = _converted(document, where)
+    found += refused
+    if config is not None:
+        # Of a section with a fault it is not known what was meant.
+        sections = {error.key.partition(".")[0] for error in found}
+        found += [where.error(fault) for fault in _contradictions(config, sections)]
+    if config is None or found:
+        first, *others = sorted(found, key=lambda error: error.line)
+        first.others = others
+        raise first
     return config
+
+
+class _Fault(NamedTuple):
+    """What is wrong with an option: ``text`` says it, with the key in it."""
+
+    key: str
+    text: str
+    hint: str
+
+
+class _Where:
+    """What set each option: a file, with the line; a variable; the command line."""
+
+    def __init__(self, path: str | None, lines: dict[str, int]) -> None:
+        self.path = path
+        self.lines = lines
+        #: What set an option instead of the file.
+        self.origins: dict[str, str] = {}
+
+    def origin(self, key: str) -> str:
+        """Return what set an option, as errors begin."""
+        origin = self.origins.get(key.partition("[")[0])
+        if origin is not None:
+            return origin
+        line = line_of(key, self.lines)
+        return "the configuration" if self.path is None else f"{self.path}:{line}" if line else self.path
+
+    def error(self, fault: _Fault) -> ConfigError:
+        """Return the error that says of a fault where it is."""
+        is_of_file = self.path is not None and fault.key.partition("[")[0] not in self.origins
+        return ConfigError(
+            f"{self.origin(fault.key)}: {fault.text}",
+            hint=fault.hint,
+            key=fault.key,
+            file=(self.path or "") if is_of_file else "",
+            line=line_of(fault.key, self.lines) if is_of_file else 0,
+        )
+
+
+def _converted(document: dict[str, Any], where: _Where) -> tuple[Config | None, list[ConfigError]]:
+    """Return the configuration, with defaults for what was refused; None where there is no telling what."""
+    found: list[ConfigError] = []
+    while True:
+        try:
+            return msgspec.convert(document, Config, dec_hook=_decode_hook), found
+        except msgspec.ValidationError as error:
+            key, text = _plain(str(error))
+            # Where a part was taken out, it is missing.
+            if not any(fault.key.startswith(f"{key}.") for fault in found):
+                found.append(where.error(_refusal(key, text, where.origin(key))))
+            if not _take_out(document, key):
+                return None, found
+
+
+def _take_out(document: dict[str, Any], key: str) -> bool:
+    """Remove an option, or what stands at a key of an entry of a table; say whether there was one."""
+    entry: Any = document
+    *path, last = re.findall(r"[^.\[\]]+", key) or [""]
+    for place, part in enumerate(path):
+        inner = entry[int(part)] if isinstance(entry, list) and part.isdigit() else entry.get(part)
+        rest = [*path[place + 1 :], last]
+        if not isinstance(inner, dict | list) or (rest == [last] and isinstance(inner, list)):
+            # An element is not taken out by itself: those behind it would have other numbers then.
+            last = part
+            break
+        entry = inner
+    return isinstance(entry, dict) and entry.pop(last, None) is not None
 
 
 def check_owner(path: str | None, uid: int) -> None:
@@ -329,7 +425,7 @@ def check_owner(path: str | None, uid: int) -> None:
     if owner not in (0, uid):
         raise ConfigError(
             f"{path} belongs to uid {owner}, who could change what the daemon does",
-            hint=f"chown {'root' if uid == 0 else uid} {path}",
+            hint=f"chown {'root' if uid == 0 else uid} {quote(path)}",
         )
 
 
@@ -338,45 +434,35 @@ def key_file_path(config: Config, env: Mapping[str, str]) -> str:
     return with_credentials(config.state.key_file, env.get("CREDENTIALS_DIRECTORY"))
 
 
-def _read_toml(path: str) -> dict[str, Any]:
+def _read_text(path: str) -> str:
     try:
         with open(path, "rb") as file:
             if os.fstat(file.fileno()).st_mode & stat.S_IWOTH:
-                raise ConfigError(f"{path} may be written by everybody", hint=f"chmod o-w {path}")
-            text = file.read().decode()
+                raise ConfigError(f"{path} may be written by everybody", hint=f"chmod o-w {quote(path)}")
+            return file.read().decode()
     except FileNotFoundError as error:
         raise ConfigError(f"there is no configuration file {path}", hint="sentineld init") from error
     except PermissionError as error:
-        raise AccessError(f"may not read the configuration file {path}", hint=f"ls -l {path}") from error
+        raise AccessError(
+            f"may not read the configuration file {path}", hint=f"ls -l {quote(path)}"
+        ) from error
     except OSError as error:
-        raise ConfigError(f"{path}: {error}", hint=f"ls -ld {path}") from error
+        raise ConfigError(f"{path}: {error}", hint=f"ls -ld {quote(path)}") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: {error}", hint="write the file as UTF-8 text") from error
+
+
+def _read_toml(path: str, text: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: {error}", hint=_syntax_hint(text, str(error))) from error
-
-
-def _syntax_hint(text: str, message: str) -> str:
-    """Say what is probably meant where TOML cannot be read. No value is repeated: it may be a secret."""
-    place = _TOML_PLACE.search(message)
-    if message.startswith("Cannot"):
-        return "each name may stand once in its section, and each [section] once"
-    if place is None:
-        return "a quote or a bracket that was opened is not closed"
-    line = text.replace("\r\n", "\n").split("\n")[int(place[1]) - 1]
-    if message.partition(" (")[0].endswith("character '\\n'"):
-        return f"close the quotes in line {place[1]}"
-    setting = _TOML_SETTING.match(line)
-    name, bracket, value = setting.groups() if setting else ("", "", "")
-    if value.lower() in ("true", "false"):
-        return f"{name} = {value.lower()}"
-    is_bare = bool(value) and value[0] not in "\"'[{" and not _TOML_NUMBER.fullmatch(value)
-    if is_bare or (message.startswith("Invalid value") and line[int(place[2]) - 1 :].strip(" \t]},")):
-        form = '["..."]' if bracket else '"..."'
-        return f"text needs quotes: {name} = {form}" if name else f"text needs quotes: {form}"
-    return 'a line is name = "text", name = 30, name = true or [section]'
+        line, message = place_of(str(error))
+        raise ConfigError(
+            f"{path}:{line}: {message}" if line else f"{path}: {message}",
+            hint=syntax_hint(text, str(error)),
+            file=path,
+            line=line,
+        ) from error
 
 
 def _place_mappings(document: dict[str, Any], directory: str) -> None:
@@ -451,50 +537,69 @@ def _type_name(base: Any) -> str:  # noqa: ANN401 (a type expression)
     return names.get(base, str(base))
 
 
-def _check_keys(document: Mapping[str, Any], where: str) -> None:
+def _without_strangers(document: dict[str, Any]) -> Iterator[_Fault]:
+    """Take out of a document what no option or table has room for, and yield what is wrong with it."""
     known = [option.key for option in options()]
     by_key = {table.key: table for table in tables()}
     known += by_key
     sections = {key.partition(".")[0] for key in known if "." in key}
-    for key, value in document.items():
-        if key in sections:
-            if not isinstance(value, Mapping):
-                raise ConfigError(f"{where}: {key} must be a table: [{key}]", hint="sentineld init --print")
-            for inner, content in value.items():
-                _check_key(f"{key}.{inner}", known, where)
-                if f"{key}.{inner}" in by_key:
-                    _check_table(by_key[f"{key}.{inner}"], content, where)
+    for key, value in [*document.items()]:
+        if key not in sections:
+            if key not in known:
+                yield _unknown_section(key, sections) or _unknown(key, known)
+                del document[key]
+        elif not isinstance(value, dict):
+            yield _Fault(key, f"{key} must be a table: [{key}]", "sentineld init --print")
+            del document[key]
         else:
-            _check_key(key, known, where)
+            for inner, content in [*value.items()]:
+                name = f"{key}.{inner}"
+                if name not in known:
+                    yield _unknown(name, known)
+                    del value[inner]
+                elif name in by_key:
+                    table = by_key[name]
+                    if not _has_form(table, content):
+                        form = "a list of tables" if table.options else "a table"
+                        hint = f"[[{name}]]" if table.options else table.example
+                        yield _Fault(name, f"{name}: must be {form}", hint)
+                        del value[inner]
+                    elif table.options:
+                        yield from _strangers_in(table, content)
 
 
-def _check_table(table: Table, content: object, where: str) -> None:
+def _has_form(table: Table, content: object) -> bool:
     if not table.options:
-        if not isinstance(content, Mapping):
-            raise ConfigError(f"{where}: {table.key}: must be a table", hint=table.example)
-        return
-    if not isinstance(content, list) or not all(isinstance(entry, Mapping) for entry in content):
-        raise ConfigError(f"{where}: {table.key}: must be a list of tables", hint=f"[[{table.key}]]")
+        return isinstance(content, dict)
+    return isinstance(content, list) and all(isinstance(entry, dict) for entry in content)
+
+
+def _strangers_in(table: Table, entries: list[dict[str, Any]]) -> Iterator[_Fault]:
     names = [option.key for option in table.options]
-    for number, entry in enumerate(content):
-        for name in entry:
+    for number, entry in enumerate(entries):
+        for name in [*entry]:
             if name not in names:
                 near = difflib.get_close_matches(name, names, 1)
-                raise ConfigError(
-                    f"{where}: unknown option {table.key}[{number}].{name}",
-                    hint=f"did you mean {near[0]}?" if near else f"known: {', '.join(names)}",
+                yield _Fault(
+                    f"{table.key}[{number}].{name}",
+                    f"unknown option {table.key}[{number}].{name}",
+                    f"did you mean {near[0]}?" if near else f"known: {', '.join(names)}",
                 )
+                del entry[name]
 
 
-def _check_key(key: str, known: list[str], where: str) -> None:
-    if key in known:
-        return
+def _unknown_section(key: str, sections: set[str]) -> _Fault | None:
+    near = difflib.get_close_matches(key, sections, 1, 0.75)
+    return _Fault(key, f"unknown option {key}", f"did you mean [{near[0]}]?") if near else None
+
+
+def _unknown(key: str, known: list[str]) -> _Fault:
     leaf = key.rpartition(".")[2]
     leaves = {name.rpartition(".")[2]: name for name in known}
     near = difflib.get_close_matches(key, known, 1, 0.6)
     near = near or [leaves[name] for name in difflib.get_close_matches(leaf, leaves, 1, 0.6)]
     hint = f"did you mean {near[0]}?" if near else _EVERY_OPTION
-    raise ConfigError(f"{where}: unknown option {key}", hint=hint)
+    return _Fault(key, f"unknown option {key}", hint)
 
 
 def _put(document: dict[str, Any], key: str, value: object) -> None:
@@ -514,6 +619,7 @@ def _from_text(option: Option, text: str) -> object:
         raise ConfigError(
             f"{option.variable}: expected a {option.type_name}, not {text!r}",
             hint=f"{option.variable}={option.example}",
+            key=option.key,
         ) from None
     if option.type_name == "list of text":
         # A URL holds colons of its own; between two of them stands one before a scheme.
@@ -537,17 +643,25 @@ def _decode_hook(kind: type, value: object) -> object:
 
 
 def _plain(message: str) -> tuple[str, str]:
+    """Return the key that an error of msgspec names, and what it says, in the words of the reference."""
     text, _, place = message.partition(" - at `$.")
+    text = _MISSING.sub(r"\1 is missing", text)
+    types = _TYPES.fullmatch(text)
+    if types:
+        wanted, got = (
+            " or ".join(_WORDS.get(name, name) for name in part.split(" | ")) for part in types.groups()
+        )
+        text = f"expected {wanted}, not {got}"
     return place.rstrip("`"), text
 
 
-def _refusal(key: str, text: str, origin: str) -> ConfigError:
-    """Return the error for a value that an option cannot have; its hint is a value that it can."""
+def _refusal(key: str, text: str, origin: str) -> _Fault:
+    """Say what is wrong with a value that an option cannot have; the hint is a value that it can."""
     declared = {option.key: option for option in options()}
     declared |= {f"{table.key}.{option.key}": option for table in tables() for option in table.options}
     option = declared.get(re.sub(r"\[[^]]*\]", "", key))
     if option is None:
-        return ConfigError(f"{origin}: {key}: {text}", hint=_EVERY_OPTION)
+        return _Fault(key, f"{key}: {text}", _EVERY_OPTION)
     example = option.example
     if option.choices:
         by_text = {str(choice): choice for choice in option.choices}
@@ -563,78 +677,116 @@ def _refusal(key: str, text: str, origin: str) -> ConfigError:
     shown = example if isinstance(example, str) else _toml(example)
     is_variable = origin == option.variable
     name = option.key.rpartition(".")[2]
-    return ConfigError(
-        f"{origin}: {key}: {text}",
-        hint=f"{option.variable}={shown}" if is_variable else f"{name} = {_toml(example)}",
-    )
+    hint = f"{option.variable}={shown}" if is_variable else f"{name} = {_toml(example)}"
+    return _Fault(key, f"{key}: {text}", hint)
 
 
-def _check_values(config: Config, where: str) -> None:
+def _contradictions(config: Config, without: set[str]) -> Iterator[_Fault]:
+    """Yield what is wrong with values that their types allow, but for the sections ``without``."""
+    for section, check in (
+        ("state", _check_state),
+        ("throttle", _check_throttle),
+        ("telemetry", _check_sources),
+        ("identity", _check_bindings),
+        ("metrics", _check_metrics),
+        ("notify", _check_notify),
+        ("taxonomy", _check_taxonomy),
+        ("detection", _check_detection),
+    ):
+        if section not in without:
+            yield from check(config)
+
+
+def _check_state(config: Config) -> Iterator[_Fault]:
     if config.state.valid_for < 1:
-        raise ConfigError(f"{where}: state.valid_for must be at least 1s", hint="the default is 30s")
+        yield _Fault("state.valid_for", "state.valid_for must be at least 1s", "the default is 30s")
+    try:
+        parse_key_table(config.state.keys)
+    except ConfigError as error:
+        yield _Fault("state.keys", str(error), error.hint)
+
+
+def _check_throttle(config: Config) -> Iterator[_Fault]:
     if config.throttle.hold < 1:
-        raise ConfigError(f"{where}: throttle.hold must be at least 1s", hint="the default is 30s")
+        yield _Fault("throttle.hold", "throttle.hold must be at least 1s", "the default is 30s")
+
+
+def _check_sources(config: Config) -> Iterator[_Fault]:
     for number, source in enumerate(config.telemetry.sources):
         try:
             rule(source, None).check()
         except RuleError as error:
             key = f"telemetry.sources[{number}].{error.key}"
-            raise ConfigError(f"{where}: {key}: {error}", hint=error.hint) from error
+            yield _Fault(key, f"{key}: {error}", error.hint)
+
+
+def _check_bindings(config: Config) -> Iterator[_Fault]:
     for agent in config.identity.bindings:
         if not is_agent_id(agent):
-            raise ConfigError(
-                f"{where}: identity.bindings: {agent!r} cannot be an agent's id",
-                hint="1 to 128 of A-Z a-z 0-9 . _ : / @ + ~ -",
+            yield _Fault(
+                "identity.bindings",
+                f"identity.bindings: {agent!r} cannot be an agent's id",
+                "1 to 128 of A-Z a-z 0-9 . _ : / @ + ~ -",
             )
-    _check_metrics(config.metrics, where)
-    _check_notify(config.notify, where)
-    try:
-        parse_key_table(config.state.keys)
-    except ConfigError as error:
-        raise ConfigError(f"{where}: {error}", hint=error.hint) from error
+
+
+def _check_taxonomy(config: Config) -> Iterator[_Fault]:
     try:
         config.classes()
     except ConfigError as error:
-        raise ConfigError(f"{where}: {error}", hint=error.hint) from error
-    config.prior()
+        yield _Fault(str(error).partition(":")[0], str(error), error.hint)
 
 
-def _check_metrics(metrics: MetricsOptions, where: str) -> None:
+def _check_detection(config: Config) -> Iterator[_Fault]:
+    try:
+        config.prior()
+    except ConfigError as error:
+        yield _Fault("detection", str(error), error.hint)
+
+
+def _check_metrics(config: Config) -> Iterator[_Fault]:
+    metrics = config.metrics
     if metrics.address:
         try:
             metrics.host_port  # noqa: B018 (it is what is checked)
         except ValueError as error:
-            raise ConfigError(
-                f"{where}: metrics.address: {error}",
-                hint='address = "127.0.0.1:9464"; for other machines: docs/metrics.md',
-            ) from error
+            yield _Fault(
+                "metrics.address",
+                f"metrics.address: {error}",
+                'address = "127.0.0.1:9464"; for other machines: docs/metrics.md',
+            )
     if len(os.fsencode(metrics.socket)) > MAX_SOCKET_PATH:
-        raise ConfigError(
-            f"{where}: metrics.socket: the path of a socket has at most {MAX_SOCKET_PATH} bytes",
-            hint='socket = "/run/sentineld/metrics.sock"',
+        yield _Fault(
+            "metrics.socket",
+            f"metrics.socket: the path of a socket has at most {MAX_SOCKET_PATH} bytes",
+            'socket = "/run/sentineld/metrics.sock"',
         )
     if metrics.textfile and not metrics.textfile.endswith(".prom"):
-        raise ConfigError(
-            f"{where}: metrics.textfile: node_exporter reads only files whose names end in .prom",
-            hint='textfile = "/run/sentineld/metrics.prom"',
+        yield _Fault(
+            "metrics.textfile",
+            "metrics.textfile: node_exporter reads only files whose names end in .prom",
+            'textfile = "/run/sentineld/metrics.prom"',
         )
     if metrics.interval < 1:
-        raise ConfigError(f"{where}: metrics.interval must be at least 1s", hint="the default is 15s")
+        yield _Fault("metrics.interval", "metrics.interval must be at least 1s", "the default is 15s")
 
 
-def _check_notify(notify: NotifyOptions, where: str) -> None:
+def _check_notify(config: Config) -> Iterator[_Fault]:
+    notify = config.notify
     # The URL itself may hold a token, and is not shown.
     if notify.webhook and not is_safe_url(notify.webhook):
-        raise ConfigError(
-            f"{where}: notify.webhook: it must be an https URL, or http to this machine (127.0.0.1)",
-            hint='webhook = "https://hooks.example.net/sentineld"',
+        yield _Fault(
+            "notify.webhook",
+            "notify.webhook: it must be an https URL, or http to this machine (127.0.0.1)",
+            'webhook = "https://hooks.example.net/sentineld"',
         )
     for cause in notify.causes:
         if cause not in CAUSES:
             near = difflib.get_close_matches(cause, CAUSES, 1)
-            raise ConfigError(
-                f"{where}: notify.causes: there is no cause {cause!r}",
-                hint=f"did you mean {near[0]}?" if near else ", ".join(CAUSES),
+            yield _Fault(
+                "notify.causes",
+                f"notify.causes: there is no cause {cause!r}",
+                f"did you mean {near[0]}?" if near else ", ".join(CAUSES),
             )
 
 
@@ -707,8 +859,9 @@ def starter(directories: list[str], *, is_found: bool = False) -> str:
         "# sentineld.toml: every option, its meaning and its default.",
         "# Test it with: sentineld check --config THIS_FILE",
         "",
-        "# This file starts in observe mode: nothing is restricted, and `sentineld status` shows what would",
-        '# have been. Once you trust what you see, change "observe" to "enforce".',
+        "# This file starts in observe mode: nothing is restricted, and `sentineld",
+        "# status` shows what would have been. Once you trust what you see, change",
+        '# "observe" to "enforce".',
         'mode = "observe"',
         "",
     ]
@@ -720,7 +873,7 @@ def starter(directories: list[str], *, is_found: bool = False) -> str:
         if head != section:
             section = head
             lines += ["", f"[{section}]"]
-        lines.append(f"# {option.description} ({option.type_name}; {option.variable})")
+        lines += _comment(f"{option.description} ({option.type_name}; {option.variable})")
         if option.key == "telemetry.directories":
             if is_found:
                 lines.append("# Found now; without this line they are found anew at every start:")
@@ -731,8 +884,19 @@ def starter(directories: list[str], *, is_found: bool = False) -> str:
         else:
             lines.append(f"#{name} = {_toml(option.default)}")
     for table in tables():
-        lines += ["", f"# {table.description}", *(f"# {line}" for line in table.example.splitlines())]
+        lines += ["", *_comment(table.description), *(f"# {line}" for line in table.example.splitlines())]
     return "\n".join(lines) + "\n"
+
+
+def _comment(text: str) -> list[str]:
+    return textwrap.wrap(
+        text,
+        _COMMENT_WIDTH,
+        initial_indent="# ",
+        subsequent_indent="# ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def _toml_table(key: str, example: Any) -> str:  # noqa: ANN401 (plain data)
@@ -754,7 +918,7 @@ def _toml(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{name} = {_toml(inner)}" for name, inner in value.items()) + " }"
+        return "{" + ", ".join(f"{name} = {_toml(inner)}" for name, inner in value.items()) + "}"
     if isinstance(value, str):
         return msgspec.json.encode(value).decode()
     return repr(value)

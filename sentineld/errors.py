@@ -16,6 +16,8 @@
 Rejected input is not an exception: it is a value, ``sentineld.decode.Reject``.
 """
 
+from collections.abc import Sequence
+
 
 class SentineldError(Exception):
     """Base of all errors that an operator can act on.
@@ -38,9 +40,27 @@ class UsageError(SentineldError):
 
 
 class ConfigError(SentineldError):
-    """Raised when the configuration, a key file or an option is unusable."""
+    """Raised when the configuration, a key file or an option is unusable.
+
+    ``key`` is the option, ``file`` and ``line`` (from 1) are where it stands; empty and 0 where that is not
+    known. ``others`` are what else is wrong with the same configuration.
+    """
 
     exit_code = 78
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        key: str = "",
+        file: str = "",
+        line: int = 0,
+        others: "Sequence[ConfigError]" = (),
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.key, self.file, self.line = key, file, line
+        self.others = others
 
 
 class LockedError(SentineldError):

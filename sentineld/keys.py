@@ -17,6 +17,7 @@ import stat
 from binascii import Error as Base64Error
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Mapping, Sequence
+from shlex import quote
 from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -417,9 +418,9 @@ def _read_key(path: str) -> tuple[str, bool, bytes]:
                 if is_public
                 else "others can reach it, or its group can write it"
             ),
-            hint=f"chmod 0644 {path}"
+            hint=f"chmod 0644 {quote(path)}"
             if is_public
-            else f"chmod 0640 {path}, and make a new key if others could have read this one",
+            else f"chmod 0640 {quote(path)}, and make a new key if others could have read this one",
         )
     if pem is not None:
         return ED25519, *pem

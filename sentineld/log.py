@@ -349,6 +349,13 @@ class Reporter:
 
     def warn(self, event: str, cause: str, **fields: Any) -> None:  # noqa: ANN401 (log fields)
         """Write ``event`` unless the same event and cause was written within the last minute."""
+        self._write(self._log.warning, event, cause, fields)
+
+    def error(self, event: str, cause: str, **fields: Any) -> None:  # noqa: ANN401 (log fields)
+        """Do as ``warn``, for what is a fault of sentineld itself."""
+        self._write(self._log.error, event, cause, fields)
+
+    def _write(self, write: Callable[..., object], event: str, cause: str, fields: dict[str, Any]) -> None:
         now = self._clock()
         began, causes, left_out = self._spans.get(event, (-(1 << 62), set(), 0))
         if not 0 <= now - began < RATE_S * 1_000_000:
@@ -361,4 +368,4 @@ class Reporter:
             return
         causes.add(cause)
         self._spans[event] = (began, causes, left_out)
-        self._log.warning(event, cause=cause, **fields)
+        write(event, cause=cause, **fields)

@@ -7,11 +7,12 @@ theirs matches a file of another one, so the order decides only between records 
 import os
 import tomllib
 from collections.abc import Iterable
-from functools import lru_cache
+from functools import cache, lru_cache
+from typing import Any
 
 from sentineld.errors import ConfigError
 from sentineld.mapping import Classify, Mapping, MappingError
-from sentineld.recognition import NATIVE
+from sentineld.native import NATIVE, name_of
 
 
 def read_mappings(path: str, classify: Classify) -> list[Mapping]:
@@ -34,10 +35,17 @@ def parse_mappings(data: bytes, name: str, classify: Classify, *, is_checked: bo
 
     Without ``is_checked`` a mistake in an event shows when the first record is read.
     """
+    return _mappings(_document(data, name), name, classify, is_checked=is_checked)
+
+
+def _document(data: bytes, name: str) -> dict[str, Any]:
     try:
-        document = tomllib.loads(data.decode("utf-8"))
+        return tomllib.loads(data.decode("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{name}: it is not TOML: {error}", hint="docs/mapping.md has examples") from error
+
+
+def _mappings(document: dict[str, Any], name: str, classify: Classify, *, is_checked: bool) -> list[Mapping]:
     for key in document:
         if key != "source":
             raise ConfigError(f"{name}: {key}: there is no {key!r} in a mapping", hint="[[source]]")
@@ -53,7 +61,7 @@ def parse_mappings(data: bytes, name: str, classify: Classify, *, is_checked: bo
         except MappingError as error:
             hint = error.hint or "docs/mapping.md"
             raise ConfigError(f"{name}: {error.key}: {error}", hint=hint) from error
-        if mapping.name == NATIVE or mapping.name in {other.name for other in mappings}:
+        if name_of(mapping.name) == NATIVE or mapping.name in {other.name for other in mappings}:
             raise ConfigError(
                 f"{name}: source[{number}].name: there is a format {mapping.name!r} already",
                 hint="every name once",
@@ -62,16 +70,26 @@ def parse_mappings(data: bytes, name: str, classify: Classify, *, is_checked: bo
     return mappings
 
 
-@lru_cache(4)
-def built_in(classify: Classify) -> tuple[Mapping, ...]:
-    """Return the built-in mappings: those without mistakes, so each is compiled when it is first used."""
-    found: list[Mapping] = []
+@cache
+def _built_in_documents() -> tuple[tuple[str, dict[str, Any]], ...]:
+    """Return the paths and tables of the built-in files: to parse them takes longest of all at a start."""
     folder = os.path.join(os.path.dirname(__file__), "formats")
-    for name in sorted(os.listdir(folder)):
-        if name.endswith(".toml"):
-            path = os.path.join(folder, name)
-            found += parse_mappings(_read(path), path, classify, is_checked=False)
-    return tuple(found)
+    paths = [os.path.join(folder, name) for name in sorted(os.listdir(folder)) if name.endswith(".toml")]
+    return tuple((path, _document(_read(path), path)) for path in paths)
+
+
+def built_in(classify: Classify) -> list[Mapping]:
+    """Return the built-in mappings: those without mistakes, so each is compiled when it is first used."""
+    return list(_built_in(classify))
+
+
+@lru_cache(4)
+def _built_in(classify: Classify) -> tuple[Mapping, ...]:
+    return tuple(
+        mapping
+        for path, document in _built_in_documents()
+        for mapping in _mappings(document, path, classify, is_checked=False)
+    )
 
 
 def all_mappings(paths: Iterable[str], classify: Classify) -> list[Mapping]:

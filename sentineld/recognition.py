@@ -16,13 +16,11 @@ from typing import Any, NamedTuple
 from sentineld.decode import Decoded, Record, Reject
 from sentineld.features import Features
 from sentineld.mapping import FileContext, Mapping
-from sentineld.native import NativeMapping
+from sentineld.native import NATIVE, NativeMapping, name_of
 from sentineld.path_glob import telling_text
 from sentineld.rows import Rows
 from sentineld.taxonomy import Taxonomy
 
-#: The native format.
-NATIVE = "wordpress"
 #: Records of a chunk that are looked at.
 _FIRST = 16
 
@@ -62,13 +60,13 @@ class Formats:
         self._texts = [
             (telling_text(glob), mapping) for mapping in self._mappings.values() for glob in mapping.globs
         ]
-        self.forced = forced
+        self.forced = forced = name_of(forced)
         if forced and forced not in self.names:
             raise KeyError(forced)
 
     def force(self, name: str) -> "Formats":
         """Return the same formats, with another one forced."""
-        forced = name if name in self.names else ""
+        forced = name if name_of(name) in self.names else ""
         return Formats(self._mappings.values(), forced, self._taxonomy, self._extra, self._features)
 
     def to_plain(self) -> dict[str, str]:

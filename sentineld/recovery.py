@@ -11,6 +11,7 @@ import stat
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from shlex import quote
 
 from sentineld import statedir
 from sentineld.database import PATIENCE_S
@@ -156,7 +157,7 @@ def _check_file(path: str) -> None:
         # A mistake of an operator, or a planted file: in both cases the one that was there is not given up.
         raise AccessError(
             f"the database {path} belongs to uid {status.st_uid}, not to uid {os.geteuid()} that runs this",
-            hint=f"chown {os.geteuid()} {path}, if it is the right one",
+            hint=f"chown {os.geteuid()} {quote(path)}, if it is the right one",
         )
 
 

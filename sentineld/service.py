@@ -22,11 +22,11 @@ from sentineld.catch_up import CatchUp, Progress
 from sentineld.claims import Claims
 from sentineld.config import Change, Config, changes
 from sentineld.database import PATIENCE_S, cannot_open
-from sentineld.decode import Reject
+from sentineld.decode import INTERNAL_ERROR, Reject
 from sentineld.errors import AccessError, ConfigError, SentineldError, StorageError, StoreError
 from sentineld.evidence import Trouble
 from sentineld.explain import printable_path
-from sentineld.glance import Glance
+from sentineld.glance import Glance, Told
 from sentineld.governor import Governor
 from sentineld.instant import SECOND_US
 from sentineld.intake import Batch, Intake
@@ -37,6 +37,7 @@ from sentineld.outlet import PROGRESS_US, Outlet
 from sentineld.override import override_path
 from sentineld.pipeline import Outcome, Pipeline
 from sentineld.published_file import remove_leftovers
+from sentineld.quarantine import Quarantine
 from sentineld.recovery import open_store, rescue
 from sentineld.rejects import Rejects
 from sentineld.roots import Roots
@@ -45,6 +46,7 @@ from sentineld.settings import recorded_prior, recorded_trust
 from sentineld.signals import Signals
 from sentineld.starters import SHIPPED
 from sentineld.statedir import Paths, resolve_paths
+from sentineld.step import Prior
 from sentineld.store import Store
 from sentineld.tables import Commit
 from sentineld.tail import Tail
@@ -112,8 +114,10 @@ class Service:
         self._store: Store
         self._pipeline: Pipeline
         self._tail: Tail
+        self._told: Told
         self._glance: Glance
         self._intake: Intake
+        self._quarantine: Quarantine
         self._trust: Trust
         self._is_first_run = self._is_caught_up = False
         #: Whether the gate's denials are waited for.
@@ -221,7 +225,8 @@ class Service:
             if not is_busy and self._store.retention.is_behind:
                 self._store.prune()
             is_alive = self._beat() if self._is_caught_up else self._beat_and_rest()
-            if is_alive and not (is_busy or self._tail.is_scanning or self._glance.is_busy):
+            is_looking = self._tail.is_scanning or self._told.is_busy or self._glance.is_busy
+            if is_alive and not (is_busy or is_looking):
                 self._signals.wait(self._wait_s())
 
     def _end_catch_up(self, *, is_caught_up: bool) -> None:
@@ -286,11 +291,11 @@ class Service:
         for problem in hints.problems:
             self._tell_watch(problem)
         is_renewed = self._is_watch_renewed()
-        for path in hints.paths:
-            self._tail.notice(path)
-        self._glance.is_wanted |= hints.needs_scan or is_renewed
+        needs_scan = not self._told.add(hints.paths) or hints.needs_scan or is_renewed
+        self._told.step(_SCAN_SLICE_US)
+        self._glance.is_wanted |= needs_scan
         self._glance.step(_SCAN_SLICE_US)
-        if hints.needs_scan or is_renewed or self._tail.wants_scan:
+        if needs_scan or self._tail.wants_scan:
             self._next_scan = min(self._next_scan, self._earliest_scan)
         if self._tail.is_scanning or clock.monotonic_us() >= self._next_scan:
             self._scan_step()
@@ -441,13 +446,7 @@ class Service:
                 if meta.settings
                 else self.config.prior()
             )
-            self._pipeline = Pipeline(
-                store,
-                prior,
-                agents_per_owner=self.config.limits.agents_per_owner,
-                clock_us=meta.clock,
-                agents_in_memory=self.config.limits.agents_in_memory,
-            )
+            self._pipeline = self._make_pipeline(prior)
             self._record_settings(meta.settings)
             tail = self._tail = Tail(
                 self._directories(),
@@ -463,11 +462,21 @@ class Service:
             sources = store.sources(with_gone=False)
             tail.restore(sources, meta.last_scan)
             self._roots.restore(self._directories(), (source.last_path for source in sources))
+            self._told = Told(tail.notice, clock.monotonic_us)
             self._glance = Glance(
                 lambda: [source.last_path for source in tail.sources()], tail.notice, clock.monotonic_us
             )
             self._intake = Intake(tail, self._formats, self._trust)
             self._intake.divisor = self._governor.throttle.measures.batches
+            self._intake.on_set_aside = self._tell_failure
+            self._quarantine = Quarantine(
+                tail,
+                lambda: self._pipeline,
+                self._renew_pipeline,
+                lambda: self._owners,
+                self._left_out,
+                self._stay_alive,
+            )
             self._is_first_run = meta.has_history
             self._works_since = clock.monotonic_us()
             self._end_catch_up(is_caught_up=False)
@@ -481,6 +490,25 @@ class Service:
             if tail is not None:
                 tail.close()
             store.close()
+
+    def _make_pipeline(self, prior: Prior) -> Pipeline:
+        pipeline = Pipeline(
+            self._store,
+            prior,
+            agents_per_owner=self.config.limits.agents_per_owner,
+            clock_us=self._store.meta().clock,
+            agents_in_memory=self.config.limits.agents_in_memory,
+        )
+        pipeline.announcing = self._announcing
+        return pipeline
+
+    def _renew_pipeline(self) -> None:
+        """Forget what memory holds and the database does not."""
+        former = self._pipeline
+        self._pipeline = self._make_pipeline(former.prior)
+        self._pipeline.bind(self._trust.bindings)
+        # Whoever publishes knows by it that these are others.
+        self._pipeline.roster.edition += former.roster.edition + 1
 
     def _make_watch(self) -> Watch:
         watch = Watch(
@@ -533,6 +561,8 @@ class Service:
             pause_us = pause.after_scan_us(interval_us, self._scan_cpu)
             self._next_scan = max(self._next_scan, now + pause_us)
         self._tell_roots(self._roots.end(self._directories()))
+        there = filter(os.path.exists, self._directories())
+        self._outlet.troubles -= {("missing_directory", printable_path(path)) for path in there}
         self._owners = self._tail.owners()
         self._outlet.judge_isolation(self._owners)
         if batch := self._intake.torn():
@@ -564,16 +594,45 @@ class Service:
         now = clock.now_us()
         for part in batch.parts:
             if part.rejects:
-                self._keep_rejects(batch.sources[part.source_id][1].path, part.rejects, now)
+                path = batch.sources[part.source_id][1].path
+                self._keep_rejects(path, part.rejects, now)
+                if part.failure is not None:
+                    self._tell_failure(path, part.failure)
         owners = self._owners.union(part.owner for part in batch.parts)
         if owners != self._owners:
             self._owners = owners
             self._outlet.judge_isolation(owners)
-        outcome = self._pipeline.read(batch, now, last_scan_us=self._tail.last_scan_us)
-        for _, source in batch.sources.values():
-            self._tail.accept(source)
-        self._after(outcome)
-        return outcome.agents
+        agents = 0
+        for piece, outcome in self._quarantine.read(batch, now, last_scan_us=self._tail.last_scan_us):
+            for _, source in piece.sources.values():
+                self._tail.accept(source)
+            self._after(outcome)
+            agents = max(agents, outcome.agents)
+        return agents
+
+    def _left_out(self, path: str, rejects: Sequence[Reject], error: Exception) -> None:
+        """Keep records that sentineld itself fails on, and say so."""
+        self._keep_rejects(path, rejects, clock.now_us())
+        self._tell_failure(path, error)
+
+    def _tell_failure(self, path: str, error: Exception) -> None:
+        self._outlet.faults.add(INTERNAL_ERROR)
+        if len(self._outlet.troubles) < _MAX_TROUBLES:
+            self._outlet.troubles.add((INTERNAL_ERROR, printable_path(path)))
+        self._reporter.error(
+            "internal_error",
+            f"{type(error).__name__} in {printable_path(path)}",
+            given={"path": printable_path(path)},
+            hint="report this; docs/operations.md#faults",
+            exc_info=error,
+        )
+
+    def _stay_alive(self) -> None:
+        """Keep the state file fresh while a batch is taken in pieces."""
+        now = clock.monotonic_us()
+        if now >= self._outlet.next_heartbeat:
+            self._publish()
+        self._ping(now)
 
     def _keep_rejects(self, path: str, rejects: Sequence[Reject], now: int) -> None:
         counts = Counter(item.reason for item in rejects)
@@ -698,6 +757,10 @@ class Service:
         self._outlet.publish(
             word, roster.demoted(), roster.known, edition=roster.edition, is_numbered=is_numbered
         )
+
+    def _announcing(self) -> contextlib.AbstractContextManager[None]:
+        roster = self._pipeline.roster
+        return self._outlet.announcing(self._status(), roster.demoted(), roster.known, roster.edition)
 
     def _status(self) -> str:
         # A document that says that it could not be written would be a contradiction.

@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 
 from sentineld.config import Config
+from sentineld.native import name_of
 from sentineld.options import DetectionOptions, Duration, IntegrityOptions, RecoveryOptions
 from sentineld.step import Prior
 from sentineld.trust import Trust
@@ -28,8 +29,10 @@ def recorded_prior(document: dict[str, Any], config: Config) -> Prior:
 
 def recorded_trust(document: dict[str, Any]) -> Trust:
     """Build the trust rules that recorded settings describe."""
-    # A database that an older version wrote knows of none.
-    return Trust.from_plain(document.get("trust", {}))
+    # A database that an older version wrote knows of none, or calls formats by former names.
+    plain = document.get("trust", {})
+    rules = [{**rule, "format": name_of(rule.get("format", ""))} for rule in plain.get("rules", ())]
+    return Trust.from_plain({**plain, "rules": rules})
 
 
 def _duration(_kind: type, value: Any) -> Duration:  # noqa: ANN401 (msgspec's hook)

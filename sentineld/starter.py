@@ -11,8 +11,9 @@ work is newer than it is.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import NamedTuple, TypeVar
+
+from msgspec import structs
 
 from sentineld.calibration import Calibration, Tail
 from sentineld.detection import Detection, DetectionSettings
@@ -116,7 +117,7 @@ def _learn(role_name: str, sessions: Sequence[PastSession]) -> Role:
     symbols = _shared((group, symbol) for group, done in lived for symbol in done.symbols)
     for _, done in lived:
         known = [symbol if symbol in symbols else _OTHER for symbol in done.symbols]
-        role.learn_habits(replace(done, symbols=known))
+        role.learn_habits(structs.replace(done, symbols=known))
     role.uses = {feature: uses for feature, uses in role.uses.items() if feature in features}
     return role
 
@@ -138,4 +139,4 @@ def _run(role_name: str, role: Role, agent: Learned, session: PastSession) -> Fi
             detection.observe(agent, _OWNER, (*item[:6], named), item[0], is_frozen=True)
     if not agent.sessions:
         return Finished(0, role_name, "", 0.0, 0, {}, {}, [], {}, {})
-    return replace(finish(agent.sessions[-1], session.events[-1][0]), is_suspicious=False)
+    return structs.replace(finish(agent.sessions[-1], session.events[-1][0]), is_suspicious=False)

@@ -19,6 +19,8 @@ Search: TypeAlias = Callable[[str, int, int], re.Match[str] | None]
 
 _MAX_DEEP = 8
 _MAX_DIGITS = 32
+#: Numbers beyond this are none: whatever is done with others stays within the range of a double.
+_LARGEST = 1e100
 #: Digits of any number that fits into 64 bits.
 _SURE_DIGITS = 18
 #: What JSON may begin with: most text that is none does not get to the decoder.
@@ -108,12 +110,13 @@ def to_instant(value: object, factor: float | None) -> int | None:
 
 
 def to_number(value: object) -> float | None:
-    """Read a number, also one written as text; a duration of ``secs`` and ``nanos`` is in milliseconds."""
+    """Read a number, also one written as text; a duration of ``secs`` and ``nanos`` is in milliseconds.
+
+    None for what is none, or is larger than anything that is measured (``1e100``).
+    """
     kind = type(value)
-    if kind is int:
-        return value  # type: ignore[return-value]
-    if kind is float:
-        return value if value - value == 0 else None  # type: ignore[operator,return-value]
+    if kind is int or kind is float:
+        return value if -_LARGEST < value < _LARGEST else None  # type: ignore[operator,return-value]
     if kind is str and 0 < len(value) <= _MAX_DIGITS:  # type: ignore[arg-type]
         try:
             return int(value)  # type: ignore[call-overload,no-any-return]

@@ -3,8 +3,10 @@
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
+
+from msgspec import structs
 
 from sentineld import clock
 from sentineld.baselines import learning, starter_document
@@ -274,7 +276,7 @@ def look(state: AgentState, prior: Prior, now_us: int) -> Verdict:
     if prior.detection is None or state.learned is None:
         return CALM
     sessions = open_sessions(state, prior, now_us)
-    return prior.detection.look(replace(state.learned, sessions=sessions), state.owner)
+    return prior.detection.look(structs.replace(state.learned, sessions=sessions), state.owner)
 
 
 def learned_document(state: AgentState, prior: Prior, now_us: int) -> dict[str, Any] | None:

@@ -7,15 +7,16 @@ JSON needs none of this: ``json.dumps`` escapes all but printable ASCII, DEL inc
 """
 
 import json
-import re
 
 #: Characters shown of one text.
 MAX_TEXT = 400
 
 #: Letters, marks and symbols that fonts show as nothing (most of Unicode's Default_Ignorable_Code_Point that
 #: are printable, and the blank Braille pattern): a name could hide text in them, or look like another name.
-_BLANK = re.compile(
-    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+#: No regular expression: hooks, which start for every call, would wait for it to be compiled.
+_BLANK = frozenset(
+    "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0"
+    + "".join(map(chr, (*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0))))
 )
 
 
@@ -33,6 +34,6 @@ def json_line(document: object) -> bytes:
 
 
 def _escape(char: str) -> str:
-    if char.isprintable() and not _BLANK.match(char):
+    if char.isprintable() and char not in _BLANK:
         return char
     return char.encode("unicode_escape", "surrogatepass").decode("ascii")

@@ -65,7 +65,7 @@ def retire(
 def erase(
     agent_id: str, reason: str, yes: bool, config_path: str | None, state_dir: str | None, as_json: bool
 ) -> None:
-    """Remove everything known of an agent: state, decisions, evidence, rejected lines.
+    """Remove everything known of an agent. That is its state, decisions, evidence and rejected lines.
 
     Positions in files stay, so that nothing is read again. Not reached: telemetry itself, decisions.jsonl,
     backups, and what its role learned (hashes and counts).

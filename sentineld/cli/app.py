@@ -17,8 +17,9 @@ from typing import Any, TypeVar
 import click
 import msgspec
 
+from sentineld.cli.prose import filled
 from sentineld.config import Config, load_config
-from sentineld.errors import AccessError, ConfigError, SentineldError, UsageError
+from sentineld.errors import AccessError, ConfigError, SentineldError, StoreError, UsageError
 from sentineld.paths import default_config_file
 from sentineld.places import Places, find_places
 from sentineld.statedir import Paths, resolve_paths
@@ -27,43 +28,57 @@ from sentineld.visible import visible
 #: Characters shown of an error: it may quote what somebody passed on from an agent.
 _MAX_ERROR = 4000
 
+#: Every command, by what one wants of it, with what the list says.
+SECTIONS = {
+    "First steps": {
+        "demo": "Show in a minute what sentineld does.",
+        "init": "Write a configuration with every option explained.",
+        "run": "Watch telemetry, judge agents, publish the state file.",
+        "check": "Test the configuration: every mistake, with its line.",
+        "doctor": "Find what keeps sentineld from its work on this machine.",
+    },
+    "See": {
+        "status": "Show every agent's tier and score, and how the daemon is.",
+        "why": "Explain an agent's tier: what was seen, and what lifts it.",
+        "top": "Show all agents live.",
+        "log": "List decisions in the order in which they were made.",
+        "report": "Write all of it as one HTML file, with timelines and evidence.",
+    },
+    "Decide": {
+        "pardon": "Return an agent to tier 1 and forget the evidence against it.",
+        "pin": "Hold an agent at a tier, whatever it does.",
+        "unpin": "Lift a pin: the agent's behaviour decides again.",
+        "agent": "Rename, retire and erase agents.",
+        "break-glass": "Give tiers by hand while the daemon is dead.",
+    },
+    "Measure": {
+        "replay": "Judge old telemetry: who would have been demoted, when and why.",
+        "tune": "Propose thresholds for a wished rate of false alarms.",
+        "baseline": "List, freeze, reset, export and import learned habits.",
+        "mapping": "See what a file's records become, and which formats are known.",
+    },
+    "Wire in": {
+        "tier": "Print the tier that a router would use for an agent.",
+        "gate": "Hold calls of agents above tier 1: a hook for coding agents.",
+        "notify": "Tell people of decisions: webhook, program or messenger.",
+        "share": "Print a Grafana dashboard, or alert rules for Prometheus.",
+        "schema": "Print the JSON Schema of a document.",
+        "completion": "Print a script that completes commands in bash, zsh or fish.",
+    },
+    "Keep": {
+        "backup": "Write a checked copy of the database to a file.",
+        "restore": "Put a backup in the database's place.",
+        "keygen": "Make a key that signs the state file.",
+    },
+}
 #: Every command and the module that holds it.
 COMMANDS = {
-    "demo": "demo",
-    "run": "run",
-    "replay": "replay",
-    "tune": "tune",
-    "status": "status",
-    "why": "why",
-    "top": "top",
-    "tier": "tier",
-    "gate": "gate",
-    "log": "log",
-    "notify": "notify",
-    "report": "report",
-    "pardon": "pardon",
-    "pin": "pin",
-    "unpin": "pin",
-    "break-glass": "break_glass",
-    "mapping": "mapping",
-    "check": "check",
-    "doctor": "doctor",
-    "init": "init",
-    "keygen": "keygen",
-    "baseline": "baseline",
-    "agent": "agent",
-    "backup": "backup",
-    "restore": "restore",
-    "share": "share",
-    "schema": "schema",
-    "completion": "completion",
+    name: "pin" if name == "unpin" else name.replace("-", "_")
+    for section in SECTIONS.values()
+    for name in section
 }
-
-#: Commands that run without click, and what the list says of them.
-_EARLY = {
-    "tier": "Print the tier that a router would use for an agent.",
-    "gate": "Hold calls of tools by agents that misbehave: a hook for coding agents.",
-}
+#: Commands that run without click.
+_EARLY = ("tier", "gate")
 
 #: Help of ``--format`` where it is for all files.
 FORMAT_HELP = "Format of all telemetry, not recognised file by file (sentineld mapping list)."
@@ -81,13 +96,22 @@ class _Lazy(click.Group):
             from sentineld.cli.names import complete_agent
 
             agent = click.Argument(["agent"], shell_complete=complete_agent)
-            return click.Command(name, params=[agent] if name == "tier" else [], help=_EARLY[name])
+            return click.Command(
+                name, params=[agent] if name == "tier" else [], help=SECTIONS["Wire in"][name]
+            )
         if name not in COMMANDS:
             return None
         command: click.Command = getattr(
             import_module(f"sentineld.cli.{COMMANDS[name]}"), name.replace("-", "_")
         )
         return command
+
+    def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        # Without loading any of them.
+        widest = max(map(len, COMMANDS))
+        for title, commands in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(f"{name:<{widest}}", text) for name, text in commands.items()])
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -104,7 +128,7 @@ class _Lazy(click.Group):
 
 @click.group(
     cls=_Lazy,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
     epilog="Start with: sentineld demo",
 )
 @click.version_option(package_name="sentineld", message="sentineld %(version)s")
@@ -156,12 +180,11 @@ def watched(config: Config) -> tuple[Config, Places | None]:
     places = find_places(config.formats(), os.environ, os.geteuid())
     directories = places.directories
     if not directories:
-        looked = ", ".join(dict.fromkeys(place.path for place in places.missing))
         others = ", ".join(dict.fromkeys(place.path for place in places.foreign))
         others = f"; left out as another user's: {others}" if others else ""
         raise ConfigError(
-            "no telemetry directory is configured, and no agent of this user has written anywhere by default",
-            hint=f"sentineld run --telemetry DIR; looked for {looked}{others}",
+            "no telemetry directory is named, and no agent of this user has written to its usual place",
+            hint=f"sentineld run --telemetry DIR; where it looked: sentineld mapping list{others}",
         )
     paths = daemon_paths(config)
     for path in directories:
@@ -203,11 +226,17 @@ def _existing_default() -> str | None:
 
 
 def fail(error: SentineldError) -> int:
-    """Show an error and return its exit code."""
-    click.echo(f"error: {visible(str(error), _MAX_ERROR)}", err=True)
-    if error.hint:
-        click.echo(f"try: {visible(error.hint, _MAX_ERROR)}", err=True)
+    """Show an error, with the others that were found beside it, and return its exit code."""
+    for one in (error, *(error.others if isinstance(error, ConfigError) else ())):
+        click.echo(filled(visible(str(one), _MAX_ERROR), first="error: "), err=True)
+        if one.hint:
+            click.echo(filled(visible(one.hint, _MAX_ERROR), first="try: "), err=True)
     return error.exit_code
+
+
+def _database_errors() -> tuple[type[Exception], ...]:
+    # Most commands never load SQLite, and what was not loaded raised nothing.
+    return (sys.modules["sqlite3"].Error,) if "sqlite3" in sys.modules else ()
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -222,6 +251,8 @@ def main(arguments: Sequence[str]) -> int:
         result = cli.main(list(arguments), prog_name="sentineld", standalone_mode=False)
     except SentineldError as error:
         return fail(error)
+    except _database_errors() as error:
+        return fail(StoreError(f"the database cannot be read: {error}", hint="sentineld doctor"))
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
         return 2

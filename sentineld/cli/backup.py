@@ -1,6 +1,7 @@
 """``sentineld backup FILE``: the database as one file, also while the daemon runs."""
 
 import os
+from shlex import quote
 
 import click
 
@@ -37,4 +38,4 @@ def backup(file: str, force: bool, config_path: str | None, state_dir: str | Non
         print_json(document)
         return
     click.echo(f"wrote {target}: {meta.events} events, {meta.decision_no} decisions; it was checked")
-    click.echo(f"bring it back, with the daemon stopped: sentineld restore {file}")
+    click.echo(f"bring it back, with the daemon stopped: sentineld restore {quote(file)}")

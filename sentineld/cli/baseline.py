@@ -3,6 +3,7 @@
 import os
 import stat
 import textwrap
+from shlex import quote
 from typing import Any, NamedTuple
 
 import click
@@ -11,6 +12,7 @@ from sentineld import baseline as documents
 from sentineld.baselines import export_agent, export_role, list_document
 from sentineld.cli.app import common, configuration, daemon_paths, print_json
 from sentineld.cli.names import nearest, role_label, starter_line
+from sentineld.cli.prose import counted
 from sentineld.cli.wishes import ask, checked_reason
 from sentineld.clock import now_us
 from sentineld.config import Config
@@ -53,7 +55,7 @@ def baseline() -> None:
 @baseline.command("list", epilog="Example: sentineld baseline list --json")
 @common
 def list_(config_path: str | None, state_dir: str | None, as_json: bool) -> None:
-    """List roles: sessions learned from, what is missing, false alarms realised and stated."""
+    """List roles: sessions learned from, and what is missing. Also false alarms, realised and stated."""
     config = configuration(config_path, state_dir)
     with Store.open_readonly(daemon_paths(config).database) as store:
         detection = prior_in_force(store, config).detection
@@ -113,7 +115,7 @@ def reset(
     state_dir: str | None,
     as_json: bool,
 ) -> None:
-    """Forget habits: of a role, or of an agent (its own habits and open sessions).
+    """Forget habits of a role or an agent. Of an agent: its own habits and open sessions.
 
     With --since (a new model, a new version) they are learned anew from the sessions that went on after TIME,
     as far as these are kept: the last 500 of a role.
@@ -161,7 +163,7 @@ def export(
         print_json(written)
         return
     click.echo(f"wrote {written['written']}: habits of {document.sessions} sessions")
-    click.echo(f"elsewhere: sentineld baseline import {output} --reason R")
+    click.echo(f"elsewhere: sentineld baseline import {quote(output)} --reason R")
 
 
 @baseline.command("import", epilog='Example: sentineld baseline import coder.json --reason "new machine"')
@@ -347,7 +349,8 @@ def _print(document: dict[str, Any]) -> None:
         frozen = ", FROZEN" if item["frozen"] else ""
         click.echo(f"{role_label(item['role'])} of uid {item['owner']}{frozen}")
         click.echo(
-            f"  learned from {item['sessions']} sessions of {len(item['agents'])} agents, "
+            f"  learned from {counted(item['sessions'], 'session')} "
+            f"of {counted(len(item['agents']), 'agent')}, "
             f"{item['ranks']} to rank by, version {item['version']}"
         )
         if item["starter"]:

@@ -1,11 +1,11 @@
 """``sentineld doctor``: what keeps sentineld from its work here, one line each, with its mending."""
 
 import os
-import textwrap
 
 import click
 
 from sentineld.cli.app import common, config_in_use, configuration, daemon_paths, print_json, watched
+from sentineld.cli.prose import filled
 from sentineld.clock import now_us
 from sentineld.config import check_owner
 from sentineld.doctor import Examined, Finding, examine
@@ -13,8 +13,9 @@ from sentineld.doctor.base import FIX, NOTE, OK
 from sentineld.errors import ConfigError
 from sentineld.visible import visible
 
-_WIDTH = 80
 _INDENT = 6
+#: Characters shown of a finding.
+_MAX_TEXT = 2000
 
 
 @click.command(epilog="Example: sentineld doctor --config /etc/sentineld/sentineld.toml")
@@ -31,7 +32,7 @@ def doctor(
 ) -> int:
     """Examine paths, permissions, limits, clock, disks, keys, unit and daemon. Exit 1: something to mend.
 
-    It changes nothing. Lines begin with ok, note (worth knowing) or FIX, and the line below says what to do.
+    It changes nothing. FIX comes first, then note (worth knowing) and ok; the line below says what to do.
     """
     path = config_in_use(config_path)
     check_owner(path, os.geteuid())
@@ -48,7 +49,8 @@ def doctor(
     if as_json:
         print_json({"ok": not to_mend, "findings": [item._asdict() for item in found]})
         return 1 if to_mend else 0
-    for item in found:
+    # What is to be mended is read first, and what is well last.
+    for item in sorted(found, key=lambda item: (FIX, NOTE, OK).index(item.level)):
         _print(item)
     if to_mend:
         click.echo(f"\n{to_mend} thing{'s' * (to_mend > 1)} to mend; then again: sentineld doctor")
@@ -59,15 +61,8 @@ def doctor(
 
 def _print(item: Finding) -> None:
     word = {OK: "ok", NOTE: "note", FIX: "FIX"}[item.level]
-    for start, text in ((word, f"{item.check}: {item.message}"), ("", item.fix and f"try: {item.fix}")):
-        if text:
-            click.echo(
-                textwrap.fill(
-                    visible(text, 2000),
-                    _WIDTH,
-                    initial_indent=f"{start:<{_INDENT}}",
-                    subsequent_indent=" " * (_INDENT + 2),
-                    break_long_words=False,
-                    break_on_hyphens=False,
-                )
-            )
+    indent = " " * _INDENT
+    lines = [(f"{word:<{_INDENT}}{item.check}: ", item.message)]
+    lines += [(f"{indent}try: ", item.fix)] if item.fix else []
+    for first, text in lines:
+        click.echo(filled(visible(text, _MAX_TEXT), first=first, indent=f"{indent}  "))

@@ -63,7 +63,8 @@ def keygen(
         click.echo("readers need the same file, and whoever has it can sign")
         if not has_cryptography():
             click.echo("for a pair of which readers get one half: pip install 'sentineld[sign]'")
-    click.echo("next: the key for readers below [state.keys.ID], then key_file and key_id below [state]")
+    click.echo("next: name the key for readers below [state.keys.ID],")
+    click.echo("      then key_file and key_id below [state]: docs/state-file.md")
 
 
 def _write(path: str, content: bytes, mode: int, gid: int | None) -> None:

@@ -1,11 +1,17 @@
 """``sentineld log``: what was decided."""
 
+import sys
+
 import click
 
 from sentineld.cli.app import common, configuration, daemon_paths, print_json
 from sentineld.cli.names import complete_agent, nearest
+from sentineld.cli.prose import filled
 from sentineld.store import Store
 from sentineld.views import DECISION_HEADING, decision_line
+
+#: Under the decision's number.
+_INDENT = " " * 22
 
 
 @click.command(name="log", epilog="Example: sentineld log scraper --limit 10")
@@ -15,7 +21,10 @@ from sentineld.views import DECISION_HEADING, decision_line
 )
 @common
 def log(agent: str | None, limit: int, config_path: str | None, state_dir: str | None, as_json: bool) -> None:
-    """List decisions in the order in which they were made."""
+    """List decisions in the order in which they were made.
+
+    On a terminal long ones take several lines. In a pipe or a file each has one line, however long.
+    """
     config = configuration(config_path, state_dir)
     with Store.open_readonly(daemon_paths(config).database) as store:
         if agent is not None and store.agent_named(agent) is None:
@@ -29,4 +38,6 @@ def log(agent: str | None, limit: int, config_path: str | None, state_dir: str |
         return
     click.echo(DECISION_HEADING)
     for decision in decisions:
-        click.echo(decision_line(decision))
+        line = decision_line(decision)
+        # Somebody reads a terminal; a script reads a pipe, by lines.
+        click.echo(filled(line, indent=_INDENT) if sys.stdout.isatty() else line)

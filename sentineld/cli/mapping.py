@@ -7,6 +7,7 @@ import stat
 import textwrap
 from collections import Counter
 from collections.abc import Iterator
+from shlex import quote
 from typing import Any
 
 import click
@@ -19,8 +20,9 @@ from sentineld.explain import printable_path
 from sentineld.mapping import Mapping
 from sentineld.mapping_files import read_mappings
 from sentineld.masking import mask
+from sentineld.native import NATIVE
 from sentineld.places import find_places
-from sentineld.recognition import NATIVE, Formats
+from sentineld.recognition import Formats
 from sentineld.trial import DUPLICATE, EVENTS, IGNORED, REJECTED, UNKNOWN, Trial
 from sentineld.visible import visible
 
@@ -67,7 +69,7 @@ def try_(
     state_dir: str | None,
     as_json: bool,
 ) -> None:
-    """Show what each record of FILE becomes, and what is ignored, unknown or rejected, and why.
+    """Show what each record of FILE becomes, and why. Also what is ignored, unknown or rejected.
 
     It reads the file alone and changes nothing. Secrets are masked. Exits 0 whatever it shows.
     """
@@ -99,7 +101,7 @@ def try_(
 @mapping.command("list", epilog="Example: sentineld mapping list --json")
 @common
 def list_(config_path: str | None, state_dir: str | None, as_json: bool) -> None:
-    """List the formats that are known, and where their agents write by default."""
+    """List the formats that are known, and where they are looked for."""
     config = configuration(config_path, state_dir)
     document = {"formats": _formats_document(config)}
     if as_json:
@@ -118,7 +120,8 @@ def _readable(file: str) -> str:
     path = os.path.abspath(file)
     if os.path.isdir(path):
         raise UsageError(
-            f"{file} is a directory", hint=f"one of its files, or for all of them: sentineld replay {file}"
+            f"{file} is a directory",
+            hint=f"one of its files, or for all of them: sentineld replay {quote(file)}",
         )
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
@@ -128,7 +131,7 @@ def _readable(file: str) -> str:
     except FileNotFoundError as error:
         raise UsageError(f"there is no file {file}", hint="sentineld mapping try FILE") from error
     except OSError as error:
-        raise AccessError(f"cannot read {file}: {error.strerror}", hint=f"ls -l {file}") from error
+        raise AccessError(f"cannot read {file}: {error.strerror}", hint=f"ls -l {quote(file)}") from error
 
 
 def _with_own(

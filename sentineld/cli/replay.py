@@ -14,6 +14,7 @@ from sentineld.cli.app import (
     spare_the_collector,
 )
 from sentineld.cli.progress import ProgressBar
+from sentineld.cli.prose import counted
 from sentineld.explain import printable_path
 from sentineld.replay import Replayed, replay_as_observed
 from sentineld.replay import replay as run_replay
@@ -94,8 +95,8 @@ def _print(document: dict[str, Any], result: Replayed) -> None:
         click.echo(visible(decision_line(decision)))
     demoted = sorted(name for name, entry in document["agents"].items() if entry["max_tier"] > 1)
     click.echo(
-        f"{totals['events']} events of {len(document['agents'])} agents in {totals['files']} files; "
-        f"{totals['rejects']} lines rejected"
+        f"{counted(totals['events'], 'event')} of {counted(len(document['agents']), 'agent')} "
+        f"in {counted(totals['files'], 'file')}; {counted(totals['rejects'], 'line')} rejected"
     )
     if demoted:
         click.echo(f"{len(demoted)} demoted at some time: {', '.join(visible(name) for name in demoted)}")

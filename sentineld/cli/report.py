@@ -7,6 +7,7 @@ import sys
 import click
 
 from sentineld.cli.app import common, configuration, daemon_paths, print_json
+from sentineld.cli.prose import counted
 from sentineld.errors import AccessError, UsageError
 from sentineld.published_file import publish
 from sentineld.report.account import account
@@ -76,7 +77,7 @@ def report(
             }
         )
         return
-    click.echo(f"wrote {path} ({len(data) / 1024:.0f} KiB): {agents} agents")
+    click.echo(f"wrote {path} ({len(data) / 1024:.0f} KiB): {counted(agents, 'agent')}")
     if left_out:
         click.echo(f"{left_out} of them have no timeline in it (--timelines)")
     click.echo("Open it in a browser; it needs no network. It tells what agents did: only you may read it.")

@@ -24,6 +24,7 @@ from sentineld.cli.app import (
     watched,
 )
 from sentineld.cli.progress import ProgressBar
+from sentineld.cli.prose import filled
 from sentineld.config import Config, check_owner
 from sentineld.errors import AccessError, ConfigError, UsageError
 from sentineld.isolation import sees_real_uids
@@ -77,6 +78,7 @@ def run(
 ) -> None:
     """Watch telemetry, judge agents, publish the state file.
 
+    A directory that does not exist is waited for, and warned of. Where none does, --once exits 2.
     Without --telemetry and configuration it finds what agents of this user write (sentineld mapping list).
     With --json, logs are JSON on stderr, and the document of `status` is printed when it ends.
     """
@@ -108,6 +110,12 @@ def run(
         raise UsageError("--once and --daemonize exclude each other", hint="sentineld run --once")
     config, places = load()
     _check_uids(config)
+    missing = [path for path in config.telemetry.directories if not os.path.exists(path)]
+    if once and missing and len(missing) == len(config.telemetry.directories):
+        raise UsageError(
+            f"telemetry directory {missing[0]} does not exist: nothing is published",
+            hint=f"mkdir -p {shlex.quote(missing[0])}, or name another: --telemetry DIR",
+        )
     paths = daemon_paths(config)
     _occupy_standard_descriptors()
     # What others than the daemon's user may write, they may forge; a looser umask is not inherited.
@@ -116,9 +124,13 @@ def run(
     log.configure(config.log.level, config.log.format)
     log.catch_strays(clock.monotonic_us)
     _tell(places)
+    is_watched = not (once or daemonize or as_json) and sys.stderr is not None and sys.stderr.isatty()
+    for path in () if is_watched else missing:
+        hint = "it is read once it appears; if that is not its name, stop and name another"
+        _log.warning("telemetry_missing", path=path, hint=hint)
     with hold_lock(paths) as lock:
-        if not (once or daemonize or as_json):
-            _say_next(config, config_path, state_dir)
+        if is_watched:
+            _say_next(config, missing, config_path, state_dir)
         # Faults that an operator must mend show here, on the terminal, and not in a log behind it.
         bar = ProgressBar(is_wanted=not (daemonize or as_json))
         service = Service(config, paths, os.environ, reload, config_in_use(config_file) or "", bar.show)
@@ -206,19 +218,17 @@ def _tell(places: Places | None) -> None:
         _log.info("place_not_found", formats=formats, hint="sentineld mapping list")
 
 
-def _say_next(config: Config, config_path: str | None, state_dir: str | None) -> None:
+def _say_next(config: Config, missing: list[str], config_path: str | None, state_dir: str | None) -> None:
     """Tell somebody at a terminal what is watched, and how to look at it."""
-    if sys.stderr is None or not sys.stderr.isatty():
-        return
     command = ["sentineld", "status"]
     command += ["--config", config_path] if config_path else []
     command += ["--state-dir", state_dir] if state_dir else []
-    where = ", ".join(map(visible, config.telemetry.directories))
+    there = [path for path in config.telemetry.directories if path not in missing]
     restricted = ": nothing is restricted" if config.mode == "observe" else ""
-    click.echo(
-        f"watching {where}, in {config.mode} mode{restricted}",
-        err=True,
-    )
+    doing = f"watching {', '.join(map(visible, there))}" if there else "watching nothing yet"
+    click.echo(filled(f"{doing}, in {config.mode} mode{restricted}"), err=True)
+    for path in missing:
+        click.echo(filled(f"{visible(path)} does not exist: waiting for it", first="warning: "), err=True)
     click.echo(f"next: {visible(shlex.join(command))}   (in another terminal)", err=True)
 
 

@@ -27,7 +27,10 @@ _COLUMNS = (("TIER", 4), ("SCORE", 5), ("LAST", 6), ("EV/MIN", 6), ("THRESHOLD",
 _ORDER = ("TIER", "SCORE", "THRESHOLD", "EV/MIN", "LAST")
 _LEFT_ALIGNED = ("TIER", "THRESHOLD")
 _LEAST_NAME, _MOST_NAME, _LEAST_SURPRISE = 10, 32, 14
-_KEYS = "q quit  enter why  / filter  ? help  sort: t s e l a  r reverse"
+#: What the foot tells, as many as there is room for.
+_KEYS = ("q quit", "enter why", "/ filter", "? help", "sort: t s e l a", "r reverse")
+#: Columns below which the heading leaves out what is known anyway.
+_NARROW = 60
 HELP = (
     "up, down, page up, page down, home, end   choose an agent (also k and j)",
     "enter       why it has its tier",
@@ -40,6 +43,16 @@ HELP = (
     "the last five minutes. MOST SURPRISING is what the open session's score rests",
     "on most, in bits, or what gave the agent its tier. TIER 3(1): behaviour calls",
     "for 3, and 1 is in force; 2p: pinned.",
+)
+
+WHY_HELP = (
+    "up, down, page up, page down, space, home, end   scroll (also k and j)",
+    "q           back to the table (also escape, enter, left)",
+    "",
+    "The view is what `sentineld why` says: the tier and since when, what was seen,",
+    "record by record with file and byte, how surprising each is in bits (10 bits:",
+    "once in a thousand times), what would have been normal, and what lifts it.",
+    "It stays as it was when you opened it; go back and open it again for news.",
 )
 
 
@@ -64,6 +77,8 @@ class Pager:
 
     title: str
     text: Sequence[str]
+    #: What the foot tells beside the keys of every pager.
+    keys: Sequence[str] = ()
     top: int = 0
     lines: list[str] = field(default_factory=list)
 
@@ -75,7 +90,7 @@ class Pager:
         shown = [[(line, "")] for line in self.lines[self.top : self.top + room]]
         shown += [[] for _ in range(room - len(shown))]
         more = f"{min(len(self.lines), self.top + room)} of {len(self.lines)} lines"
-        foot = f"q back  arrows scroll  {more}"
+        foot = foot_of(("q back", "arrows scroll", more, *self.keys), width)
         return [[(fit(self.title, width), "bold")], *shown, [(fit(foot, width), "dim")]][:height]
 
 
@@ -94,11 +109,13 @@ def draw(document: dict[str, Any], choice: Choice, width: int, height: int) -> l
     Moves ``choice.top`` so that the chosen agent is in sight.
     """
     rows = rows_of(document, choice)
-    head = heading(document, choice, len(rows))
+    head = heading(document, choice, len(rows), width)
     # A small screen is for agents.
     head = head if height >= 8 else head[1:] if height >= 4 else []
     foot = (
-        [f"/{choice.pattern}_  enter keep  escape all" if choice.is_typing else _KEYS] if height >= 5 else []
+        [f"/{choice.pattern}_  enter keep  escape all" if choice.is_typing else foot_of(_KEYS, width)]
+        if height >= 5
+        else []
     )
     room = max(1, height - len(head) - len(foot) - (height > 1))
     place = next((n for n, one in enumerate(rows) if one["agent"] == choice.agent), 0)
@@ -114,23 +131,35 @@ def draw(document: dict[str, Any], choice: Choice, width: int, height: int) -> l
     return [*lines, *([(fit(text, width), "dim")] for text in foot)][:height]
 
 
-def heading(document: dict[str, Any], choice: Choice, shown: int) -> list[tuple[str, str]]:
+def foot_of(keys: Sequence[str], width: int) -> str:
+    """Return what keys do, the first of them that there is room for."""
+    text = keys[0]
+    for key in keys[1:]:
+        if cells(text) + 2 + cells(key) > width:
+            break
+        text += f"  {key}"
+    return text
+
+
+def heading(document: dict[str, Any], choice: Choice, shown: int, width: int) -> list[tuple[str, str]]:
     """Return the lines over the table, with how they look."""
+    is_narrow = width < _NARROW
     state, agents = document["state"], document["agents"]
     now = document["generated_at"]
+    title = f"{now[11:16]}" if is_narrow else f"sentineld top  {now[11:19]} UTC"
     if choice.trouble:
-        first = (f"sentineld top  {choice.trouble}", "tier3")
+        first = (choice.trouble if is_narrow else f"sentineld top  {choice.trouble}", "tier3")
     elif state["fresh"]:
         published = ago(state["generated_at"], now)
-        first = (
-            f"sentineld top  {now[11:19]} UTC  {state['status']}, {state['mode']}, published {published} ago",
-            "bold",
-        )
+        verb = "" if is_narrow else "published "
+        first = (f"{title}  {state['status']}, {state['mode']}, {verb}{published} ago", "bold")
     else:
-        first = (f"sentineld top  {now[11:19]} UTC  NOT FRESH: {state['reason']}", "tier3")
-    # The worst first: that is what a narrow screen shows.
+        first = (f"{title}  NOT FRESH: {state['reason']}", "tier3")
+    # The worst first, and the short screen leaves out those who are well.
     tiers = ", ".join(
-        f"{sum(one['would'] == tier for one in agents)} {tier.label}" for tier in sorted(Tier, reverse=True)
+        f"{sum(one['would'] == tier for one in agents)} {f'at {int(tier)}' if is_narrow else tier.label}"
+        for tier in sorted(Tier, reverse=True)
+        if tier > Tier.NORMAL or not is_narrow
     )
     order = f"by {SORTS[choice.sort][0]}{', reversed' if choice.is_reversed else ''}"
     wanted = f"; {shown} contain {visible(choice.pattern)!r}" if choice.pattern else ""

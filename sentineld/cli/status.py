@@ -1,7 +1,6 @@
 """``sentineld status``: what is, now."""
 
 import os
-import textwrap
 from typing import Any
 
 import click
@@ -9,7 +8,9 @@ import click
 from sentineld.catch_up import size_text, span_text
 from sentineld.cli.app import common, configuration, daemon_paths, print_json, same_place
 from sentineld.cli.names import complete_agent, nearest, role_label, starter_line
+from sentineld.cli.prose import counted, filled
 from sentineld.clock import now_us
+from sentineld.config import Config
 from sentineld.errors import AccessError, NoDatabaseError
 from sentineld.instant import SECOND_US, parse_iso
 from sentineld.store import Store
@@ -56,11 +57,11 @@ def status(
     if as_json:
         print_json(document)
     else:
-        _print(document, same_place(config_path, state_dir))
+        _print(document, config, same_place(config_path, state_dir))
     return 0 if document["state"]["fresh"] else 3
 
 
-def _print(document: dict[str, Any], place: str) -> None:
+def _print(document: dict[str, Any], config: Config, place: str) -> None:
     state, totals = document["state"], document["totals"]
     if state["fresh"]:
         _say(f"{state['status']}, mode {state['mode']}, isolation {state['isolation']}")
@@ -75,6 +76,11 @@ def _print(document: dict[str, Any], place: str) -> None:
         but = "" if state["override"] is None else ", but for the override,"
         _say(f"routers use tier 3 for every agent{but} until a daemon publishes again: sentineld run")
     _print_progress(state)
+    if waited_for := totals["troubles"].get("missing_directory", 0):
+        known = [path for path in config.telemetry.directories if not os.path.exists(path)]
+        what = "a telemetry directory" if waited_for == 1 else f"{waited_for} telemetry directories"
+        what = ", ".join(known) if len(known) == waited_for else what
+        _say(f"waiting for {what}, which the daemon has not found (its log: telemetry_missing)")
     if state["faults"]:
         _say(f"what does not work: {', '.join(state['faults'])} (docs/operations.md)")
     for warning in state["warnings"]:
@@ -91,9 +97,10 @@ def _print(document: dict[str, Any], place: str) -> None:
         _say(f"{storage['reason']}: nothing more can be said")
         _say("an agent's tier: sentineld tier AGENT; everything else: as root or the daemon's user")
         return
-    click.echo(
-        f"{totals['events']} events in {totals['files']} files; {totals['rejects']} lines rejected, "
-        f"{totals['duplicates']} duplicates; {totals['decisions']} decisions"
+    _say(
+        f"{counted(totals['events'], 'event')} in {counted(totals['files'], 'file')}; "
+        f"{counted(totals['rejects'], 'line')} rejected, {counted(totals['duplicates'], 'duplicate')}; "
+        f"{counted(totals['decisions'], 'decision')}"
     )
     for name, kinds in totals["unknown_records"].items():
         shown = sorted(kinds, key=lambda kind: -kinds[kind])[:3]
@@ -191,11 +198,7 @@ def _span(seconds: float) -> str:
 
 
 def _say(sentence: str) -> None:
-    click.echo(
-        textwrap.fill(
-            visible(sentence), 80, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
-        )
-    )
+    click.echo(filled(visible(sentence), columns=80))
 
 
 def _tier(entry: dict[str, Any]) -> str:

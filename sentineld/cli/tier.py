@@ -6,14 +6,15 @@ wrong. A state or a configuration that cannot be believed is tier 3, with a sent
 that only looks at the status is on the safe side.
 """
 
-import argparse
 import json
 import os
 import stat
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import NamedTuple, NoReturn, TextIO
+from shlex import quote
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, NamedTuple, TextIO
 
 from sentineld.errors import ConfigError, SentineldError, UsageError
 from sentineld.keys import (
@@ -29,6 +30,9 @@ from sentineld.router import BehaviorTier, TierRouter
 from sentineld.tier import Tier
 from sentineld.visible import visible
 
+if TYPE_CHECKING:
+    from sentineld.cli.parser import Parser
+
 #: A configuration of more bytes than this is another file given by mistake.
 MAX_CONFIG_BYTES = 1024 * 1024
 #: Characters shown of an error: ids, paths and arguments may come from an agent.
@@ -43,14 +47,6 @@ Where AGENT comes from somebody else, put -- before it.
 
 Example: sentineld tier --max-tier 2 -- "$AGENT" && git merge --ff-only proposal
 """
-
-
-class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are ours."""
-
-    def error(self, message: str) -> NoReturn:
-        """Raise `UsageError` in place of printing and leaving."""
-        raise UsageError(message, hint=f"{self.prog} --help")
 
 
 class Settings(NamedTuple):
@@ -88,7 +84,7 @@ def main(argv: list[str]) -> int:
     """Carry out ``sentineld tier`` with the arguments behind the command's name; return the exit status."""
     parser = _parser()
     try:
-        options = parser.parse_args(argv)
+        options = SimpleNamespace(**vars(parser.parse_args(argv)))
         if options.help:
             write(sys.stdout, parser.format_help())
             if len(argv) == 1:
@@ -106,14 +102,18 @@ def main(argv: list[str]) -> int:
     return 0 if answer.allowed else 1
 
 
-def _parser() -> Parser:
+def _parser() -> "Parser":
     """Return the parser; ``--help`` is an option like any other, so that it goes through `_write`."""
+    from argparse import RawDescriptionHelpFormatter
+
+    from sentineld.cli.parser import Parser
+
     parser = Parser(
         prog="sentineld tier",
         description="Print the tier that a router would use for an agent:\n"
         "1 normal, 2 suspicious, 3 anomalous (a human must review).",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=RawDescriptionHelpFormatter,
         allow_abbrev=False,
         add_help=False,
     )
@@ -127,7 +127,7 @@ def _parser() -> Parser:
     return parser
 
 
-def _check(options: argparse.Namespace) -> None:
+def _check(options: SimpleNamespace) -> None:
     """Raise `UsageError` where arguments are missing or out of range; make ``max_tier`` a number."""
     if options.help:
         # An agent may call itself "--help": beside the options of a script this must not look like a yes.
@@ -143,9 +143,7 @@ def _check(options: argparse.Namespace) -> None:
             raise UsageError(f"--{name.replace('_', '-')} must not be empty", hint=_HELP_HINT)
 
 
-def _ask(
-    options: argparse.Namespace, env: Mapping[str, str], uid: int
-) -> tuple[_Answer, SentineldError | None]:
+def _ask(options: SimpleNamespace, env: Mapping[str, str], uid: int) -> tuple[_Answer, SentineldError | None]:
     """Find the tier, and what stood in the way of a better answer, if anything did."""
     state_file, view = options.state_file, None
     is_overridden, warnings = False, []
@@ -181,7 +179,7 @@ def _ask(
     return answer, problem
 
 
-def read_settings(options: argparse.Namespace, env: Mapping[str, str], uid: int) -> Settings:
+def read_settings(options: SimpleNamespace, env: Mapping[str, str], uid: int) -> Settings:
     """Combine flags, environment, configuration and defaults, in this order. Raises `ConfigError`."""
     path = options.config
     if path is None:
@@ -238,7 +236,9 @@ def read_config(path: str) -> dict[str, object]:
                 raise ConfigError(f"configuration {path} is not a regular file", hint=hint)
             if status.st_mode & stat.S_IWOTH:
                 # Whoever writes it says which key is believed.
-                raise ConfigError(f"configuration {path} is writable by everybody", hint=f"chmod o-w {path}")
+                raise ConfigError(
+                    f"configuration {path} is writable by everybody", hint=f"chmod o-w {quote(path)}"
+                )
             content = file.read(MAX_CONFIG_BYTES + 1)
         if len(content) > MAX_CONFIG_BYTES:
             raise ConfigError(f"configuration {path} is larger than {MAX_CONFIG_BYTES} bytes", hint=hint)
@@ -256,8 +256,12 @@ def _reason(error: OSError | ValueError) -> str:
 
 def report(error: SentineldError) -> None:
     """Print an error and the next step."""
-    hint = f"try: {visible(error.hint, MAX_ERROR)}\n" if error.hint else ""
-    write(sys.stderr, f"error: {visible(str(error), MAX_ERROR)}\n{hint}")
+    # Loaded late: a hook that has nothing to say does not wait for it.
+    from sentineld.cli.prose import filled
+
+    lines = [filled(visible(str(error), MAX_ERROR), first="error: ")]
+    lines += [filled(visible(error.hint, MAX_ERROR), first="try: ")] if error.hint else []
+    write(sys.stderr, "".join(f"{line}\n" for line in lines))
 
 
 def write(stream: TextIO | None, text: str) -> bool:

@@ -18,7 +18,7 @@ import click
 
 from sentineld.cli import why
 from sentineld.cli.app import common, configuration, daemon_paths, print_json
-from sentineld.cli.screen import HELP, SORTS, Choice, Line, Pager, draw, heading, rows_of, table
+from sentineld.cli.screen import HELP, SORTS, WHY_HELP, Choice, Line, Pager, draw, heading, rows_of, table
 from sentineld.errors import SentineldError, UsageError
 from sentineld.options import parse_duration
 from sentineld.scoreboard import scoreboard
@@ -95,7 +95,7 @@ def _print(document: dict[str, Any]) -> None:
     width = max(40, shutil.get_terminal_size((_COLUMNS, 24)).columns)
     choice = Choice()
     rows = rows_of(document, choice)
-    for text, _ in heading(document, choice, len(rows)):
+    for text, _ in heading(document, choice, len(rows), width):
         click.echo(visible(text))
     click.echo()
     for line in table(document, rows, width):
@@ -185,7 +185,8 @@ class _Live:
         self._load, self._explain, self._signals = load, explain, signals
         self._interval_s = interval_s
         self._choice = Choice()
-        self._pager: Pager | None = None
+        #: What covers the table, the uppermost last.
+        self._pagers: list[Pager] = []
         self._styles = _styles()
 
     def run(self) -> None:
@@ -230,8 +231,8 @@ class _Live:
         import curses
 
         height, width = self._window.getmaxyx()
-        if self._pager is not None:
-            lines = self._pager.draw(width, height)
+        if self._pagers:
+            lines = self._pagers[-1].draw(width, height)
         else:
             lines = draw(self._document, self._choice, width, height)
         self._window.erase()
@@ -265,8 +266,8 @@ class _Live:
 
     def _obey(self, key: str) -> bool:
         choice = self._choice
-        if self._pager is not None:
-            self._scroll(self._pager, key)
+        if self._pagers:
+            self._scroll(self._pagers[-1], key)
         elif choice.is_typing:
             self._type(key)
         elif key == "q":
@@ -278,7 +279,7 @@ class _Live:
         elif key == "r":
             choice.is_reversed = not choice.is_reversed
         elif key == "?":
-            self._pager = Pager("sentineld top: keys", HELP)
+            self._pagers.append(Pager("sentineld top: keys", HELP))
         elif key in SORTS:
             choice.sort = key
         else:
@@ -303,7 +304,7 @@ class _Live:
         except (SentineldError, sqlite3.Error, OSError) as error:
             lines = [visible(str(error))]
         self._choice.agent = agent
-        self._pager = Pager(f"why {visible(agent)}", lines)
+        self._pagers.append(Pager(f"why {visible(agent)}", lines, ("? help",)))
 
     def _type(self, key: str) -> None:
         choice = self._choice
@@ -319,7 +320,9 @@ class _Live:
     def _scroll(self, pager: Pager, key: str) -> None:
         height, _ = self._window.getmaxyx()
         if key in ("q", _ESCAPE, "left", *_ENTER):
-            self._pager = None
+            self._pagers.pop()
+        elif key == "?" and len(self._pagers) == 1 and pager.keys:
+            self._pagers.append(Pager("sentineld top: keys of this view", WHY_HELP))
         else:
             pager.top = _moved(key, pager.top, len(pager.lines), height - 3)
 

@@ -10,6 +10,7 @@ import click
 
 from sentineld.cli.app import common, configuration, daemon_paths, print_json, same_place
 from sentineld.cli.names import HELD, complete_agent, feature_label, nearest, starter_line, unusual
+from sentineld.cli.prose import counted
 from sentineld.explain import INTEGRITY
 from sentineld.store import Store
 from sentineld.tier import Tier
@@ -86,7 +87,8 @@ def _print_learned(learned: dict[str, Any], document: dict[str, Any]) -> None:
     else:
         click.echo("no session is open")
     role = f"role {visible(learned['role'])}" if learned["role"] else "its role (none is named)"
-    click.echo(f"{learned['sessions']} finished sessions; {role} has {learned['role_sessions']} to rank by")
+    sessions = counted(learned["sessions"], "finished session")
+    click.echo(f"{sessions}; {role} has {learned['role_sessions']} to rank by")
     if learned["learning"]:
         click.echo(f"learning: {learned['learning']}")
     if learned["starter"]:

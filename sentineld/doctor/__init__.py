@@ -14,7 +14,8 @@ __all__ = ["Examined", "Finding", "examine"]
 
 def examine(examined: Examined) -> Iterator[Finding]:
     """Yield what every check found, in the order in which one would mend it."""
-    yield from software.check(software.read(examined.config))
+    installed = software.read(examined.config)
+    yield from software.check(installed)
     yield from directories.check(directories.read(examined))
     yield from telemetry.check(telemetry.read(examined))
     yield from inotify.check(inotify.read(examined))
@@ -23,3 +24,4 @@ def examine(examined: Examined) -> Iterator[Finding]:
     yield from keys.check(keys.read(examined))
     yield from unit.check(unit.read(examined))
     yield from daemon.check(daemon.read(examined))
+    yield from software.check_extras(installed)

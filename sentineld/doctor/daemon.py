@@ -1,8 +1,12 @@
 """The daemon: running, fresh, of this version, with nothing broken."""
 
+import json
+import os
+import sqlite3
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from sentineld.database import cannot_read
 from sentineld.doctor.base import FIX, NOTE, OK, Examined, Finding
 from sentineld.errors import NoDatabaseError, SentineldError
 from sentineld.instant import iso
@@ -13,24 +17,35 @@ from sentineld.views import StateReport, look_at_state
 
 
 class Reading(NamedTuple):
-    """Whether a daemon holds the state directory, what routers read, and what is wrong with the database."""
+    """Whether a daemon holds the state directory, what routers read, and what is wrong with the database.
+
+    ``waits_for``: telemetry directories that the daemon has not found, beside those that are looked at here.
+    """
 
     is_running: bool
     report: StateReport
     problem: tuple[str, str] = ("", "")
+    waits_for: int = 0
 
 
 def read(examined: Examined) -> Reading:
     """Look at the lock, the state file and the database."""
-    problem = ("", "")
+    problem, missing, path = ("", ""), 0, examined.paths.database
     try:
-        Store.open_readonly(examined.paths.database).close()
+        with Store.open_readonly(path) as store:
+            missing = json.loads(store.meta().troubles).get("missing_directory", 0)
     except NoDatabaseError:
         pass
     except SentineldError as error:
         problem = (str(error), error.hint)
+    except sqlite3.Error as error:
+        refusal = cannot_read(path, error)
+        problem = (str(refusal), refusal.hint)
     return Reading(
-        is_locked(examined.paths), look_at_state(examined.config, examined.paths, examined.env), problem
+        is_locked(examined.paths),
+        look_at_state(examined.config, examined.paths, examined.env),
+        problem,
+        missing - sum(1 for path in examined.directories if not os.path.exists(path)),
     )
 
 
@@ -41,14 +56,21 @@ def check(reading: Reading) -> Iterator[Finding]:
     if message:
         yield Finding("database", FIX, message, fix)
     if not reading.is_running:
-        effect = "will, as soon as the state file expires" if report.fresh else f"do: {report.reason}"
+        is_stopped = view is not None and view.status == "shutdown"
+        text = "it was stopped" if is_stopped else "it does not run"
+        if report.fresh and view is not None:
+            text += f": routers use tier 3 for every agent from {iso(view.valid_until_us)} on"
+        else:
+            text += f", and routers use tier 3 for every agent: {report.reason}"
+        yield Finding("daemon", FIX, text, "sentineld run, or for a service: systemctl start sentineld")
+    elif reading.waits_for > 0:
         yield Finding(
-            "daemon",
+            "telemetry",
             FIX,
-            f"it does not run. Then routers use tier 3 for every agent, and they {effect}",
-            "sentineld run, or systemctl start sentineld",
+            f"the daemon waits for telemetry directories that it has not found: {reading.waits_for}",
+            "its log names them (telemetry_missing): make them, or start it with others",
         )
-    elif not report.fresh:
+    if reading.is_running and not report.fresh:
         yield Finding("state file", FIX, report.reason, "see the daemon's log; sentineld status")
     if report.fresh and view is not None:
         yield from _published(reading.is_running, report)

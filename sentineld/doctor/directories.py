@@ -58,9 +58,9 @@ def check(reading: Reading) -> Iterator[Finding]:
             "state directory",
             NOTE,
             f"{reading.state_dir} does not exist, or may not be looked at",
-            "sentineld run makes it"
+            "nothing: sentineld run makes it"
             if reading.uid == 0
-            else "sentineld run makes it; a service: sudo sentineld doctor",
+            else "nothing: sentineld run makes it; for a service: sudo sentineld doctor",
         )
         return
     ours = [*_state(reading, reading.state)]

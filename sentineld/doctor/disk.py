@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Iterator, Sequence
+from shlex import quote
 from typing import NamedTuple
 
 from sentineld.doctor.base import FIX, NOTE, OK, Examined, Finding
@@ -100,20 +101,22 @@ def check(disks: Sequence[Disk]) -> Iterator[Finding]:
 
 def _room(disk: Disk) -> Iterator[Finding]:
     if disk.is_readonly:
-        yield Finding("disk", FIX, f"{disk.path} is on a read-only file system", f"findmnt -T {disk.path}")
+        yield Finding(
+            "disk", FIX, f"{disk.path} is on a read-only file system", f"findmnt -T {quote(disk.path)}"
+        )
     if disk.free_bytes < _LITTLE_ROOM:
         yield Finding(
             "disk",
             FIX,
             f"{disk.use} {disk.path}: {disk.free_bytes >> 20} MiB left; without room nothing is published",
-            f"make room: df -h {disk.path}",
+            f"make room: df -h {quote(disk.path)}",
         )
     if disk.free_inodes is not None and disk.free_inodes < _FEW_INODES:
         yield Finding(
             "disk",
             FIX,
             f"{disk.use} {disk.path}: {disk.free_inodes} inodes left, and each state file takes a new one",
-            f"remove small files: df -i {disk.path}",
+            f"remove small files: df -i {quote(disk.path)}",
         )
 
 

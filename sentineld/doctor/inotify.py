@@ -64,9 +64,7 @@ def check(reading: Reading) -> Iterator[Finding]:
             f"sysctl fs.inotify.max_user_instances={2 * reading.max_instances}, also in /etc/sysctl.d/",
         )
     elif wanted <= reading.max_watches:
-        yield Finding(
-            "inotify", OK, f"{reading.needed} directories to watch, {reading.max_watches} watches allowed"
-        )
+        yield Finding("inotify", OK, f"{reading.needed} of {reading.max_watches} watches are needed")
 
 
 def _used(uid: int, but: int) -> tuple[int, int]:

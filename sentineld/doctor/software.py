@@ -44,7 +44,7 @@ def read(config: Config) -> Reading:
 
 
 def check(reading: Reading) -> Iterator[Finding]:
-    """Say which versions there are, and what is missing."""
+    """Say which versions there are, and which needed ones are missing."""
     found = ", ".join(f"{name} {reading.versions[name]}" for name in _NEEDED if name in reading.versions)
     python = ".".join(map(str, reading.python))
     yield Finding(
@@ -55,6 +55,10 @@ def check(reading: Reading) -> Iterator[Finding]:
         yield Finding(
             "software", FIX, f"not installed: {', '.join(missing)}", f"pip install {' '.join(missing)}"
         )
+
+
+def check_extras(reading: Reading) -> Iterator[Finding]:
+    """Say which optional libraries are missing."""
     for extra, (name, use) in _EXTRAS.items():
         if name in reading.versions or (extra == "zstd" and reading.python >= _HAS_ZSTD):
             continue

@@ -104,7 +104,7 @@ def check(reading: Reading) -> Iterator[Finding]:
     if not closed and not closed_above and all(entry is not None for _, entry in reading.roots):
         files = sum(1 for item in reading.names if not item.is_directory and _is_telemetry(item))
         roots = ", ".join(path for path, _ in reading.roots)
-        yield Finding("telemetry", OK, f"{roots}: {files} files")
+        yield Finding("telemetry", OK, f"{roots}: {files} file{'s' * (files != 1)}")
 
 
 def _and_more(items: Sequence[Entry]) -> str:

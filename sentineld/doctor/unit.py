@@ -44,12 +44,22 @@ def read(examined: Examined) -> Reading:
 def check(reading: Reading) -> Iterator[Finding]:
     """Find a unit that will not run, does not run, or is more open than the shipped one."""
     if reading.properties is None:
-        yield Finding("unit", NOTE, "systemd does not run here", "see to it that sentineld is restarted")
+        yield Finding(
+            "unit",
+            NOTE,
+            "systemd does not run here",
+            "have what starts sentineld here start it again when it ends",
+        )
         return
     state = reading.properties
     user = "" if reading.is_system else " --user"
     if state.get("LoadState") == "not-found":
-        yield Finding("unit", NOTE, "no unit is installed", "docs/install-systemd.md: five commands")
+        yield Finding(
+            "unit",
+            NOTE,
+            "no unit is installed",
+            "docs/install-systemd.md has five commands, if it is to be a service",
+        )
         return
     found = []
     if state.get("UnitFileState") not in ("enabled", "static", "linked", "enabled-runtime"):

@@ -3,14 +3,17 @@
 import grp
 import json
 import os
+import resource
 import stat
 import subprocess
 import sys
 
 import pytest
+import schemas
 from command_line import error_of
+from terminal import Terminal
 
-from sentineld.cli.app import COMMANDS
+from sentineld.cli.app import COMMANDS, SECTIONS
 
 #: Every command, with the groups by their members.
 ALL = [name for name in COMMANDS if name not in ("mapping", "baseline", "agent")] + [
@@ -32,9 +35,20 @@ def test_help_has_a_sentence_an_example_and_the_common_options(place, name):
         assert f"Example: sentineld {name} " in " ".join(done.stdout.split())
 
 
-def test_the_list_of_commands_names_each(place):
-    listed = place.command("--help").stdout
-    assert [name for name in COMMANDS if f"\n  {name} " not in listed] == []
+def test_the_list_of_commands_names_each_in_its_section_on_one_line(place):
+    listed = place.command("--help").stdout.splitlines()
+
+    assert max(map(len, listed)) <= 80
+    for title, commands in SECTIONS.items():
+        at = listed.index(f"{title}:") + 1
+        assert [line.split(maxsplit=1) for line in listed[at : at + len(commands)]] == [
+            [name, text] for name, text in commands.items()
+        ]
+
+
+@pytest.mark.parametrize("name", ["mapping", "baseline", "agent"])
+def test_no_summary_in_a_group_is_cut_off(place, name):
+    assert "..." not in place.command(name, "--help").stdout.partition("Commands:")[2]
 
 
 def test_an_unknown_command_names_the_nearest(place):
@@ -75,7 +89,7 @@ def test_without_a_database_the_next_step_is_to_run(place, command):
         (["run", "--telemetry", "telemetry", "--valid-for", "1h"], 2),
         (["run", "--telemetry", "telemetry", "--once", "--daemonize"], 2),
         (["run", "--telemetry", "telemetry", "--once", "--valid-for", "soon"], 2),
-        (["run", "--telemetry", "telemetry", "--format", "wordpres"], 78),
+        (["run", "--telemetry", "telemetry", "--format", "nativ"], 78),
         (["run", "--telemetry", "telemetry", "--mode", "off"], 2),
         (["run", "--config", "missing.toml"], 78),
         (["status", "--nonsense"], 2),
@@ -87,6 +101,30 @@ def test_without_a_database_the_next_step_is_to_run(place, command):
 )
 def test_errors_have_a_code_and_a_next_step(place, arguments, code):
     error_of(place.command(*arguments), code)
+
+
+def test_errors_fit_the_terminal_and_what_is_to_be_copied_stays_whole(place):
+    place.env["COLUMNS"] = "60"
+    missing = place.base / "a directory with a long name that does not exist anywhere"
+
+    done = place.command("run", "--once", "--telemetry", missing)
+
+    error_of(done, 2)
+    lines = done.stderr.splitlines()
+    assert f"try: mkdir -p '{missing}'," in lines
+    assert lines[0].startswith("error: telemetry directory")
+    assert [line for line in lines if len(line) > 60 and str(place.base) not in line] == []
+    assert len(lines) > 3
+
+
+def test_the_native_format_has_one_name_and_answers_to_native(place):
+    place.telemetry.fill()
+    place.once("--format", "native")
+    document = place.json("status")
+
+    assert {item["format"] for item in document["files"].values()} == {"wordpress"}
+    tried = place.json("mapping", "try", next(iter(document["files"])), "--format", "native")
+    assert tried["file"]["format"] == "wordpress"
 
 
 def test_a_configuration_that_may_not_be_read_is_no_permission(place, as_mortal):
@@ -126,6 +164,30 @@ def test_text_fits_80_columns(place):
         assert done.stdout.count("\n") > 2
         assert wide(done.stdout, "some.host", str(place.base)) == []
     assert wide(place.command("why", "scraper").stdout, str(place.base)) == []
+
+
+def test_log_fills_a_terminal_and_gives_a_pipe_whole_lines(place):
+    place.telemetry.fill()
+    place.once()
+    reason = "what it did was asked for, by all of us, and is no reason for anything at all"
+    place.json("pin", "biller", 2, "--reason", reason)
+    place.once()
+    command = [sys.executable, "-m", "sentineld", "log", "--state-dir", str(place.state_dir)]
+
+    with Terminal(command, place.environment()) as terminal:
+        terminal.wait_text("anything at all")
+        assert reason in " ".join(terminal.text.split())
+        assert max(map(len, terminal.lines)) <= 80
+        assert terminal.wait_end() == 0
+    assert any(line.endswith(reason) for line in place.command("log").stdout.splitlines())
+
+
+def test_run_says_on_a_terminal_what_it_waits_for(place):
+    where = ["--telemetry", "none", "--state-dir", str(place.state_dir)]
+    with Terminal([sys.executable, "-m", "sentineld", "run", *where], place.environment()) as terminal:
+        terminal.wait_text("watching nothing yet, in enforce mode", "warning: ", "waiting for it", "started")
+        terminal.press("\x03")
+        assert terminal.wait_end() == 0
 
 
 def wide(text, *whole):
@@ -202,7 +264,68 @@ def test_init_writes_a_configuration_that_runs_and_observes(place):
     assert place.command("run", "--once", "--config", "new.toml").returncode == 0
     assert place.state()["mode"] == "observe"
     error_of(place.command("init", "--config", "new.toml"), 2)
-    assert place.command("init", "--config", "new.toml", "--force").returncode == 0
+
+
+def test_init_says_what_it_writes_and_how_to_undo_it(place):
+    config = place.base / "new dir" / "new.toml"
+    config.parent.mkdir()
+    config.write_text("# precious")
+    config.chmod(0o640)
+
+    done = place.command("init", "--config", config, "--telemetry", "none", "--force")
+
+    assert f"writing a configuration: {config}" in done.stdout
+    assert f"Not there yet, and waited for: {place.base}/none" in " ".join(done.stdout.split())
+    assert stat.S_IMODE(config.stat().st_mode) == 0o640
+    undo = next(line.removeprefix("undo: ") for line in done.stdout.splitlines() if line.startswith("undo: "))
+    subprocess.run(undo, shell=True, check=True)
+    assert config.read_text() == "# precious"
+    other = place.command("init", "--config", "other.toml").stdout
+    assert f"undo: rm {place.base}/other.toml" in other
+
+
+def test_init_leaves_what_is_there_where_it_cannot_write_all_of_another(place):
+    config = place.config("# precious")
+
+    def limited():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+
+    done = place.command("init", "--config", config, "--force", preexec_fn=limited)
+
+    error_of(done, 77)
+    assert config.read_text() == "# precious"
+    assert list(config.parent.glob(f"{config.name}?*")) == []
+
+
+def test_check_tells_the_line_of_what_is_only_wrong_on_this_machine(place):
+    config = place.config(
+        "[telemetry]\nformat = 'codx'\n[[telemetry.sources]]\npath = '**'\nowner = 'roto'\n"
+    )
+
+    problems = place.json("check", "--config", config, code=78)["problems"]
+
+    assert [(item["line"], item["hint"]) for item in problems if item["severity"] == "error"] == [
+        (2, "did you mean codex?"),
+        (5, "did you mean root?"),
+    ]
+
+
+def test_check_tells_all_mistakes_at_once(place):
+    config = place.config('mode = "on"\n[limits]\nfiles = 5\nfile = 6\n[state]\nvalid_for = "1ms"\n')
+
+    document = place.json("check", "--config", config, code=78)
+    text = place.command("check", "--config", config)
+
+    schemas.check("check", document)
+    found = [(item["key"], item["file"], item["line"]) for item in document["problems"]]
+    assert found == [
+        ("mode", str(config), 1),
+        ("limits.file", str(config), 4),
+        ("state.valid_for", str(config), 6),
+    ]
+    assert text.returncode == 78
+    assert [line.split(": ")[0] for line in text.stderr.splitlines()] == ["error", "try"] * 3
+    assert f"error: {config}:4: unknown option limits.file\ntry: did you mean limits.files?\n" in text.stderr
 
 
 @pytest.mark.parametrize(("command", "choice"), [("share", "alerts"), ("completion", "bash")])
@@ -311,3 +434,22 @@ def test_status_says_until_when_a_stopped_daemon_is_believed_and_what_counts_aft
     assert "routers use tier 3 for every agent, but for the override, until a daemon publishes again" in words
     assert "What the database says, for when it is published again:" in words
     assert all(len(line) <= 80 for line in shown.splitlines() if str(place.state_dir) not in line)
+
+
+def test_a_damaged_database_is_told_in_words(place):
+    place.telemetry.fill()
+    place.once()
+    database = place.state_dir / "sentineld.db"
+    database.write_bytes(database.read_bytes()[:100] + b"x" * 50_000)
+
+    for command in ("status", "log"):
+        error_of(place.command(command), 78)
+
+
+def test_once_goes_on_where_one_of_several_directories_is_missing(place):
+    place.telemetry.fill()
+    missing = str(place.base / "none")
+    arguments = ["run", "--once", "--telemetry", str(place.telemetry.directory), "--telemetry", missing]
+
+    assert place.command(*arguments).returncode == 0
+    error_of(place.command("run", "--once", "--telemetry", missing), 2)

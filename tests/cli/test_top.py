@@ -69,6 +69,10 @@ def test_the_table_lives_on_a_terminal(place):
         terminal.wait_text("why scraper", "In the window before it", "q back")
         terminal.press(END)
         terminal.wait_text("What lifts it")
+        terminal.press("?")
+        terminal.wait_text("keys of this view", "also escape, enter, left", "10 bits")
+        terminal.press("q")
+        terminal.wait_text("why scraper", "What lifts it")
         terminal.press("q")
         terminal.wait_text("q quit")
         terminal.press("?")
@@ -81,10 +85,17 @@ def test_the_table_lives_on_a_terminal(place):
         place.once()
         terminal.wait_text("newcomer", "5 agents")
 
-        terminal.resize(40, 10)
-        terminal.wait(lambda _: terminal.lines[-1].startswith("q quit") and "LAST" in terminal.text)
+        terminal.resize(40, 12)
+        terminal.wait(lambda _: terminal.lines[-1] == "q quit  enter why  / filter  ? help")
         assert agents(terminal)[0] == "scraper"
         assert max(map(len, terminal.lines)) <= 40
+        assert terminal.lines[0].endswith(" ago")
+        assert terminal.lines[1] == "5 agents: 1 at 3, 0 at 2; by tier"
+        terminal.press("\n")
+        terminal.wait(
+            lambda _: terminal.lines[-1].startswith("q back  arrows scroll  ") and "why" in terminal.text
+        )
+        terminal.press("q")
         terminal.resize(100, 30)
         terminal.wait(lambda _: "MOST SURPRISING" in terminal.text and terminal.lines[29])
         terminal.press("q")

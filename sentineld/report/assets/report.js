@@ -210,7 +210,7 @@
       parts.push(el("p", {}, "No role has learned from a session yet, so no bound on false alarms is attainable yet."));
     else {
       parts.push(table(
-        "Share of honest sessions that reach tier 2: stated, and realised in the sessions that are kept",
+        "False alarms: the share of honest sessions that reach tier 2, as stated and as realised",
         ["Role", "Sessions", "Stated", "Realised", "What is missing"],
         account.roles.map((role) => {
           const alarms = role.false_alarms;
@@ -220,9 +220,13 @@
             el("td", {}, `${count(role.sessions)}`, el("div", { class: "quiet" }, `${count(role.ranks)} to rank by`)),
             el("td", {}, percent(alarms.nominal)),
             el("td", {}, alarms.realised === null ? "none judged yet" : percent(alarms.realised),
-              alarms.realised === null ? "" : el("div", { class: "quiet" }, `${count(alarms.alarms)} of ${count(alarms.sessions)}`)),
+              alarms.realised === null ? "" : el("div", { class: "quiet" }, `${count(alarms.alarms)} of ${count(alarms.sessions)} sessions`)),
             el("td", {}, role.learning || "nothing: the bounds hold"));
         })));
+      parts.push(el("p", { class: "quiet small" },
+        "Realised: how many of the kept sessions reached tier 2, of those that ended when there were enough to rank by. ",
+        "A session that you confirmed as an attack (sentineld pardon --attack) is not among them. ",
+        "With few sessions the share says little."));
     }
     return el("section", { "aria-labelledby": "calibration" }, parts);
   }
@@ -303,7 +307,7 @@
     const items = timeline.decisions.map((one, index) => decision(one, index === 0));
     const section = el("section", { "aria-labelledby": "timeline" },
       el("h2", { id: "timeline" }, "Timeline"),
-      holder, readout,
+      holder, readout, ...unanswered(timeline),
       el("ul", { class: "keys" },
         el("li", {}, el("i", { class: "bar" }), timeline.slot_s === 60 ? "highest score of a minute" : "highest score of an hour"),
         el("li", {}, el("i", { class: "dash" }), `thresholds: tier 2 at ${account.thresholds[2].toFixed(2)}, tier 3 at ${account.thresholds[3].toFixed(2)}`),
@@ -323,6 +327,18 @@
       heading.focus();
     });
     return [section, list];
+  }
+
+  function unanswered(timeline) {
+    const limit = account.thresholds[2];
+    const strict = bands(timeline, -Infinity, Infinity);
+    const answered = (at) => strict.some(([start, end]) => start <= at && end >= at - timeline.slot_s);
+    const times = timeline.points.filter(([at, score]) => score >= limit && !answered(at)).map(([at]) => clock(at));
+    if (account.detection !== "learned" || !times.length) return [];
+    const which = times.length === 1 ? `The bar of ${times[0]} is` : `${times.length} bars are`;
+    return [el("p", { class: "quiet small", id: "unanswered" },
+      `${which} above today's threshold of tier 2 and changed no tier. That is so for sessions that were there at the `,
+      "first start, which are learned from and demote nobody, within the grace after a pardon, and where the threshold was higher then.")];
   }
 
   function summary(timeline) {
