@@ -59,6 +59,10 @@ What each command says with `--help`. Every one takes `--json`, which prints a d
 | 77 | no permission |
 | 78 | the configuration is wrong |
 
+Errors are `error: ...` and `try: ...` on stderr, one pair for each mistake. Sentences are filled to the
+terminal, to `COLUMNS` where that is set, else to 80 columns; a command that is to be copied stays on one
+line, and so does whatever a script reads by lines: `log` in a pipe, `tier`, and documents by `--json`.
+
 This page is generated from the commands themselves.
 """
 

@@ -1,6 +1,8 @@
 """The doctor, on real directories, files, keys and processes: what is to be mended is found, and no more."""
 
+import contextlib
 import os
+import sqlite3
 import time
 import tomllib
 from dataclasses import replace
@@ -332,7 +334,7 @@ def test_software_that_is_missing_is_told_and_the_extras_are_those_of_the_projec
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     bare = reading._replace(versions={}, python=(3, 11, 0), wanted=frozenset({"prognostics"}))
 
-    found = [item for item in software.check(bare) if item.level != OK]
+    found = [item for item in (*software.check(bare), *software.check_extras(bare)) if item.level != OK]
 
     assert {item.fix for item in found[1:]} == {
         f"pip install 'sentineld[{name}]'" for name in project["optional-dependencies"]
@@ -356,10 +358,14 @@ def test_a_daemon_that_runs_needs_no_doctor_and_one_that_was_stopped_does(place)
     began.stop()
     done = place.command(*watched)
     assert done.returncode == 1
-    assert "FIX   daemon: it does not run." in done.stdout
+    assert done.stdout.startswith("FIX ")
+    assert "FIX   daemon: it was stopped: routers use tier 3 for every agent from 20" in done.stdout
     assert "try: sentineld run" in done.stdout
-    paths = str(place.base)
-    assert [line for line in done.stdout.splitlines() if len(line) > 80 and paths not in line] == []
+    place.env["COLUMNS"] = "80"
+    lines = place.command(*watched).stdout.splitlines()
+    assert [line for line in lines if len(line) > 80 and str(place.base) not in line] == []
+    order = [line[:4] for line in lines if line[:2].strip()]
+    assert order[:-1] == sorted(order[:-1], key=["FIX ", "note", "ok  "].index)
 
 
 def test_a_state_file_of_another_version_and_a_database_that_is_none_are_told(place, examined):
@@ -373,5 +379,12 @@ def test_a_state_file_of_another_version_and_a_database_that_is_none_are_told(pl
         "daemon",
         "state file",
     ]
-    (place.state_dir / "sentineld.db").write_bytes(b"no database" * 100)
-    assert [item.check for item in to_mend(daemon.check(daemon.read(here)))] == ["database", "daemon"]
+    path = place.state_dir / "sentineld.db"
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        (root,) = db.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'meta'").fetchone()
+        (page,) = db.execute("PRAGMA page_size").fetchone()
+    data = bytearray(path.read_bytes())
+    data[(root - 1) * page : root * page] = b"\xff" * page
+    for content in (data, b"no database" * 100):
+        path.write_bytes(content)
+        assert [item.check for item in to_mend(daemon.check(daemon.read(here)))] == ["database", "daemon"]

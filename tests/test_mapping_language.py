@@ -545,6 +545,26 @@ def test_a_duration_may_stand_between_two_times() -> None:
     assert read(form, {"d": {"secs": 1, "nanos": 500_000_000}}).facts[0].duration_ms == 1500
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        10**400,
+        -(10**400),
+        1e308,
+        -1e308,
+        {"secs": 10**400, "nanos": 0},
+        {"secs": 0, "nanos": 10**400},
+        [10**400, 0],
+        [0, 10**400],
+        [1e308, 1e308],
+    ],
+)
+def test_numbers_beyond_all_measure_are_none(value: object) -> None:
+    assert to_number(value) is None
+    for factor in (None, 0.001, 1, 1000, 1e6):
+        assert to_instant(value, factor) is None
+
+
 @given(values)
 def test_numbers_and_times_never_raise(value: object) -> None:
     number = to_number(value)
@@ -1441,6 +1461,7 @@ def test_what_a_mapping_says_is_no_code() -> None:
         ("source = 7", "source", ""),
         ("[[source", "TOML", ""),
         ('[[source]]\nname = "wordpress"\n[[source.event]]\ntool = "a"', "source[0].name", ""),
+        ('[[source]]\nname = "native"\n[[source.event]]\ntool = "a"', "source[0].name", ""),
     ],
 )
 def test_a_mistake_names_file_key_and_what_is_right(text: str, key: str, hint: str) -> None:
@@ -1542,6 +1563,8 @@ def test_no_text_makes_a_format_slow(formats: list[Mapping], text: str) -> None:
         {"type": text, "timestamp": text, "id": text},
     ]
     for form in formats:
+        # It is compiled at its first record.
+        form.rows(Decoded([{}], [0], [], []), FileContext("/a", 0))
         copies = json.loads(json.dumps(records))
         decoded = Decoded(copies, list(range(len(copies))), [], [])
         assert _elapsed(lambda d=decoded, f=form: f.rows(d, FileContext("/a", 0))) < 0.5, form.name

@@ -38,7 +38,7 @@ def test_a_commit_counts_once_by_what_became_of_it():
     source = Source(1, "/a", "/a", "lines", 1, 1, 0, 1000, 0)
     source.pos = 70
     commit = Commit("read", 1, sources=[(20, source)])
-    commit.parts = [part("codex", reasons=["too_deep"], told=Accounts(4, 3, 1, 2)), part("")]
+    commit.parts = [part("codex", reasons=["duplicate_key"], told=Accounts(4, 3, 1, 2)), part("")]
     commit.event_types, commit.tool_calls = {"file_read": 2, "made up": 3}, 5
     commit.unknown = {("codex", "x"): 2, ("codex", "y"): 1}
     commit.incidents = [Incident(1, "gap", 1000, 1, "/a", 0, 1, "", 7)]
@@ -52,7 +52,7 @@ def test_a_commit_counts_once_by_what_became_of_it():
         ("codex", "duplicate"): 2,
         ("unknown", "accepted"): 1,
     }
-    assert (meter.rejects, meter.read_bytes, meter.tool_calls) == ({"too_deep": 1}, 50, 5)
+    assert (meter.rejects, meter.read_bytes, meter.tool_calls) == ({"duplicate_key": 1}, 50, 5)
     assert meter.events == {"file_read": 2, "other": 3}
     assert (meter.unknown, meter.incidents) == ({"codex": 3}, {"gap": 7})
     assert meter.decisions == {("rule", 3): 1, ("recovered", 1): 1}

@@ -98,7 +98,9 @@ def learned(tmp_path):
             line.read(work(3, START + number * 300 * MINUTE, session=f"s{number}"))
             line.tick(START + (number * 300 + 200) * MINUTE)
         line.pipeline.flush()
-        store._db.execute("UPDATE lesson SET is_suspicious = 1, is_rank = 1 WHERE no <= 3")
+        # As of a role that has learned: these are its first sessions, which never rank.
+        store._db.execute("UPDATE lesson SET is_rank = 1")
+        store._db.execute("UPDATE lesson SET is_suspicious = 1 WHERE no <= 3")
         store._db.execute("UPDATE lesson SET ranks = CASE no WHEN 1 THEN 50 ELSE 1000 END")
         store._db.execute(
             "INSERT INTO lesson SELECT no + 100, owner, role, agent_id, ended, 0, 0, 0, 1, 1000, session"

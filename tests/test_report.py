@@ -21,7 +21,7 @@ from selenium.webdriver.support.ui import Select
 
 from sentineld.config import Config
 from sentineld.report.account import account
-from sentineld.report.page import embedded
+from sentineld.report.page import embedded, page
 from sentineld.statedir import Paths
 from sentineld.store import Store
 from sentineld.views import look_at_state
@@ -130,6 +130,7 @@ def test_a_hijacked_agent_in_a_real_browser(place, driver, wait_for):
     assert texts(driver, ".tiles strong")[:3] == ["1", "0", "1"]
     assert "rule" in driver.find_element(By.XPATH, "//section[h2='Latest changes of tier']").text
     assert "more sessions until" in driver.find_element(By.TAG_NAME, "main").text
+    assert "Realised: how many of the kept sessions" in driver.find_element(By.TAG_NAME, "main").text
     light = background(driver)
 
     # Sorted and filtered by keyboard alone.
@@ -175,6 +176,28 @@ def test_a_hijacked_agent_in_a_real_browser(place, driver, wait_for):
 
     assert driver.execute_script("return performance.getEntriesByType('resource').length") == 0
     assert driver.get_log("browser") == []
+
+
+def test_a_bar_above_the_threshold_that_changed_no_tier_is_explained(place, driver, wait_for):
+    now = time.time()
+    for day in range(3):
+        place.telemetry.append("coder.jsonl", *work("coder", day, now - (4 - day) * DAY))
+    place.once()
+    paths = Paths(str(place.state_dir), str(place.state_file))
+    with Store.open_readonly(paths.database) as store:
+        told = account(store, Config(), look_at_state(Config(), paths, {}), paths, max_timelines=9)
+    path = place.base / "plain.html"
+    path.write_bytes(page(told))
+    show(driver, path, fragment="#agent-0")
+    wait_for(lambda: is_drawn(driver), "the chart")
+    assert found(driver, "#unanswered") == []
+
+    told["agents"][0]["timeline"]["points"][0][1] = 0.99
+    path = place.base / "odd.html"
+    path.write_bytes(page(told))
+    show(driver, path, fragment="#agent-0")
+    wait_for(lambda: found(driver, "#unanswered"), "the sentence")
+    assert "learned from and demote nobody" in only(driver, "#unanswered").text
 
 
 def test_what_agents_name_is_only_text(place, driver, wait_for):

@@ -962,7 +962,6 @@ def test_the_router_loads_in_tens_of_milliseconds(tmp_path):
     library that crept in, not noise.
     """
     env = {**os.environ, "PYTHONPYCACHEPREFIX": str(tmp_path)}
-    env.pop("PYTHONDONTWRITEBYTECODE", None)
 
     def milliseconds(statement):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -226,13 +226,13 @@ def test_what_older_versions_recorded_is_replayed_without_starters_and_by_the_sc
 
 
 def test_formats_of_coding_agents_name_the_role_and_native_records_do_not(place):
-    place.telemetry.append("native.jsonl", *place.telemetry.normal("native", 5))
+    place.telemetry.append("native.jsonl", *place.telemetry.normal("wordpress", 5))
     (codex,) = (ROOT / "tests" / "data" / "formats" / "codex" / "0.149").glob("stage0-small.jsonl")
     shutil.copy(codex, place.telemetry.directory / "rollout-2026-01-01T00-00-00-0.jsonl")
     place.once()
 
     agents = place.json("status")["agents"]
-    assert agents.pop("native")["learned"]["starter"] is None
+    assert agents.pop("wordpress")["learned"]["starter"] is None
     (coding,) = agents.values()
     assert coding["learned"]["starter"]["sessions"] == 125
     check_schema("status", place.json("status"))

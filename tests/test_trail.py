@@ -1,10 +1,9 @@
 """An agent's latest scores: small, bounded, and the same in whatever pieces events arrive."""
 
-from dataclasses import replace
-
 from activity import BY_ACTIVITY
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from sentineld.event import Tick
 from sentineld.step import Pardon, dump_state, load_state, new_state, shift, step
@@ -58,7 +57,7 @@ def test_it_is_small_and_survives_being_stored():
     trail = Trail()
     for hour in range(100):
         trail.add(START + hour * 3600 * SECOND, hour / 100, LEARNED)
-    state = replace(new_state(1, "a", PRIOR, START), trail=trail)
+    state = structs.replace(new_state(1, "a", PRIOR, START), trail=trail)
 
     assert len(trail.data) <= 200
     assert len(dump_state(state)) - len(dump_state(new_state(1, "a", PRIOR, START))) < 250

@@ -138,7 +138,7 @@ class Reader(threading.Thread):
             else:
                 self.reads += 1
                 self.highest = view.version
-            time.sleep(0.001)  # leave the processor to the others
+            time.sleep(0.005)  # leave the processor to the others
 
 
 def summary(place):

@@ -15,7 +15,7 @@ FLOODING = "scraper"
 @pytest.mark.usefixtures("by_activity")
 def test_sigterm_publishes_shutdown_and_the_tiers_serve_on(place, wait_for):
     place.telemetry.fill()
-    daemon = place.start()
+    daemon = place.start(fresh=True)
     wait_for(lambda: place.tier(FLOODING) == 3, "demotion")
 
     assert daemon.stop() == 0
@@ -58,7 +58,7 @@ def test_sighup_takes_a_new_threshold_and_names_what_changed(place, wait_for):
 
 
 def test_sighup_while_it_starts_is_answered_once_it_runs(place, wait_for):
-    daemon = place.start("--config", place.config(""), wait=False)
+    daemon = place.start("--config", place.config(""), wait=False, fresh=True)
     bit = 1 << (signal.SIGHUP - 1)
 
     def is_prepared():
@@ -162,7 +162,7 @@ def test_a_lock_file_left_behind_locks_nothing(place):
 @pytest.mark.usefixtures("by_activity")
 def test_run_with_json_prints_the_status_at_its_end(place, wait_for):
     place.telemetry.fill()
-    daemon = place.start("--json")
+    daemon = place.start("--json", fresh=True)
     wait_for(lambda: place.tier(FLOODING) == 3, "demotion")
 
     assert daemon.stop() == 0

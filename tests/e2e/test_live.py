@@ -27,6 +27,7 @@ def test_a_flood_is_published_while_it_happens(place, wait_for):
     place.telemetry.append("scraper.jsonl", *place.telemetry.flood())
 
     wait_for(lambda: place.tier(FLOODING) == 3, "demotion")
+    wait_for(lambda: "waiting for" not in place.command("status").stdout, "status")
     assert place.command("tier", FLOODING).stdout == "3\n"
     assert place.command("tier", "biller").stdout == "1\n"
 
@@ -81,6 +82,9 @@ def test_a_telemetry_directory_that_appears_later_is_read(place, wait_for):
     place.telemetry.directory.rmdir()
     daemon = place.start("--config", place.config('[telemetry]\nrescan_interval = "200ms"\n'))
     assert daemon.logs("telemetry_trouble")[0]["cause"].startswith("missing_directory")
+    assert daemon.logs("telemetry_missing")[0]["path"] == str(place.telemetry.directory)
+    wait_for(lambda: "waiting for a telemetry directory" in place.command("status").stdout, "status")
+    assert "the daemon waits for telemetry directories" in place.command("doctor").stdout
 
     place.telemetry.directory.mkdir()
     place.telemetry.append("scraper.jsonl", *place.telemetry.flood())

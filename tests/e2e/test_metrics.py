@@ -87,7 +87,8 @@ def test_socket_port_and_textfile_tell_what_status_tells(place, path, ask, wait_
     daemon = place.start("--config", config)
     wait_for(ask, "an answer")
     place.telemetry.append("scraper.jsonl", *place.telemetry.flood(end=time.time()))
-    values = wait_for(lambda: (it := ask()).get(("sentineld_agents", "3")) == 1 and it, "the demotion")
+    wait_for(lambda: ask().get(("sentineld_agents", "3")) == 1, "the demotion")
+    values = wait_for(lambda: (it := ask())["sentineld_lag_seconds",] == 0 and it, "nothing left to read")
     totals = place.json("status")["totals"]
 
     outcomes = ("accepted", "ignored", "rejected", "duplicate")

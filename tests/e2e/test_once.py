@@ -5,6 +5,7 @@ import os
 import time
 
 import pytest
+from command_line import error_of
 
 from sentineld import TierRouter
 from sentineld.errors import StateFileError
@@ -169,13 +170,13 @@ def test_the_result_is_valid_for_as_long_as_was_asked(place):
     assert place.state()["status"] == "ok"
 
 
-def test_a_missing_telemetry_directory_is_a_warning(place):
+def test_a_missing_telemetry_directory_ends_a_single_run_before_it_publishes(place):
     place.telemetry.directory.rmdir()
 
-    done = place.once("--json")
+    done = place.command("run", "--once", "--telemetry", place.telemetry.directory)
 
-    assert "missing_directory" in done.stderr
-    assert json.loads(done.stdout)["agents"] == {}
+    assert str(place.telemetry.directory) in error_of(done, 2)
+    assert not place.state_file.exists()
 
 
 @pytest.mark.usefixtures("by_activity")

@@ -172,7 +172,8 @@ def test_without_any_agent_it_says_where_it_looked(home):
     done = home.run("run", "--once")
 
     assert done.returncode == 78
-    assert str(home.base / ".claude/projects") in done.stderr
+    assert "where it looked: sentineld mapping list" in done.stderr
+    assert str(home.base / ".claude/projects") in home.run("mapping", "list").stdout
     assert "--telemetry DIR" in done.stderr
     assert home.run("check").returncode == 1
 

@@ -8,6 +8,7 @@ import codecs
 import multiprocessing
 import os
 import runpy
+import signal
 import subprocess
 import sys
 import tempfile
@@ -72,6 +73,39 @@ def start(
     return begin(_main, arguments, dict(env), str(cwd), uid, *outputs)
 
 
+class Started:
+    """What ``start`` begins, with the methods of ``subprocess.Popen`` that tests use."""
+
+    def __init__(
+        self, arguments: list[str], env: Mapping[str, str], cwd: Path, stdout: int, stderr: int
+    ) -> None:
+        self._process = start(arguments, env, cwd, stdout, stderr)
+        self._arguments = arguments
+        self.pid: int = self._process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        return self.poll()
+
+    def poll(self) -> int | None:
+        code: int | None = self._process.exitcode
+        return code
+
+    def wait(self, timeout: float | None = None) -> int:
+        self._process.join(timeout)
+        code = self.poll()
+        if code is None:
+            raise subprocess.TimeoutExpired(self._arguments, timeout or 0.0)
+        return code
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
 def begin(function: Callable[..., None], *args: Any) -> Any:
     """Begin a function of this folder in a process of its own, and return that."""
     _start_server()
@@ -104,7 +138,7 @@ def _main(
 def error_of(done: subprocess.CompletedProcess[str], code: int) -> str:
     """Return how an error begins that was shown as errors are, with an exit code."""
     assert done.returncode == code, done
-    lines = done.stderr.splitlines()
+    lines = done.stderr.replace("\n  ", " ").splitlines()
     assert lines[0].startswith("error: "), done.stderr
     assert lines[-1].startswith("try: "), done.stderr
     assert "Traceback" not in done.stderr

@@ -1,5 +1,11 @@
-"""The built-in formats, compiled once for all commands of the tests: loaded before those are forked."""
+"""What commands of the tests share beside modules: loaded before those are forked."""
+
+import gc
 
 from sentineld.config import Config
 
+# The built-in formats, parsed.
 Config().formats()
+# A forked command that looks for garbage would copy every page of what it shares.
+gc.collect()
+gc.freeze()
