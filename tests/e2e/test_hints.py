@@ -105,7 +105,7 @@ def test_many_silent_files_cost_next_to_nothing_and_are_read_at_once_all_the_sam
     wait_for(lambda: lines(place) == 1200, "every line")
 
     def is_idle() -> bool:
-        before = cpu_s(daemon.process.pid)
+        before = cpu_s(daemon.pid)
         time.sleep(0.7)
         # At most one tick of that clock.
         return cpu_s(daemon.pid) - before < 0.015
