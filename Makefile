@@ -1,7 +1,7 @@
 # Everything here calls dev.py, which sets up .venv when it is missing.
 PYTHON ?= python3
 
-.PHONY: test lint bench docs soak soak-long test-root test-install
+.PHONY: test lint bench docs wheels sanitize soak soak-long test-root test-install
 
 test:
 	$(PYTHON) dev.py test
@@ -14,6 +14,14 @@ bench:
 
 docs:
 	$(PYTHON) dev.py docs
+
+# The sdist, the manylinux wheel with the compiled kernel, and the pure one, in dist/.
+wheels:
+	$(PYTHON) dev.py wheels
+
+# The tests of the compiled kernel, with gcc's sanitizers of addresses and undefined behaviour.
+sanitize:
+	$(PYTHON) dev.py sanitize
 
 # Half an hour: kills, refused system calls, mutants, rotations, a gigabyte in one line, a million agent ids,
 # and thousands of examples, other ones every time, of whatever holds for all input.

@@ -3,7 +3,9 @@
 python3 dev.py demo     install sentineld and run its demo (further arguments go to it)
 python3 dev.py test     install what the tests need and run them (further arguments go to pytest)
 python3 dev.py lint     ruff and mypy
+python3 dev.py wheels   build sdist, manylinux wheel with the compiled kernel and pure wheel, to dist/
 python3 dev.py bench    print the speed, latency and memory tables
+python3 dev.py sanitize run the tests of the kernel with the sanitizers of addresses and undefined behaviour
 python3 dev.py docs     write the documentation as a site to docs/_build
 python3 dev.py charts   fetch the chart library of reports anew from npm, at the version and hash named below
 """
@@ -11,6 +13,8 @@ python3 dev.py charts   fetch the chart library of reports anew from npm, at the
 import base64
 import hashlib
 import os
+import platform
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -23,6 +27,9 @@ ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 SENTINELD = VENV / "bin" / "sentineld"
+
+#: What a wheel with the compiled kernel runs on: glibc 2.17 and later.
+PLATFORM = f"manylinux_2_17_{platform.machine()}"
 
 #: The chart library of reports: the package, what its registry tells it by, what is taken of it, and the
 #: SHA-256 of that.
@@ -45,7 +52,9 @@ def install(*groups: str) -> None:
     """Install sentineld (editable) and dependency groups, unless the same set is installed already."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     wanted = [item for group in groups for item in project["dependency-groups"][group]]
-    state = hashlib.sha256(repr((project["project"], wanted, sys.version)).encode()).hexdigest()
+    # An editable installation compiles the kernel.
+    sources = [(ROOT / name).read_text() for name in ("hatch_build.py", "sentineld/_kernel.c")]
+    state = hashlib.sha256(repr((project["project"], wanted, sources, sys.version)).encode()).hexdigest()
     stamp = VENV / f".installed-{'-'.join(groups) or 'run'}"
     if PYTHON.exists() and stamp.exists() and stamp.read_text() == state:
         return
@@ -90,6 +99,55 @@ def bench() -> int:
     return 0
 
 
+def wheels() -> int:
+    """Build what is published; auditwheel checks that the compiled wheel needs an old C library alone."""
+    install("wheels")
+    dist = ROOT / "dist"
+    shutil.rmtree(dist, ignore_errors=True)
+    build = [PYTHON, "-m", "build", "--outdir"]
+    with tempfile.TemporaryDirectory() as directory:
+        for kind in ("compiled", "pure"):
+            subprocess.run([*build, directory, ROOT], env=os.environ | {"SENTINELD_BUILD": kind}, check=True)
+        (plain,), (pure,) = Path(directory).glob("*-abi3-*.whl"), Path(directory).glob("*-none-any.whl")
+        command = [PYTHON, "-m", "auditwheel", "repair", "--plat", PLATFORM, "--wheel-dir", dist, plain]
+        path = f"{VENV / 'bin'}{os.pathsep}{os.environ['PATH']}"
+        subprocess.run(command, env=os.environ | {"PATH": path}, check=True)
+        for file in (pure, *Path(directory).glob("*.tar.gz")):
+            shutil.copy(file, dist)
+    print(*sorted(path.name for path in dist.iterdir()), sep="\n")
+    return 0
+
+
+def sanitize() -> int:
+    """Run the tests of the kernel over a build that stops at undefined behaviour and reads out of bounds."""
+    install("test")
+    with tempfile.TemporaryDirectory() as directory:
+        copy = Path(directory) / "sentineld"
+        shutil.copytree(ROOT / "sentineld", copy, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
+        shutil.copytree(ROOT / "tests", Path(directory) / "tests")
+        shutil.copy(ROOT / "pyproject.toml", directory)
+        include = subprocess.run(
+            [PYTHON, "-c", "import sysconfig; print(sysconfig.get_path('include'))"],
+            check=True, capture_output=True, text=True,
+        ).stdout.strip()  # fmt: skip
+        flags = ["-std=c11", "-O1", "-g", "-ffp-contract=off", "-fPIC", "-shared", f"-I{include}"]
+        flags += ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+        target = copy / "_kernel.abi3.so"
+        subprocess.run(["cc", *flags, copy / "_kernel.c", "-o", target, "-lm"], check=True)
+        asan = subprocess.run(
+            ["cc", "-print-file-name=libasan.so"], check=True, capture_output=True, text=True
+        )
+        env = os.environ | {
+            "LD_PRELOAD": asan.stdout.strip(),
+            # The interpreter never gives back what it has at its end.
+            "ASAN_OPTIONS": "detect_leaks=0",
+            "PYTHONMALLOC": "malloc",
+            "PYTHONPATH": directory,
+        }
+        command = [PYTHON, "-m", "pytest", "-q", "-n", "0", "tests/test_kernel.py"]
+        return subprocess.run(command, cwd=directory, env=env, check=False).returncode
+
+
 def docs() -> int:
     """Build the documentation; a link that leads nowhere is an error."""
     install("docs")
@@ -124,7 +182,14 @@ def main() -> int:
     name, *arguments = sys.argv[1:] or [""]
     if name in ("demo", "test"):
         return {"demo": demo, "test": test}[name](arguments)
-    commands = {"lint": lint, "bench": bench, "docs": docs, "charts": charts}
+    commands = {
+        "lint": lint,
+        "bench": bench,
+        "wheels": wheels,
+        "sanitize": sanitize,
+        "docs": docs,
+        "charts": charts,
+    }
     if name not in commands:
         print(__doc__)
         return 2

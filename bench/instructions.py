@@ -23,6 +23,8 @@ from pathlib import Path
 
 from common import by, write_events
 
+from sentineld import kernel
+
 RECORDED = Path(__file__).parent / "instructions.json"
 TOLERANCE = 0.03
 EVENTS, AGENTS = 2000, 20
@@ -110,7 +112,8 @@ def instructions(name: str) -> int:
 def where() -> dict[str, str]:
     """Return what counts depend on besides this program."""
     libraries = {name: importlib.metadata.version(name) for name in ("msgspec", "numpy")}
-    return {"python": platform.python_version(), "machine": platform.machine()} | libraries
+    program = {"python": platform.python_version(), "kernel": kernel.name()}
+    return program | {"machine": platform.machine()} | libraries
 
 
 def compare(recorded: dict[str, int], counts: dict[str, int]) -> dict[str, float]:

@@ -15,6 +15,7 @@ from itertools import accumulate, repeat
 from operator import attrgetter, itemgetter
 from typing import TypeVar
 
+from sentineld import kernel
 from sentineld.decode import Reject
 from sentineld.event import Observation
 from sentineld.rows import Rows
@@ -107,7 +108,9 @@ class Inputs:
 def effective_times(part: Part) -> list[int]:
     """Return when each row of the part counts, and set ``part.clamped`` and ``part.timeless``."""
     times: list[int]
-    part.clamped, part.timeless = 0, part.rows.at_us.count(None)
+    # Nearly always none is None, which their types tell sooner than comparing each of them.
+    is_timeless = type(None) in set(map(type, part.rows.at_us))
+    part.clamped, part.timeless = 0, part.rows.at_us.count(None) if is_timeless else 0
     if part.timeless:
         times = [part.file_time if at is None else at for at in part.rows.at_us]
     else:
@@ -127,6 +130,9 @@ def merge_keys(times: list[int], latest: int | None = None) -> list[int]:
 
     ``latest`` is the last key of the same file before these rows.
     """
+    if times and (latest is None or latest <= times[0]) and sorted(times) == times:
+        # As nearly always; telling so takes a fifth of the time.
+        return times.copy()
     keys = list(accumulate(times, max, initial=latest))
     return keys if latest is None else keys[1:]
 
@@ -200,8 +206,15 @@ def _combine_one_file(parts: list[Part], key_of: Callable[[int, str], Key]) -> I
     event_types: Counter[str] = Counter()
     for part in parts:
         rows = part.rows
+        times = effective_times(part)
+        event_types.update(rows.event_types)
+        if kernel.compiled is not None:
+            facts = list(map(rows.facts.get, range(len(rows)))) if rows.facts else None
+            columns = (times, rows.kinds, rows.entropies, rows.event_types)
+            kernel.compiled.group(by_claim, rows.agent_ids, *columns, part.source_id, rows.offsets, facts)
+            continue
         observations = zip(
-            effective_times(part),
+            times,
             rows.kinds,
             rows.entropies,
             rows.event_types,
@@ -209,7 +222,6 @@ def _combine_one_file(parts: list[Part], key_of: Callable[[int, str], Key]) -> I
             rows.offsets,
             map(rows.facts.get, range(len(rows))) if rows.facts else repeat(None),
         )
-        event_types.update(rows.event_types)
         for agent_id, observation in zip(rows.agent_ids, observations, strict=True):
             run = by_claim.get(agent_id)
             if run is None:

@@ -10,12 +10,15 @@ and a batch of events give the same bits whatever the order of summation.
 """
 
 import math
+from array import array
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+
+from sentineld import kernel
 
 if TYPE_CHECKING:
     import numpy as np
@@ -87,6 +90,14 @@ def entropy_units(value: float) -> int:
 
 def batch_entropy_units(payloads: Sequence[bytes]) -> list[int]:
     """Return the entropy of many payloads in integer units, equal to ``byte_entropy`` bit by bit."""
+    if kernel.compiled is not None:
+        found: list[int] = kernel.compiled.entropy(list(payloads), terms())
+        if -1 in found:
+            return [
+                entropy_units(byte_entropy(payload)) if units < 0 else units
+                for payload, units in zip(payloads, found, strict=True)
+            ]
+        return found
     if len(payloads) <= _FEW and sum(map(len, payloads)) < _FEW_BYTES:
         return [entropy_units(byte_entropy(payload)) for payload in payloads]
     import numpy as np
@@ -139,10 +150,16 @@ def _units_of(np: Any, lengths: Any, totals: Any, table: Any) -> list[int]:  # n
 
 
 @lru_cache(maxsize=1)
+def terms() -> "array[int]":
+    """Return the terms of all counts that are looked up, as the kernel takes them."""
+    return array("q", map(_term, range(_TABLE_SIZE)))
+
+
+@lru_cache(maxsize=1)
 def _term_table() -> "NDArray[np.int64]":
     import numpy as np
 
-    return np.array([_term(count) for count in range(_TABLE_SIZE)], dtype=np.int64)
+    return np.frombuffer(terms(), dtype=np.int64)
 
 
 def _rows_entropy(np: Any, payloads: Sequence[bytes]) -> list[int]:  # noqa: ANN401 (numpy, imported late)

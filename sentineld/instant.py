@@ -8,6 +8,8 @@ from datetime import UTC, datetime, timedelta
 
 #: Microseconds in a second.
 SECOND_US = 1_000_000
+DAY_US = 86_400 * SECOND_US
+WEEK_US = 7 * DAY_US
 
 #: The range that ISO 8601 with four-digit years can show; instants are clamped into it.
 MIN_US = -62_135_596_800 * SECOND_US

@@ -14,14 +14,16 @@ take the present from an argument or from the injected clock.
 
 import hashlib
 import math
+from array import array
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import uuid4
 
+from sentineld import kernel
 from sentineld.clock import now_us
 from sentineld.decision import Reason
 from sentineld.entropy import UNITS, entropy_units
@@ -134,6 +136,7 @@ class BehavioralMonitor:
         shares = [min(1.0, math.log1p(n) / math.log1p(self.saturation)) for n in range(self.saturation + 1)]
         self._file_parts = [self.file_weight * share for share in shares]
         self._network_parts = [self.network_weight * share for share in shares]
+        self._parts = array("d", self._file_parts), array("d", self._network_parts)
         #: Of each level, what its scores are above of, and the highest of them.
         self._bounds = (
             (-math.inf, math.inf),
@@ -238,6 +241,24 @@ class BehavioralMonitor:
         than ``deadline_us``, or at the end; the caller acts on it and calls again from ``Stop.position``.
         Splitting a batch anywhere gives the same changes. O(1) amortised an observation.
         """
+        # A window that was never told the time (a new one) must not lie behind the clock.
+        window.advance(clock_us // window.bucket_us)
+        if kernel.compiled is not None:
+            found = kernel.compiled.observe(
+                observations if type(observations) is list else list(observations),
+                start,
+                deadline_us,
+                clock_us,
+                window.newest,
+                window.bucket_us,
+                window.buckets,
+                [window.events, window.file_ops, window.network_ops, window.entropy_units],
+                *self._parts,
+                self.entropy_weight,
+                *self._bounds[level],
+            )
+            if found is not None:
+                return self._taken_in(window, *found)
         # The window's own operations, written out over local names: this loop is most of the daemon's work.
         # What falls into one bucket, one behind the other, is added to that bucket at once.
         file_parts, network_parts, cap = self._file_parts, self._network_parts, self.saturation
@@ -245,8 +266,6 @@ class BehavioralMonitor:
         # Above the first and up to the second one the score calls for the level that it called for before.
         low, high = self._bounds[level]
         width, buckets = window.bucket_us, window.buckets
-        # A window that was never told the time (a new one) must not lie behind the clock.
-        window.advance(clock_us // width)
         newest, oldest = window.newest, window.oldest
         events, scaled, entropy_units = window.events, window.events * UNITS, window.entropy_units
         file_ops, network_ops = window.file_ops, window.network_ops
@@ -339,6 +358,30 @@ class BehavioralMonitor:
         window.file_ops, window.network_ops, window.oldest = file_ops, network_ops, oldest
         return Stop(position, clock_us, peak, crossing)
 
+    def _taken_in(
+        self,
+        window: Window,
+        position: int,
+        clock_us: int,
+        peak: float,
+        newest: int,
+        buckets: dict[int, list[int]],
+        events: int,
+        file_ops: int,
+        network_ops: int,
+        entropy_units: int,
+        score: float | None,
+    ) -> Stop:
+        """Let a window be what the kernel made of it."""
+        window.newest, window.events, window.entropy_units = newest, events, entropy_units
+        window.file_ops, window.network_ops, window.buckets = file_ops, network_ops, buckets
+        window.oldest = next(iter(buckets), EMPTY)
+        if score is None:
+            return Stop(position, clock_us, peak, None)
+        level = self.level(score)
+        crossing = Crossing(clock_us, level, score, file_ops, network_ops, events, entropy_units)
+        return Stop(position, clock_us, peak, crossing)
+
     def elapse(self, window: Window, level: int, until_us: int) -> Crossing | None:
         """Let time pass until then, or until what leaves the window changes the called tier.
 
@@ -374,10 +417,13 @@ class BehavioralMonitor:
         """
         files, networks = crossing.file_ops, crossing.network_ops
         mean = crossing.entropy_units / (crossing.events * UNITS) if crossing.events else 0.0
-        file_limit = self._limit(lambda n: self.score(n, networks, mean).value, self.saturation, threshold)
-        network_limit = self._limit(lambda n: self.score(files, n, mean).value, self.saturation, threshold)
+        file_parts, network_parts, cap = self._file_parts, self._network_parts, self.saturation
+        # As ``score`` adds them up.
+        _, file, network, entropy = astuple(self.score(files, networks, mean))
+        file_limit = self._limit(lambda n: file_parts[n] + network + entropy, cap, threshold)
+        network_limit = self._limit(lambda n: file + network_parts[n] + entropy, cap, threshold)
         entropy_limit = self._limit(
-            lambda n: self.score(files, networks, n / _MICRO).value, _MICRO, threshold
+            lambda n: file + network + self.entropy_weight * (n / _MICRO), _MICRO, threshold
         )
         return [
             Reason("activity", "file_operations", files, file_limit),

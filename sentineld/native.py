@@ -22,8 +22,9 @@ from typing import Any
 
 import msgspec
 
-from sentineld import numbering
+from sentineld import kernel, numbering
 from sentineld.decode import (
+    ERRORS,
     Decoded,
     Record,
     Reject,
@@ -32,7 +33,7 @@ from sentineld.decode import (
     encode_element,
     reject,
 )
-from sentineld.entropy import batch_entropy_units, encode_canonical, lines_entropy_units
+from sentineld.entropy import batch_entropy_units, encode_canonical, lines_entropy_units, terms
 from sentineld.event import ERROR, OK, OPERATION_KIND, OTHER, PROMPTS, Facts
 from sentineld.features import Features
 from sentineld.features.intent import asked_in
@@ -71,7 +72,13 @@ class _Common(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     data: dict[str, Any]
 
 
-_common_decoder = decoder_of(_Common)
+class _Payload(msgspec.Struct, gc=False):
+    """What is read of a native record where the kernel has read the rest."""
+
+    data: dict[str, Any]
+
+
+_common_decoder, _payload_decoder = decoder_of(_Common), decoder_of(_Payload)
 #: Four names, and the values of ``type`` and ``source``: identifiers that were found good hold none.
 _COMMON_QUOTES = 12
 
@@ -100,9 +107,12 @@ class NativeMapping:
         """Read whole lines (``data`` ends with LF) at once, if every record is a common one; else None.
 
         The first line begins at byte ``base`` of its file. Equal to ``rows`` of what ``decode_lines`` gives,
-        and none of it is rejected. Common: four members, known identifiers, a time, a payload, no tool and
+        and none of it is rejected. Common: four members, good identifiers, a time, a payload, no tool and
         no session.
         """
+        rows = self._rows_of_plain_lines(data, base, role)
+        if rows is not None:
+            return rows
         found = decode_uniform(data, base, _common_decoder, "data", _COMMON_QUOTES)
         if found is None:
             return None
@@ -110,7 +120,7 @@ class NativeMapping:
         event_types = [record.type for record in records]
         agent_ids = [record.source for record in records]
         if not (
-            self._agents.issuperset(agent_ids)
+            self._admits(agent_ids)
             and self._kinds.keys() >= set(event_types)
             and "tool_call" not in event_types
         ):
@@ -132,6 +142,25 @@ class NativeMapping:
             facts=self._facts_of_common(event_types, payloads, role),
         )
 
+    def _rows_of_plain_lines(self, data: bytes, base: int, role: str) -> Rows | None:
+        """Let the kernel read lines, if it takes all of them; it knows good identifiers by itself."""
+        if kernel.compiled is None:
+            return None
+        found = kernel.compiled.native_lines(data, base, OPERATION_KIND, OTHER, terms())
+        if found is None:
+            return None
+        at_us, agent_ids, kinds, entropies, event_types, offsets, texts = found
+        facts: dict[int, Facts] = {}
+        try:
+            if texts:
+                at_us = [_timestamp(at) if type(at) is str else at for at in at_us]
+            if self._features is not None:
+                payloads = [record.data for record in _payload_decoder.decode_lines(data)]
+                facts = self._facts_of_common(event_types, payloads, role)
+        except (_MisfitError, *ERRORS):
+            return None
+        return Rows(at_us, agent_ids, kinds, entropies, event_types, offsets, facts=facts)
+
     def rows(self, decoded: Decoded, agent: str = "", role: str = "") -> tuple[Rows, list[Reject]]:
         """Turn decoded records into rows, in order; what does not fit is rejected.
 
@@ -142,7 +171,7 @@ class NativeMapping:
         return (rows, []) if rows is not None else self._rows_of_any(decoded, agent, role)
 
     def _rows_of_common(self, decoded: Decoded, role: str) -> Rows | None:
-        # A chunk in which every record is a common one: four members (or all of them numbered), known
+        # A chunk in which every record is a common one: four members (or all of them numbered), good
         # identifiers, a time, a payload, no tool and no session. Whole columns at once are three times as
         # fast as record by record.
         records = decoded.records
@@ -163,7 +192,7 @@ class NativeMapping:
             if not (
                 records
                 and (seqs or members == {len(_NATIVE)})
-                and self._agents.issuperset(agent_ids)
+                and self._admits(agent_ids)
                 and self._kinds.keys() >= set(event_types)
                 and "tool_call" not in event_types
                 and set(map(type, payloads)) == {dict}
@@ -189,12 +218,24 @@ class NativeMapping:
 
     def _facts_of_common(self, event_types: list[str], payloads: list[Record], role: str) -> dict[int, Facts]:
         """Return the facts of records that are no calls of tools and name no session."""
-        if self._features is None:
+        features = self._features
+        if features is None:
             return {}
-        return {
-            number: self._facts(event_type, payload, None, "", role)
-            for number, (event_type, payload) in enumerate(zip(event_types, payloads, strict=True))
-        }
+        classify, features_of = self._taxonomy.classify, features.of
+        facts: dict[int, Facts] = {}
+        for number, (event_type, payload) in enumerate(zip(event_types, payloads, strict=True)):
+            if event_type in _SAYING_LESS or not _ASIDE.isdisjoint(payload):
+                facts[number] = self._facts(event_type, payload, None, "", role)
+                continue
+            # Most records only name what was done.
+            call = classify(event_type, payload)
+            entities = call[1]
+            if call[0] != event_type:
+                call = _new(Call, (event_type, entities, call[2], ()))
+            told = features_of(event_type, payload, call)
+            # An identifier has at most ``_MAX_NAME`` characters.
+            facts[number] = _new(Facts, (event_type, role, "", "", entities, None, None, None, "", told, ()))
+        return facts
 
     def _rows_of_any(self, decoded: Decoded, agent: str, role: str) -> tuple[Rows, list[Reject]]:
         rows = Rows()
@@ -250,14 +291,6 @@ class NativeMapping:
         features = self._features
         if features is None:
             return Facts()
-        if event_type not in _SAYING_LESS and _ASIDE.isdisjoint(payload):
-            # Most records only name what was done.
-            if call is None:
-                call = self._taxonomy.classify(event_type, payload)
-                call = _new(Call, (event_type, call.entities, call.commands, ()))
-            told = features.of(event_type, payload, call)
-            name = event_type[:_MAX_NAME]
-            return _new(Facts, (name, role, "", "", call.entities, None, None, None, session, told, ()))
         named, failed = payload.get("tool"), payload.get("error")
         tool = named if type(named) is str else None
         outcome = "" if failed is None else ERROR if failed else OK
@@ -285,6 +318,16 @@ class NativeMapping:
         told = features.of(tool, arguments, call, has_failed=bool(failed))
         name = tool[:_MAX_NAME]
         return Facts(name, role, "", outcome, call.entities, None, used, made, session, told, asked)
+
+    def _admits(self, agent_ids: list[str]) -> bool:
+        """Say whether all of these can be agents' ids. Raises ``TypeError`` where one is no text."""
+        strange = set(agent_ids).difference(self._agents)
+        if not all(map(is_agent_id, strange)):
+            return False
+        if len(self._agents) + len(strange) > _CACHE_SIZE:
+            self._agents.clear()
+        self._agents |= strange
+        return True
 
     def _admit_type(self, record: Record) -> str:
         event_type = record.get("type")

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 
+from sentineld import kernel
 from sentineld.decode import decode_value
 from sentineld.instant import MAX_US, MIN_US, SECOND_US, from_unix
 
@@ -23,6 +24,7 @@ _MAX_DIGITS = 32
 _LARGEST = 1e100
 #: Digits of any number that fits into 64 bits.
 _SURE_DIGITS = 18
+_OTEL_NAMES = ("key", "value", "stringValue", "intValue")
 #: What JSON may begin with: most text that is none does not get to the decoder.
 _JSON_STARTS = frozenset('{["-0123456789tfn \t\r\n')
 
@@ -39,6 +41,8 @@ def from_otel(value: object) -> object:
     """Decode OTLP's lists of keys and typed values (opentelemetry.proto.common.v1.KeyValue)."""
     if not isinstance(value, list):
         return value
+    if kernel.compiled is not None:
+        return kernel.compiled.attributes(value, _OTEL_NAMES, _otel_value)
     found = {}
     for item in value:
         try:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from schemas import check
 
+from sentineld import kernel
 from sentineld.config import load_config
 from sentineld.doctor import (
     Examined,
@@ -29,6 +30,8 @@ from sentineld.inotify import CREATE, Inotify
 from sentineld.instant import SECOND_US
 from sentineld.keys import generate_pair, generate_secret
 from sentineld.statedir import prepare, resolve_paths
+from sentineld.store import Store
+from sentineld.tables import Commit
 
 ROOT = Path(__file__).parents[1]
 DAY_US = 86_400 * SECOND_US
@@ -332,7 +335,9 @@ def test_software_that_is_missing_is_told_and_the_extras_are_those_of_the_projec
     reading = software.read(examined().config)
     assert next(software.check(reading)).level == OK
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    bare = reading._replace(versions={}, python=(3, 11, 0), wanted=frozenset({"prognostics"}))
+    bare = reading._replace(
+        versions={}, python=(3, 11, 0), kernel="compiled", wanted=frozenset({"prognostics"})
+    )
 
     found = [item for item in (*software.check(bare), *software.check_extras(bare)) if item.level != OK]
 
@@ -342,6 +347,16 @@ def test_software_that_is_missing_is_told_and_the_extras_are_those_of_the_projec
     assert [item.fix for item in found if item.level == FIX][1:] == ["pip install 'sentineld[prognostics]'"]
     needed = {item.partition(">")[0] for item in project["dependencies"]}
     assert set(found[0].fix.removeprefix("pip install ").split()) == needed
+
+
+@pytest.mark.parametrize(("name", "level"), [("compiled", OK), ("reference", NOTE)])
+def test_it_says_whether_the_compiled_kernel_is_in_use(examined, name, level):
+    reading = software.read(examined().config)
+    assert reading.kernel == kernel.name()
+
+    found = [item for item in software.check(reading._replace(kernel=name)) if "kernel" in item.message]
+
+    assert [item.level for item in found] == [level]
 
 
 def test_a_daemon_that_runs_needs_no_doctor_and_one_that_was_stopped_does(place):
@@ -388,3 +403,18 @@ def test_a_state_file_of_another_version_and_a_database_that_is_none_are_told(pl
     for content in (data, b"no database" * 100):
         path.write_bytes(content)
         assert [item.check for item in to_mend(daemon.check(daemon.read(here)))] == ["database", "daemon"]
+
+
+def test_a_directory_that_has_just_appeared_is_not_one_that_the_daemon_does_not_find(examined, tmp_path):
+    there, appears = tmp_path / "telemetry", tmp_path / "later"
+    here = examined(telemetry__directories=[str(there), str(appears)])
+    now = time.time_ns() // 1000
+    with Store.open(here.paths.database, now) as store:
+        store.commit(Commit("publish", now, troubles={"missing_directory": 1}))
+
+    assert daemon.read(here).waits_for <= 0
+    appears.mkdir()
+    assert daemon.read(here).waits_for <= 0
+    # That one was there when the daemon looked: it was started with another.
+    later = here.config.telemetry.rescan_interval.us + 1_000_000
+    assert daemon.read(replace(here, now_us=time.time_ns() // 1000 + later)).waits_for == 1

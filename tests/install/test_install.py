@@ -51,10 +51,45 @@ def built(tools, tmp_path_factory):
     return {"pipx": wheel, "uv": sdist}
 
 
+def without_compiler(place):
+    """Return an environment in whose path there is no compiler."""
+    place.mkdir()
+    (place / "uname").symlink_to(shutil.which("uname"))
+    env = os.environ | {"PATH": str(place)}
+    for name in ("CC", "PYTHONPATH"):
+        env.pop(name, None)
+    return env
+
+
 def run(*command, **more):
     done = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False, **more)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+@pytest.mark.parametrize("minor", pythons(), ids=lambda minor: f"3.{minor}")
+def test_the_wheel_has_the_kernel_for_every_python_and_needs_no_compiler(built, tmp_path, minor):
+    env = without_compiler(tmp_path / "path")
+    run(pythons()[minor], "-m", "venv", tmp_path / "venv", env=env)
+    python = tmp_path / "venv" / "bin" / "python"
+    run(python, "-m", "pip", "install", "--quiet", built["pipx"], env=env)
+
+    found = run(python, "-c", "from sentineld import kernel; print(kernel.name())", env=env, cwd=tmp_path)
+
+    assert "-cp311-abi3-" in built["pipx"].name
+    assert found == "compiled\n"
+
+
+def test_without_a_compiler_the_wheel_is_pure(tools, built, tmp_path):
+    env = without_compiler(tmp_path / "path")
+    command = [tools / "python", "-m", "pip", "wheel", "-v", "--no-cache-dir", "--no-deps", "-w", tmp_path]
+
+    done = subprocess.run([*command, built["uv"]], env=env, capture_output=True, text=True, check=False)
+    told = done.stdout + done.stderr
+
+    assert done.returncode == 0, told
+    assert told.count("built without its compiled kernel") == 1
+    assert [path.name.partition("-py3")[2] for path in tmp_path.glob("*.whl")] == ["-none-any.whl"]
 
 
 @pytest.mark.parametrize("tool", ["pipx", "uv"])

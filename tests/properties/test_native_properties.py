@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sentineld import kernel
 from sentineld.decode import decode_lines
 from sentineld.features import Features
 from sentineld.native import NativeMapping
@@ -134,6 +135,21 @@ def test_common_records_are_read_at_once(lines, has_facts):
         assert left == []
 
 
+@pytest.mark.parametrize("seq", ["", ',"seq":7'])
+def test_agents_that_were_never_met_are_read_at_once(monkeypatch, seq):
+    # By the reference: the kernel examines every identifier.
+    monkeypatch.setattr(kernel, "compiled", None)
+    by_record, by_line = mapping(has_facts=False), mapping(has_facts=False)
+    monkeypatch.setattr(NativeMapping, "_rows_of_any", lambda *_: pytest.fail("read one by one"))
+    lines = [f'{{"type":"note","source":"new-{n}","timestamp":{n + 1}{seq},"data":{{}}}}\n' for n in range(3)]
+    data = "".join(lines).encode()
+    rows, rejects = by_record.rows(decode_lines(data))
+
+    assert (rows.agent_ids, rejects) == (["new-0", "new-1", "new-2"], [])
+    if not seq:
+        assert by_line.rows_of_lines(data, 0) == rows
+
+
 @pytest.mark.parametrize(
     "line",
     [
@@ -141,7 +157,7 @@ def test_common_records_are_read_at_once(lines, has_facts):
         '{"type":"note","source":"agent-1","timestamp":1,"timestamp":1,"data":{}}',
         '{"type":"note","source":"agent-1","timestamp":1,"data":' + '{"k":' * 32 + "1" + "}" * 33,
         '{"type":"note","source":"agent-1","timestamp":1,"data":{"a":"' + "," * 70_000 + '"}}',
-        '{"type":"note","source":"unknown","timestamp":1,"data":{}}',
+        '{"type":"note","source":"no id","timestamp":1,"data":{}}',
         '{"type":"unknown","source":"agent-1","timestamp":1,"data":{}}',
         '{"type":"tool_call","source":"agent-1","timestamp":1,"data":{}}',
         '{"type":"note","source":"agent-1","timestamp":1,"data":{"tool":1}}',
@@ -150,7 +166,8 @@ def test_common_records_are_read_at_once(lines, has_facts):
         '{"type":"note","source":"agent-1","timestamp":1,"data":{}}\r',
     ],
 )
-def test_nothing_that_needs_a_look_of_its_own_is_read_at_once(line):
+def test_nothing_that_needs_a_look_of_its_own_is_read_at_once(monkeypatch, line):
+    monkeypatch.setattr(kernel, "compiled", None)
     good = '{"type":"note","source":"agent-1","timestamp":1,"data":{}}'
     assert both([good])[0] is not None
     assert both([good, line, good])[0] is None
