@@ -65,6 +65,8 @@ class RoleHabits(Struct, forbid_unknown_fields=True, frozen=True, omit_defaults=
     strata: Annotated[
         list[tuple[_Score, _Score, Annotated[int, Meta(ge=0, le=2)]]], Meta(max_length=MAX_SCORES)
     ] = []
+    #: How many events each session had; empty: nobody knows.
+    lengths: Annotated[list[_Count], Meta(max_length=MAX_SCORES)] = []
     #: The starter that they began with, if they did.
     starter: Origin | None = None
 

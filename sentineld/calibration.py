@@ -46,6 +46,12 @@ _MANY_HEIGHTS, _MANY_SCORES = 64, 256
 NEW_AGENT = 3
 #: Strata that take in all agents, or all states.
 _ALL = -1
+#: Sessions of at least 2 events, 4, 8 and so on are strata of their own, up to this one.
+_LONGEST = 8
+#: The share of a role's sessions from which on a length is nothing unusual.
+_USUAL = 0.1
+#: Scores that differ by less (nats) are taken for equal: habits drift, and with them what the same is worth.
+TIE = 0.1
 #: Prior of the scores, which are minus the logarithm of a p-value: ``exp(-score)``.
 _PRIOR = (1.0, 1.0, 1.0)
 
@@ -273,7 +279,7 @@ class Ranks:
 
     def p(self, score: float) -> float:
         """Return the conformal p-value of a score among the role's own sessions, in 0..1 (never 0)."""
-        as_high = len(self._own) - bisect_left(self._own, score)
+        as_high = len(self._own) - bisect_left(self._own, score - TIE)
         return (1 + as_high) / (1 + len(self._own))
 
     def estimate(self, score: float) -> float:
@@ -328,39 +334,52 @@ class Where(NamedTuple):
     """Which sessions a session is compared with: those like it in what is no reason to suspect anybody.
 
     ``is_new``: its agent had finished fewer than ``NEW_AGENT`` sessions. ``is_unfamiliar``: some call
-    of the session before this one had an argument's value that is new to its role.
+    of the session before this one had an argument's value that is new to its role. ``events`` are those that
+    the session has had.
     """
 
     is_new: bool
     is_unfamiliar: bool
+    events: int = 1
 
 
 class Scored(NamedTuple):
     """The score of a session, its highest while it was familiar and after that (negative: it never was).
 
-    ``agent`` is 1 for a new agent's, 0 for another's; 2 with both heights negative: nobody knows.
+    ``agent`` is 1 for a new agent's, 0 for another's; 2 with both heights negative: nobody knows. ``events``
+    are those that it had; 0: nobody knows.
     """
 
     score: float
     familiar: float = -1.0
     unfamiliar: float = -1.0
     agent: int = 2
+    events: int = 0
 
     @property
-    def strata(self) -> list[tuple[int, int, float]]:
+    def strata(self) -> list[tuple[tuple[int, int, int], float]]:
         """Where it ranks, and with what score: in all strata that it may belong to."""
         is_known = max(self.familiar, self.unfamiliar) >= 0.0
         heights = (self.familiar, self.unfamiliar) if is_known else (self.score, self.score)
         found = []
         for agent in (_ALL, 0, 1):
             if self.agent in (agent, 2) or agent == _ALL:
-                found.append((agent, _ALL, self.score))
-                found += [(agent, state, height) for state, height in enumerate(heights) if height >= 0.0]
+                found.append(((agent, _ALL, 0), self.score))
+                found += [
+                    ((agent, state, 0), height) for state, height in enumerate(heights) if height >= 0.0
+                ]
+        for reach in range(1, reach_of(self.events) + 1 if self.events else _LONGEST + 1):
+            found += [((_ALL, state, reach), height) for state, height in enumerate(heights) if height >= 0.0]
         return found
 
 
+def reach_of(events: int) -> int:
+    """Return the stratum of the longest sessions that one of so many events (1..) belongs to; 0: all do."""
+    return min(_LONGEST, events.bit_length() - 1)
+
+
 #: What is known of a session of which nobody knows more than the score.
-UNTOLD = Scored(0.0)[1:]
+UNTOLD = Scored(0.0)[1:4]
 
 
 class Calibration:
@@ -373,7 +392,13 @@ class Calibration:
     p-value is the larger one of both: so a bound for all sessions together goes on to hold. Where fewer than
     ``FEW`` sessions were as unfamiliar nothing is estimated, and so nothing alarms.
 
-    Memory: 40 bytes a session for each of up to six strata, at most ``MAX_SCORES`` sessions.
+    A session that goes on for long has more chances to be odd, so it also ranks among those that were about
+    half as long as it is by now or longer: from 2 events on among those of 2, from 8 on of 4, from 16 on of 8
+    and so on. The estimate takes notice of that only where less than one in ten was: else it would only be
+    coarser.
+
+    Memory: 40 bytes a session for each of up to six strata, and for two more each time that it is twice as
+    long, at most ``MAX_SCORES`` sessions.
     """
 
     __slots__ = ("_scored", "_strata", "together")
@@ -387,7 +412,7 @@ class Calibration:
         beyond = max(0, len(scored) - MAX_SCORES)
         self._scored = scored[beyond:]
         self.together = max(0, min(together - beyond, len(self._scored)))
-        self._strata: dict[tuple[int, int], Ranks] = {}
+        self._strata: dict[tuple[int, int, int], Ranks] = {}
         self._sort()
 
     def __len__(self) -> int:
@@ -414,8 +439,8 @@ class Calibration:
             self._drop(0)
         scored = score if isinstance(score, Scored) else Scored(score)
         self._scored.append(scored)
-        for agent, state, height in scored.strata:
-            self._stratum(agent, state).add(height)
+        for key, height in scored.strata:
+            self._stratum(*key).add(height)
 
     def extend(self, scores: Sequence[Scored]) -> None:
         """Take in the scores of more sessions, as ``add`` does one after the other."""
@@ -439,9 +464,7 @@ class Calibration:
 
     def p(self, score: float, where: Where | None = None) -> float:
         """Return the conformal p-value of a score among the role's own sessions, in 0..1 (never 0)."""
-        ranks, like = self._among(where)
-        p = ranks.p(score)
-        return p if like is None else max(p, like.p(score))
+        return self.judge(score, where).p
 
     def estimate(self, score: float, where: Where | None = None) -> float:
         """Return the estimated p-value of a score, in 0..1 (never 0); no bound holds for it."""
@@ -453,56 +476,66 @@ class Calibration:
 
     def judge(self, score: float, where: Where | None = None) -> Judgement:
         """Return what ``p``, ``estimate`` and ``graded`` do, at once."""
+        if where is None:
+            return self._stratum(_ALL, _ALL).judge(score)
         ranks, like = self._among(where)
-        judged = ranks.judge(score)
-        if like is None:
+        judged = _larger(ranks.judge(score), like, score)
+        reach = reach_of(where.events)
+        if not reach:
             return judged
-        known = len(like)
-        if known >= FEW:
-            return Judgement(*map(max, judged, like.judge(score)))
-        p, estimate, graded = judged
-        rare = like.p(score)
-        if known:
-            graded = max(graded, like.judge(score).graded)
-        return Judgement(max(p, rare), max(estimate, rare), graded)
+        # What makes a session a little longer takes no peers away from it.
+        state, reach = int(where.is_unfamiliar), max(1, reach - 1)
+        longer = self._stratum(_ALL, state, reach)
+        if len(longer) < _USUAL * len(self._stratum(_ALL, state)):
+            return _larger(judged, longer, score)
+        return judged._replace(p=max(judged.p, longer.p(score)))
 
     def known(self, where: Where | None = None) -> int:
         """Return among how many of the role's own sessions a session ranks."""
-        return self._among(where)[0].own
+        return (self._stratum(_ALL, _ALL) if where is None else self._among(where)[0]).own
 
-    def _among(self, where: Where | None) -> tuple[Ranks, Ranks | None]:
-        if where is None:
-            return self._stratum(_ALL, _ALL), None
+    def _among(self, where: Where) -> tuple[Ranks, Ranks]:
         agent = int(where.is_new)
         if len(self._stratum(agent, _ALL)) < (RANKED_FROM if agent else FEW):
             agent = _ALL
         return self._stratum(agent, _ALL), self._stratum(agent, int(where.is_unfamiliar))
 
-    def _stratum(self, agent: int, state: int) -> Ranks:
-        ranks = self._strata.get((agent, state))
+    def _stratum(self, agent: int, state: int, reach: int = 0) -> Ranks:
+        ranks = self._strata.get((agent, state, reach))
         if ranks is None:
-            ranks = self._strata[agent, state] = Ranks()
+            ranks = self._strata[agent, state, reach] = Ranks()
         return ranks
 
     def _drop(self, place: int) -> None:
         scored = self._scored.pop(place)
         is_borrowed = place < self.together
         self.together -= is_borrowed
-        for agent, state, height in scored.strata:
-            ranks = self._stratum(agent, state)
+        for key, height in scored.strata:
+            ranks = self._stratum(*key)
             if place == 0:
                 ranks.drop_oldest()
             else:
                 ranks.discard(height)
 
     def _sort(self) -> None:
-        found: dict[tuple[int, int], list[float]] = {}
-        borrowed: dict[tuple[int, int], int] = {}
+        found: dict[tuple[int, int, int], list[float]] = {}
+        borrowed: dict[tuple[int, int, int], int] = {}
         for place, scored in enumerate(self._scored):
-            for agent, state, height in scored.strata:
-                found.setdefault((agent, state), []).append(height)
-                borrowed[agent, state] = borrowed.get((agent, state), 0) + (place < self.together)
+            for key, height in scored.strata:
+                found.setdefault(key, []).append(height)
+                borrowed[key] = borrowed.get(key, 0) + (place < self.together)
         self._strata = {key: Ranks(heights, borrowed[key]) for key, heights in found.items()}
+
+
+def _larger(judged: Judgement, like: Ranks, score: float) -> Judgement:
+    """Return the larger ones of what was said of a score and of what those that are alike say."""
+    if len(like) >= FEW:
+        return Judgement(*map(max, judged, like.judge(score)))
+    p, estimate, graded = judged
+    rare = like.p(score)
+    if len(like):
+        graded = max(graded, like.judge(score).graded)
+    return Judgement(max(p, rare), max(estimate, rare), graded)
 
 
 def sessions_needed(rate: float) -> int:

@@ -21,7 +21,7 @@ from msgspec import structs
 
 from sentineld.calibration import NEW_AGENT, RANKED_FULLY, Where, sessions_needed
 from sentineld.detectors import GRAVE_FEATURES
-from sentineld.e_detector import add, drift, drift_limit, threshold
+from sentineld.e_detector import Block, drift_limit, threshold
 from sentineld.event import Facts, Observation
 from sentineld.habits import Role, key_of
 from sentineld.instant import SECOND_US, iso
@@ -62,10 +62,10 @@ class DetectionSettings:
     """How learned detection decides.
 
     Rates are shares: of sessions for tier 2, of agent-weeks for tier 3; ``sessions_per_week`` is the least
-    that an agent is taken to have. ``gap_us`` of silence ends a session. ``rules`` are those in force;
-    ``max_session_tokens`` is what one of them allows a session (0: no limit). Without ``judges_history`` what
-    was there at the first start is learned from, and nobody is demoted for it; without ``believes_prompts``
-    nothing counts as asked for.
+    that an agent is taken to have: with more of them its own pace counts. ``gap_us`` of silence ends a
+    session. ``rules`` are those in force; ``max_session_tokens`` is what one of them allows a session
+    (0: no limit). Without ``judges_history`` what was there at the first start is learned from, and nobody is
+    demoted for it; without ``believes_prompts`` nothing counts as asked for.
     """
 
     false_alarms_per_session: float = 0.01
@@ -88,11 +88,6 @@ class DetectionSettings:
         return self.false_alarms_per_week / self.sessions_per_week
 
     @property
-    def evidence_limit(self) -> float:
-        """The value of the Shiryaev-Roberts statistic from which an agent's sessions together are tier 3."""
-        return threshold(self.sessions_per_week, self.false_alarms_per_week)
-
-    @property
     def drift_limit(self) -> float:
         """The value of the CUSUM from which an agent's sessions together are tier 2."""
         return drift_limit(self.false_alarms_per_session / _DRIFT_SHARE)
@@ -102,12 +97,21 @@ class DetectionSettings:
         """How many sessions a role must have finished before one session alone can be tier 3."""
         return sessions_needed(self.rate_at_once)
 
+    def pace(self, agent: Learned, at_us: int) -> float:
+        """Return how many sessions a week an agent is taken to have."""
+        return max(self.sessions_per_week, agent.pace.per_week(at_us))
+
+    def evidence_limit(self, agent: Learned, at_us: int) -> float:
+        """Return the Shiryaev-Roberts statistic from which an agent's sessions together are tier 3."""
+        return threshold(self.pace(agent, at_us), self.false_alarms_per_week)
+
 
 class Verdict(NamedTuple):
     """What is thought of an agent at one instant.
 
-    ``score`` (0..1) is that of its session so far, ``p`` its p-value; ``level`` the tier that what happens
-    now calls for, ``tier`` the one that its session so far does; ``cause`` is ``detected`` or ``rule``,
+    ``score`` (0..1) is that of its session so far, ``p`` its p-value by an estimate and ``rank`` the exact
+    one; ``level`` the tier that what happens now calls for, ``tier`` the one that its session so far does;
+    ``cause`` is ``detected`` or ``rule``,
     ``findings`` what it rests on, ``bound`` the promise that holds, in words. ``session`` began at
     ``began_us`` (one name may have several, one after another); ``known`` is how many sessions of its
     role's own it was ranked among.
@@ -123,6 +127,7 @@ class Verdict(NamedTuple):
     tier: int = 1
     began_us: int = 0
     known: int = 0
+    rank: float = 1.0
 
 
 CALM = Verdict(0.0, 1.0, 1)
@@ -146,14 +151,12 @@ class Detection:
     starter: Callable[[str], Role | None] = no_starter
     _rules: Mapping[str, Rule] = field(init=False, repr=False, compare=False)
     _least_odd: float = field(init=False, repr=False, compare=False)
-    _evidence_limit: float = field(init=False, repr=False, compare=False)
     _drift_limit: float = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         settings = self.settings
         self._rules = rules_of(settings.rules, settings.max_session_tokens)
         self._least_odd = max(settings.false_alarms_per_session, settings.rate_at_once)
-        self._evidence_limit = settings.evidence_limit
         self._drift_limit = settings.drift_limit
 
     @property
@@ -190,7 +193,7 @@ class Detection:
         event is only learned from: sessions of nothing else are no evidence.
         """
         return self.verdict(
-            self.weigh(agent, owner, item, at_us, is_frozen=is_frozen, is_judged=is_judged), owner
+            self.weigh(agent, owner, item, at_us, is_frozen=is_frozen, is_judged=is_judged), agent, owner
         )
 
     def weigh(
@@ -207,12 +210,16 @@ class Detection:
         facts = item[6] or _NO_FACTS
         if facts.asked and not self.settings.believes_prompts:
             facts = facts._replace(asked=())
-        session = self._session(agent, owner, facts, at_us, is_frozen=is_frozen)
+        session = agent.sessions[0] if agent.sessions else None
+        # Most agents have one session.
+        if session is None or session.name != facts.session or (facts.role and session.role != facts.role):
+            session = self._session(agent, owner, facts, at_us, is_frozen=is_frozen)
         role = self.roles.get((owner, session.role)) or self.role((owner, session.role))
         if at_us > session.latest_us:
             session.latest_us = at_us
         session.events += 1
-        session.is_judged |= is_judged
+        if is_judged:
+            session.is_judged = True
         has_risen = judge(session, role, agent.own, item, facts)
         is_news = has_risen or session.version != role.version
         if is_news:
@@ -220,12 +227,12 @@ class Detection:
         level = 1
         if session.p <= self._least_odd:
             # What made the session odder than ever is what happens now.
-            where = Where(session.is_new_agent, session.is_unfamiliar)
+            where = Where(session.is_new_agent, session.is_unfamiliar, session.events)
             if has_risen:
                 now = session.bests[int(session.is_unfamiliar)]
             else:
                 now = score(role, session.levels, is_new=session.is_new_agent)
-            level = self._level(now, where, role)
+            level = self._level(now, where, role, self.settings.pace(agent, at_us))
         cause = "detected"
         # Rules are about what is new, or how many tokens were used.
         if session.fresh or session.tokens:
@@ -243,11 +250,11 @@ class Detection:
             session.fresh = {}
         is_odd = session.rank < 1.0 or agent.evidence > 0.0 or agent.drift > 0.0
         if is_odd and level < 3 and not is_frozen and session.is_judged and not session.is_forgiven:
-            # The p-value of an open session can only fall. An estimate has no bound, so these go by ranks
-            # alone.
-            if add(agent.evidence, session.rank) >= self._evidence_limit:
+            # An estimate has no bound, so these go by ranks alone.
+            block = self._block(agent, session)
+            if block.evidence_with(session.rank) >= self.settings.evidence_limit(agent, at_us):
                 level = 3
-            elif level < 2 and drift(agent.drift, session.rank) >= self._drift_limit:
+            elif level < 2 and block.drift_with(session.rank) >= self._drift_limit:
                 level = 2
         if level > session.tier:
             session.tier = level
@@ -258,17 +265,17 @@ class Detection:
         session.version = role.version
         rank = estimate = shown = 1.0
         for state, best in session.bests.items():
-            judged = ranks.judge(best, Where(is_new, bool(state)))
+            judged = ranks.judge(best, Where(is_new, bool(state), session.events))
             rank, estimate = min(rank, judged.p), min(estimate, judged.estimate)
             shown = min(shown, judged.graded)
         session.rank, session.p = rank, estimate
         session.shown = score_of(shown)
         session.known = ranks.known(Where(is_new, False))
 
-    def _level(self, now: float, where: Where, role: Role) -> int:
-        """Return the tier that a score calls for."""
+    def _level(self, now: float, where: Where, role: Role, pace: float) -> int:
+        """Return the tier that a score calls for; ``pace`` is how many sessions its agent has a week."""
         judged = role.calibration.judge(now, where)
-        if judged.p <= self.settings.rate_at_once:
+        if judged.p <= self.settings.false_alarms_per_week / pace:
             # Never below one part in so many of its own sessions, so this needs as many to be known.
             return 3
         return 2 if judged.estimate <= self.settings.false_alarms_per_session else 1
@@ -276,7 +283,7 @@ class Detection:
     def look(self, agent: Learned, owner: int) -> Verdict:
         """Return what is thought of an agent's open sessions: the worst of them."""
         session = agent.worst()
-        return CALM if session is None else self.verdict((session, 1, "detected", True), owner)
+        return CALM if session is None else self.verdict((session, 1, "detected", True), agent, owner)
 
     def end_due(self, agent: Learned, owner: int, until_us: int, *, is_frozen: bool) -> None:
         """End every session that has been silent for the gap before ``until_us``.
@@ -292,7 +299,7 @@ class Detection:
 
         With ``is_attack`` the operator says that it was one: they are struck out of habits and ranks.
         """
-        agent.evidence = agent.drift = 0.0
+        agent.acquit()
         agent.touched = []
         for held in agent.held:
             held.is_rank, held.is_suspicious, held.is_attack = False, False, is_attack
@@ -326,6 +333,7 @@ class Detection:
         session = Session(name, role, at_us, at_us, is_new_agent=agent.own.sessions < NEW_AGENT)
         session.is_early = not self.role((owner, role)).is_ranking
         session.asked = agent.recall_asked(name)
+        agent.pace.count(at_us)
         agent.sessions.append(session)
         return session
 
@@ -341,8 +349,10 @@ class Detection:
         role = self.role((owner, session.role))
         self._rank(session, role)
         if not is_frozen and session.is_evidence:
-            agent.evidence = add(agent.evidence, session.rank)
-            agent.drift = drift(agent.drift, session.rank)
+            block = agent.block = self._block(agent, session)
+            agent.evidence, agent.drift = block.evidence_with(session.rank), block.drift_with(session.rank)
+            block.add(session.rank)
+            block.latest_us = max(block.latest_us, session.latest_us)
         done = finish(session, at_us)
         done.is_rank = not session.is_early
         if done.is_attack:
@@ -352,6 +362,13 @@ class Detection:
             agent.held = [*agent.held, done][-MAX_HELD:]
         elif not is_frozen:
             agent.finished += self._lapse(agent, role, at_us, calls=len(done.symbols))
+
+    def _block(self, agent: Learned, session: Session) -> Block:
+        """Return the sessions of an agent among which one counts."""
+        block = agent.block
+        if block is not None and block.holds(session.began_us, self.settings.gap_us):
+            return block
+        return Block(session.began_us, session.latest_us, evidence=agent.evidence, drift=agent.drift)
 
     def _lapse(self, agent: Learned, role: Role, at_us: int, *, calls: int) -> list[Finished]:
         """Return the held sessions that teach after all, because the agent went on without suspicion.
@@ -389,7 +406,7 @@ class Detection:
         agent.held = stays
         return lapsed
 
-    def verdict(self, weighed: Weighed, owner: int) -> Verdict:
+    def verdict(self, weighed: Weighed, agent: Learned, owner: int) -> Verdict:
         """Return what is thought of an agent after an event was weighed, and before the next one is."""
         session, level, cause, _ = weighed
         is_odd = level > 1
@@ -399,17 +416,22 @@ class Detection:
             level,
             cause,
             tuple(session.findings) if is_odd else (),
-            self.bound(self.role((owner, session.role)), is_new=session.is_new_agent) if is_odd else "",
+            self._bound(agent, self.role((owner, session.role)), session) if is_odd else "",
             session.name or iso(session.began_us),
             session.tier,
             session.began_us,
             session.known,
+            session.rank,
         )
 
-    def bound(self, role: Role, *, is_new: bool) -> str:
+    def _bound(self, agent: Learned, role: Role, session: Session) -> str:
+        pace = self.settings.pace(agent, session.latest_us)
+        return self.bound(role, is_new=session.is_new_agent, pace=pace)
+
+    def bound(self, role: Role, *, is_new: bool, pace: float = 0.0) -> str:
         """Return in words what is promised of false alarms with a role's calibration as it is.
 
-        ``is_new``: to sessions of a new agent.
+        ``is_new``: to sessions of a new agent; ``pace``: of one that has so many a week.
         """
         settings, borrowed = self.settings, role.calibration.together
         known = role.calibration.known(Where(is_new, False))
@@ -427,8 +449,9 @@ class Detection:
             )
         else:
             text = f"at most {rate}, {drift}"
-        if known < settings.sessions_for_tier3:
-            return f"{text}; tier 3 needs several odd sessions, or {settings.sessions_for_tier3} to rank by"
+        needed = sessions_needed(settings.false_alarms_per_week / max(settings.sessions_per_week, pace))
+        if known < needed:
+            return f"{text}; tier 3 needs several odd sessions, or {needed} to rank by"
         return f"{text}, at most {settings.false_alarms_per_week:.0%} of honest agent-weeks tier 3"
 
 

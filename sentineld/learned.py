@@ -2,6 +2,7 @@
 
 from msgspec import Struct, field
 
+from sentineld.e_detector import Block, Pace
 from sentineld.instant import SECOND_US
 from sentineld.session import LONG, Finding, Session
 
@@ -88,7 +89,8 @@ class Learned(Struct, omit_defaults=True, gc=False):
     statistic over its sessions since it was last at tier 1, ``drift`` the CUSUM. ``asked`` is what users
     asked for in sessions that ended, by their names: one that goes on is about the same. ``touched`` is what
     its latest sessions did with credentials, at most one entry a name. ``long`` is the share of long
-    ones among its latest sessions, the past fading: 0 at first.
+    ones among its latest sessions, the past fading: 0 at first. ``block`` are its latest sessions that are
+    one piece of work, ``pace`` how many it has a week.
     """
 
     role: str = ""
@@ -101,11 +103,18 @@ class Learned(Struct, omit_defaults=True, gc=False):
     asked: dict[str, dict[int, int]] = field(default_factory=dict)
     touched: list[Touched] = field(default_factory=list)
     long: float = 0.0
+    block: Block | None = None
+    pace: Pace = field(default_factory=Pace)
 
     @property
     def is_settled(self) -> bool:
         """Whether nothing is open: no session, and none that the role has to learn from."""
         return not self.sessions and not self.finished
+
+    def acquit(self) -> None:
+        """Forget what its sessions add up to."""
+        self.evidence = self.drift = 0.0
+        self.block = None
 
     def count_length(self, session: Session) -> None:
         """Take in how long a session was that ends; what was put together says nothing of that."""
@@ -174,6 +183,10 @@ class Learned(Struct, omit_defaults=True, gc=False):
         """Move all sessions in time."""
         for touched in self.touched:
             touched.at_us += delta_us
+        if self.block is not None:
+            self.block.began_us += delta_us
+            self.block.latest_us += delta_us
+        self.pace.began_us += delta_us
         for session in self.sessions:
             session.began_us += delta_us
             session.latest_us += delta_us
@@ -199,7 +212,7 @@ class Learned(Struct, omit_defaults=True, gc=False):
         self.finished = [one for one in self.finished if stays(one, one.ended_us - gap_us)]
         self.held = [one for one in self.held if stays(one, one.ended_us - gap_us)]
         self.touched = [one for one in self.touched if one.at_us > since_us]
-        self.evidence = self.drift = 0.0
+        self.acquit()
 
     def absorb(self, other: "Learned") -> None:
         """Take in what is known of another agent, which is this one."""
@@ -208,6 +221,8 @@ class Learned(Struct, omit_defaults=True, gc=False):
         self.held = [*other.held, *self.held][-MAX_HELD:]
         self.evidence = max(self.evidence, other.evidence)
         self.drift = max(self.drift, other.drift)
+        self.block = None
+        self.pace = max(self.pace, other.pace, key=lambda one: (one.began_us, one.sessions))
         self.asked = dict([*other.asked.items(), *self.asked.items()][-MAX_PROMPTED:])
         self.long = max(self.long, other.long)
         mine, self.touched = self.touched, []

@@ -2,8 +2,10 @@
 
 One pass over history gives every session's p-value (``detection``) or score (``monitor``), each judged by
 what came before it; every threshold can then be tried on these numbers. All sessions are taken for honest: an
-attack among them counts as a false alarm. Rates are alarms an agent-week, with the exact interval of a
-Poisson rate (Garwood, 1936): ``low`` solves ``P(N >= n) = 2.5 %``, ``high`` solves ``P(N <= n) = 2.5 %``.
+attack among them counts as a false alarm. What sessions make up together is worked out anew for each value of
+``false_alarms_per_week``, as if every alarm were pardoned at once. Rates are alarms an agent-week, with the
+exact interval of a Poisson rate (Garwood, 1936): ``low`` solves ``P(N >= n) = 2.5 %``, ``high`` solves ``P(N
+<= n) = 2.5 %``.
 """
 
 import math
@@ -13,17 +15,18 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from sentineld.calibration import sessions_needed
+from sentineld.e_detector import Block, Pace, threshold
 
 #: Values of ``detection.false_alarms_per_session`` that are tried.
 RATES = (0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001, 0.0005, 0.0002)
+#: Values of ``detection.false_alarms_per_week`` that are tried.
+WEEK_RATES = (0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005)
 #: Values of ``detection.suspicious_threshold`` that are tried.
 THRESHOLDS = (0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
 #: An agent-week is an agent and a week (Monday to Sunday, UTC) with at least one event.
 WEEK_US = 7 * 86_400_000_000
 #: The first Monday after the epoch.
 MONDAY_US = 4 * 86_400_000_000
-#: Agent-weeks below which nothing is said about how many sessions an agent has.
-MIN_WEEKS = 4
 
 _WISH = re.compile(r"\s*(\d+(?:\.\d+)?|\.\d+)\s*/\s*(hour|day|week|month|year)s?\s*")
 _PER_WEEK = {"hour": 168.0, "day": 7.0, "week": 1.0, "month": 12 / 365.2425 * 7, "year": 7 / 365.2425}
@@ -46,9 +49,8 @@ class Wish:
 class Judged:
     """One session of history: ``p`` is its lowest p-value or None, ``score`` its highest score (0..1).
 
-    ``known`` is how many sessions it was ranked among. ``is_fixed``: it reached tier 3 by a rule or with
-    others together, so that no rate of tier 2 keeps it from being told.
-    ``rule`` is the one that it broke; empty: none.
+    ``known`` is how many sessions it was ranked among, ``rank`` its exact p-value. ``rule`` is the one that
+    it broke (empty: none), so that no rate keeps it from being told. It began at ``began_us``.
     """
 
     agent: str
@@ -57,8 +59,9 @@ class Judged:
     p: float | None = None
     known: int = 0
     tier: int = 1
-    is_fixed: bool = False
     rule: str = ""
+    rank: float = 1.0
+    began_us: int = 0
 
 
 @dataclass(slots=True)
@@ -140,6 +143,41 @@ def learned_rows(history: History, wish_per_week: float, values: Iterable[float]
     return rows
 
 
+def tier3_rows(
+    history: History,
+    wish_per_week: float,
+    sessions_per_week: float,
+    gap_us: int,
+    values: Iterable[float] = WEEK_RATES,
+) -> list[Row]:
+    """Try values of ``false_alarms_per_week``, most alarms first; ``wish_per_week`` is an agent's.
+
+    ``sessions_per_week`` is the least that an agent is taken to have, ``gap_us`` what ends a session.
+    ``needed`` is how many sessions it takes until one alone can be tier 3.
+    """
+    places: dict[str, list[int]] = {}
+    for place, one in enumerate(history.sessions):
+        places.setdefault(one.agent, []).append(place)
+    for own in places.values():
+        own.sort(key=lambda place: history.sessions[place].began_us)
+    pace = max(sessions_per_week, history.busiest[1])
+    rows = []
+    for value in sorted(set(values), reverse=True):
+        over = [False] * len(history.sessions)
+        for own in places.values():
+            sessions = [history.sessions[place] for place in own]
+            for place, is_over in zip(own, _add_up(sessions, value, sessions_per_week, gap_us), strict=True):
+                over[place] = is_over
+        row = _row(history, value, over)
+        row.expected = value
+        row.needed = sessions_needed(value / pace)
+        row.ranked = sum(one.known >= row.needed for one in history.sessions)
+        row.is_attainable = bool(history.known) and min(history.known.values()) >= row.needed
+        row.is_kept = max(row.per_week, value) <= wish_per_week
+        rows.append(row)
+    return rows
+
+
 def activity_rows(history: History, wish_per_week: float, values: Iterable[float] = THRESHOLDS) -> list[Row]:
     """Try values of ``suspicious_threshold``, most alarms first; ``wish_per_week`` is an agent's."""
     rows = []
@@ -182,12 +220,29 @@ def week_of(at_us: int) -> int:
 
 
 def _row(history: History, value: float, over: Sequence[bool]) -> Row:
-    alarmed = [one for one, is_over in zip(history.sessions, over, strict=True) if one.is_fixed or is_over]
+    alarmed = [one for one, is_over in zip(history.sessions, over, strict=True) if one.rule or is_over]
     count, weeks = len(alarmed), history.agent_weeks
     low, high = poisson_interval(count, weeks)
     share = count / len(history.sessions) if history.sessions else 0.0
     agents = dict(Counter(one.agent for one in alarmed).most_common())
     return Row(value, count, share, count / weeks if weeks else 0.0, low, high, agents)
+
+
+def _add_up(sessions: Sequence[Judged], value: float, sessions_per_week: float, gap_us: int) -> list[bool]:
+    """Say which of an agent's sessions reach tier 3; they are in the order of their beginnings."""
+    pace, block, evidence, over = Pace(), Block(), 0.0, []
+    for one in sessions:
+        pace.count(one.began_us)
+        per_week = max(sessions_per_week, pace.per_week(one.began_us))
+        if not block.holds(one.began_us, gap_us):
+            block = Block(one.began_us, one.began_us, evidence=evidence)
+        evidence = block.evidence_with(one.rank)
+        block.add(one.rank)
+        block.latest_us = one.began_us
+        over.append(one.rank <= value / per_week or evidence >= threshold(per_week, value))
+        if over[-1] or one.rule:
+            evidence, block = 0.0, Block()
+    return over
 
 
 def _at_most(count: int, rate: float) -> float:

@@ -12,13 +12,15 @@ from sentineld.calibration import (
     MAX_HEIGHTS,
     MAX_SCORES,
     RANKED_FROM,
+    TIE,
     Calibration,
     Scored,
     Tail,
     Where,
     sessions_needed,
 )
-from sentineld.e_detector import add, e_value, threshold
+from sentineld.e_detector import MAX_BLOCK_US, Block, Pace, e_value, threshold
+from sentineld.instant import DAY_US, WEEK_US
 
 HEIGHTS = st.sampled_from([0.0, 1.5, 2.25]) | st.floats(0, 50)
 SCORES = st.lists(st.floats(0, 100, allow_nan=False), max_size=60)
@@ -26,7 +28,7 @@ SCORES = st.lists(st.floats(0, 100, allow_nan=False), max_size=60)
 
 @given(SCORES, st.floats(0, 100, allow_nan=False))
 def test_the_p_value_is_the_share_of_scores_as_high_with_the_new_one_among_them(scores, score):
-    as_high = sum(known >= score for known in scores)
+    as_high = sum(known >= score - TIE for known in scores)
 
     assert Calibration(scores).p(score) == (1 + as_high) / (1 + len(scores))
 
@@ -153,6 +155,41 @@ def test_a_rate_needs_so_many_sessions_before_any_score_can_reach_it(rate, sessi
     assert Calibration([0.0] * sessions).p(1.0) <= rate < Calibration([0.0] * (sessions - 1)).p(1.0)
 
 
+def test_scores_that_creep_up_by_nothing_are_no_record_each():
+    calibration = Calibration()
+    lowest = 1.0
+    for number in range(1000):
+        score = 3.0 + number * 1e-4
+        lowest = min(lowest, calibration.p(score)) if number > 500 else lowest
+        calibration.add(score)
+
+    assert lowest > 0.5
+
+
+def test_a_session_longer_than_any_ranks_among_none_and_alarms_nobody():
+    short = Calibration([Scored(n / 1000, n / 1000, -1.0, 0, 1) for n in range(1000)])
+    short.add(Scored(5.0, 5.0, -1.0, 0, 30))
+
+    assert short.p(9.0, Where(False, False, 1)) < 0.0025
+    assert short.judge(9.0, Where(False, False, 2))[:2] == (0.5, 0.5)
+    assert short.p(9.0, Where(False, False, 300)) == 1.0
+
+
+def test_a_session_that_is_a_little_longer_than_usual_still_ranks_among_the_usual():
+    usual = Calibration([Scored(n / 1000, n / 1000, -1.0, 0, 8) for n in range(1000)])
+
+    assert usual.p(9.0, Where(False, False, 15)) < 0.0025
+    assert usual.p(9.0, Where(False, False, 16)) < 0.0025
+    assert usual.p(9.0, Where(False, False, 32)) == 1.0
+
+
+def test_a_length_that_many_have_makes_estimates_no_coarser():
+    mixed = Calibration([Scored(n / 50, n / 50, -1.0, 0, 40 if n % 4 == 0 else 4) for n in range(60)])
+
+    assert mixed.estimate(5.0, Where(False, False, 40)) == mixed.estimate(5.0, Where(False, False, 1))
+    assert mixed.p(5.0, Where(False, False, 40)) > mixed.p(5.0, Where(False, False, 1))
+
+
 @pytest.mark.parametrize("rate", [0.01, 0.05])
 def test_of_ten_thousand_honest_sessions_no_more_alarm_than_was_promised(rate):
     random.seed(11)
@@ -164,7 +201,7 @@ def test_of_ten_thousand_honest_sessions_no_more_alarm_than_was_promised(rate):
         if len(calibration) >= sessions_needed(rate):
             judged += 1
             alarms += calibration.p(score) <= rate
-        calibration.add(score)
+        calibration.add(Scored(score, events=1))
         assert len(calibration) == min(number + 1, MAX_SCORES)
 
     assert alarms / judged <= 1.2 * rate
@@ -190,12 +227,12 @@ def test_sessions_that_are_a_little_odd_add_up_and_ordinary_ones_do_not():
     limit = threshold(20, 0.05)
     statistic, sessions = 0.0, 0
     while statistic < limit:
-        statistic, sessions = add(statistic, 0.01), sessions + 1
+        statistic, sessions = Block(evidence=statistic).evidence_with(0.01), sessions + 1
 
     assert 2 < sessions <= 6
     statistic = 0.0
     for _ in range(1000):
-        statistic = add(statistic, 0.6)
+        statistic = Block(evidence=statistic).evidence_with(0.6)
     assert statistic < limit / 10
 
 
@@ -206,12 +243,45 @@ def test_an_honest_agent_is_demoted_in_no_more_weeks_than_was_promised():
     for _ in range(1500):
         statistic = 0.0
         for _ in range(20):
-            statistic = add(statistic, max(random.random(), 1e-12))
+            statistic = Block(evidence=statistic).evidence_with(max(random.random(), 1e-12))
             if statistic >= limit:
                 alarmed += 1
                 break
 
     assert alarmed / 1500 <= 0.05
+
+
+def test_sessions_of_one_piece_of_work_are_one_oddity_and_those_of_several_add_up():
+    block = Block(evidence=3.0, drift=1.0)
+    for _ in range(50):
+        evidence, drift = block.evidence_with(0.01), block.drift_with(0.01)
+        block.add(0.01)
+
+    assert evidence == pytest.approx(4.0 * e_value(0.01))
+    assert drift == pytest.approx(1.0 - math.log(0.01) - 1.5)
+    assert Block(evidence=evidence).evidence_with(0.01) > 4 * evidence
+
+
+def test_a_gap_or_a_day_ends_a_piece_of_work():
+    gap_us = 1000
+    block = Block(0, 500, 1)
+
+    assert block.holds(1500, gap_us)
+    assert not block.holds(1501, gap_us)
+    assert not Block(0, MAX_BLOCK_US, 1).holds(MAX_BLOCK_US, gap_us)
+    assert not Block().holds(0, gap_us)
+
+
+@pytest.mark.parametrize("count", [20, 140, 700])
+def test_a_pace_is_that_of_a_sliding_week(count):
+    pace = Pace()
+    for number in range(5 * count):
+        at_us = number * WEEK_US // count
+        pace.count(at_us)
+        if at_us > DAY_US:
+            assert count * 0.9 <= pace.per_week(at_us) <= count * 1.3 + 2
+    pace.count(at_us + 3 * WEEK_US)
+    assert pace.per_week(at_us + 3 * WEEK_US) == 7.0, "who comes back begins anew"
 
 
 @settings(max_examples=40)

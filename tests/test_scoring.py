@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sentineld.calibration import FADE, FEW, MAX_HEIGHTS, NEW_AGENT, Calibration, Scored, Tail, Where
 from sentineld.detection import LAPSES_AFTER, Detection, DetectionSettings, score_of
 from sentineld.detectors.base import CHANNELS
-from sentineld.e_detector import drift, drift_limit
+from sentineld.e_detector import Block, Pace, drift_limit
 from sentineld.event import Facts
 from sentineld.habits import KNOWN, MAX_FEATURES, MAX_FOLLOWERS, MAX_ORDERS, MAX_VALUES, START, Role
 from sentineld.learned import Finished, Learned, Own
@@ -244,13 +244,13 @@ def test_a_drift_of_small_oddities_adds_up_and_honest_sessions_stay_below():
     rng = random.Random(3)
     limit, value, above = drift_limit(0.0025), 0.0, 0
     for _ in range(40_000):
-        value = drift(value, 1 - rng.random())
+        value = Block(drift=value).drift_with(1 - rng.random())
         above += value >= limit
     assert above / 40_000 <= 0.0025
 
     value, sessions = 0.0, 0
     while value < limit:
-        value, sessions = drift(value, 0.05), sessions + 1
+        value, sessions = Block(drift=value).drift_with(0.05), sessions + 1
     assert 4 <= sessions <= 8
 
 
@@ -262,6 +262,19 @@ def test_many_sessions_that_are_each_a_little_odd_call_for_tier_2_by_drift():
     assert verdicts[-1].level == 1
     agent = Learned(drift=DetectionSettings().drift_limit + 2)
     assert verdicts_of(shop, agent, ordinary(1)[:1])[-1].level == 2
+
+
+def test_one_odd_session_is_no_tier_3_where_an_agent_has_hundreds_a_week():
+    calls = [*ordinary(1), *STRANGE[:2], *STRANGE[3:]]
+
+    def levels(count):
+        shop = taught()
+        shop.role.calibration = Calibration([n / 1000 for n in range(500)])
+        agent = Learned(pace=Pace(10**15, count, count))
+        return [verdict.level for verdict in verdicts_of(shop, agent, calls)]
+
+    assert max(levels(5)) == 3
+    assert max(levels(500)) == 2
 
 
 def test_an_estimate_alone_never_makes_tier_3():
@@ -490,7 +503,7 @@ def test_where_there_is_nothing_to_say_the_verdict_is_the_one_before():
         at_us = 10**15 + number * 5 * S
         item = observation(call, at_us, offset=number)
         weighed = shop.detection.weigh(agent, OWNER, item, at_us, is_frozen=False)
-        verdict = shop.detection.verdict(weighed, OWNER)
+        verdict = shop.detection.verdict(weighed, agent, OWNER)
         is_told.append(weighed[3])
         if not weighed[3]:
             assert verdict == told._replace(level=1, cause="detected", findings=(), bound="")

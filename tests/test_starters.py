@@ -289,7 +289,7 @@ def test_a_strange_session_of_the_first_day_is_tier_2_with_no_bound_and_never_mo
     assert "48 sessions of other people's agents (its starter)" in verdicts[-1].bound
     assert verdicts[-1].known == 0
     # Other people's ranks are no evidence: with them six such sessions in a row would be tier 3.
-    assert shop.agent.evidence < shop.detection.settings.evidence_limit / 100
+    assert shop.agent.evidence < shop.detection.settings.evidence_limit(shop.agent, 0) / 100
     assert shop.agent.drift == 0.0
 
 
@@ -298,13 +298,13 @@ def test_exact_ranks_are_among_own_sessions_and_estimates_become_these():
     assert (ranks.p(9.0), ranks.own, len(ranks)) == (1.0, 0, 100)
     assert ranks.estimate(9.0) < 0.05
     for number in range(400):
-        ranks.add(number / 100)
+        ranks.add(number + 0.5)
 
-    assert ranks.p(3.9) == ranks.estimate(3.9) == 11 / 401
+    assert ranks.p(390.5) == ranks.estimate(390.5) == 11 / 401
     assert ranks.own == 400
     assert not ranks.discard(5.0), "a starter's session is nobody's attack"
-    assert ranks.discard(3.9)
-    assert (ranks.p(3.9), ranks.together) == (10 / 400, 100)
+    assert ranks.discard(390.5)
+    assert (ranks.p(390.5), ranks.together) == (10 / 400, 100)
     for _ in range(1700):
         ranks.add(1.0)
     assert (len(ranks), ranks.together, ranks.own) == (2000, 0, 2000)

@@ -15,6 +15,7 @@ from sentineld.tuning import (
     learned_rows,
     parse_wish,
     poisson_interval,
+    tier3_rows,
     week_of,
 )
 
@@ -79,7 +80,7 @@ def test_what_the_bound_allows_counts_though_nothing_happened_yet():
 
 def test_a_session_that_broke_a_rule_is_told_at_every_rate():
     past = history([1.0] * 50)
-    past.sessions[7].is_fixed = True
+    past.sessions[7].rule = "own_guard"
 
     assert {row.alarms for row in learned_rows(past, 1)} == {1}
     row, is_kept = best(learned_rows(past, 0.01))
@@ -100,3 +101,25 @@ def test_weeks_begin_on_mondays():
     sunday, monday = 1_767_571_199_000_000, 1_767_571_200_000_000
     assert week_of(monday) == week_of(sunday) + 1
     assert week_of(monday + WEEK_US - 1) == week_of(monday)
+
+
+def test_tier_3_is_tried_by_ranks_at_each_agents_own_pace_and_by_what_adds_up():
+    def rows(ranks, every_us, gap_us=1800 * 10**6):
+        sessions = [
+            Judged("coder", f"s{n}", 0.5, 1.0, 5000, rank=rank, began_us=n * every_us)
+            for n, rank in enumerate(ranks)
+        ]
+        found = tier3_rows(History(sessions, {"coder": 10}, known={"coder": 5000}), 1.0, 20.0, gap_us)
+        return {row.value: row for row in found}
+
+    day_us = WEEK_US // 7
+    one_odd = [1.0] * 30 + [0.002] + [1.0] * 30
+    slow = rows(one_odd, day_us)
+    assert (slow[0.05].alarms, slow[0.02].alarms) == (1, 0)
+    assert (slow[0.05].expected, slow[0.05].needed, slow[0.05].is_kept) == (0.05, 399, True)
+    assert rows(one_odd, day_us // 40)[0.05].alarms == 0, "it has 280 a week"
+    several = [1.0] * 30 + [0.004] * 6 + [1.0] * 30
+    assert rows(several, day_us)[0.05].alarms > 0
+    assert (
+        rows(several, day_us, gap_us=2 * day_us)[0.05].alarms >= rows(several, 60 * 10**6)[0.05].alarms == 0
+    )

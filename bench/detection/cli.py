@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import baselines, experiments, peers, simulate, tables
+from . import baselines, experiments, peers, short, simulate, tables
 from .protocol import Factory
 from .sessions import AgentDojo, agent_weeks, agentdojo_truth, cache_directory, real_path, real_sessions
 
@@ -19,7 +19,7 @@ RESULTS = Path(__file__).parent.parent / "results"
 #: With ``-asked``: the same with the users' prompts, for methods that read them.
 EXPERIMENTS = (
     "recurring", "recurring-asked", "shared", "novel", "novel-asked", "real", "real-divided", "day-one",
-    "volume", "campaigns",
+    "volume", "campaigns", "short-sessions",
 )  # fmt: skip
 
 
@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     only = options.only or list(EXPERIMENTS)
     dojo_truth = (
         agentdojo_truth(Path(options.cache))
-        if set(only) - {"real", "real-divided", "day-one", "campaigns"}
+        if set(only) - {"real", "real-divided", "day-one", "campaigns", "short-sessions"}
         else None
     )
     path = real_path(options.data)
@@ -185,6 +185,8 @@ def _run(
             "rates": tables.volume_figures(experiments.volume(data, factory, rates)),
             "rush": tables.campaign_figures(experiments.rush(data, factory, runs=6 if options.quick else 12)),
         }
+    if experiment == "short-sessions":
+        return short.short(factory, seeds=1 if options.quick else 2)
     if not sessions:
         return None
     if experiment == "real":
@@ -268,6 +270,8 @@ def _print(everything: dict[str, Any]) -> None:
             _volume_table(by_method)
         elif experiment == "campaigns":
             _campaign_table(by_method)
+        elif experiment == "short-sessions":
+            _short_table(by_method)
 
 
 def _quality_table(by_method: dict[str, Any]) -> None:
@@ -341,6 +345,18 @@ def _volume_table(by_method: dict[str, Any]) -> None:
         for kind, told in figures["rush"].items()
     ]
     print(tables.text(["method", "pace", "p<=1 %", "p<=5 %", "session", "tier 2", "tier 3"], rows))
+
+
+def _short_table(by_method: dict[str, Any]) -> None:
+    keys = ("sessions", "tier_2", "tier_3", "weeks", "weeks_tier_3", "weeks_tier_3_interval")
+    rows = [
+        [name, length, *(row[key] for key in keys)]
+        for name, told in by_method.items()
+        for length, row in told.items()
+        if length != "cpu_s"
+    ]
+    print("share of honest sessions at tier 2 or 3, at tier 3, and of agent-weeks at tier 3:")
+    print(tables.text(["method", "sessions of", *keys[:-1], "95%"], rows))
 
 
 def _campaign_table(by_method: dict[str, Any]) -> None:

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from functools import lru_cache
 
+from msgspec.structs import replace
+
 from detection.protocol import Event, Session, unix
 from sentineld.detection import Detection, DetectionSettings
 from sentineld.event import ERROR, OK, OPERATION_KIND, OTHER, Facts, Observation
@@ -58,22 +60,21 @@ class Product:
 
     def _run(self, session: Session) -> tuple[Learned, list[float], list[int]]:
         known = self._agents.get(session.agent) or Learned()
-        agent = Learned(
-            own=known.own, evidence=known.evidence, drift=known.drift, touched=known.touched, long=known.long
-        )
+        agent = replace(known, sessions=[], finished=[], held=[], asked={}, pace=replace(known.pace))
         scores, tiers = [], []
         self._ask(agent, session)
         for number, event in enumerate(session.events):
             item = observation(event, number, session.role)
-            verdict = self._detection.observe(agent, OWNER, item, item[0], is_frozen=False)
-            scores.append(verdict.score)
-            tiers.append(verdict.level)
+            # As the daemon: words are found for what is told alone.
+            weighed, level, _, _ = self._detection.weigh(agent, OWNER, item, item[0], is_frozen=False)
+            scores.append(weighed.shown)
+            tiers.append(level)
         return agent, scores, tiers
 
     def _ask(self, agent: Learned, session: Session) -> None:
         if session.prompt:
             item = prompt_of(session)
-            self._detection.observe(agent, OWNER, item, item[0], is_frozen=False)
+            self._detection.weigh(agent, OWNER, item, item[0], is_frozen=False)
 
     def judge(self, session: Session) -> tuple[Sequence[float], Sequence[int]]:
         """Return the score and the tier after each event."""
@@ -93,11 +94,15 @@ class Product:
         for number, event in enumerate(session.events):
             item = observation(event, number, session.role)
             at_us = item[0]
-            self._detection.observe(agent, OWNER, item, at_us, is_frozen=False)
+            self._detection.weigh(agent, OWNER, item, at_us, is_frozen=False)
         self._detection.end_due(agent, OWNER, at_us + 2 * self._detection.settings.gap_us, is_frozen=False)
         for done in agent.finished:
             self._detection.role((OWNER, done.role)).merge([done], [agent.own])
         agent.finished = []
+
+    def pardon(self, agent: str) -> None:
+        """Do what an operator's pardon does."""
+        self._detection.forgive(self._agents[agent], is_attack=False)
 
     def starter(self, sessions: Sequence[Session]) -> None:
         """Learn a starter baseline from other owners' sessions."""

@@ -52,6 +52,8 @@ class Method(Protocol):
     ``starter(sessions)``
         Learn a starter baseline from other agents' sessions before the first own one; without it they are
         learned one by one. A method must not bring a baseline that was learned from the benched data.
+    ``pardon(agent)``
+        An operator's word that an agent at tier 3 was honest.
     ``reads_prompts: bool``
         The method makes use of ``Session.prompt``; without it those experiments are left out.
     ``state_bytes(agent) -> int``

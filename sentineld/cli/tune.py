@@ -1,6 +1,5 @@
 """``sentineld tune``: settings for a wished rate of false alarms, from history."""
 
-import math
 import textwrap
 from collections import Counter
 from typing import Any
@@ -17,9 +16,9 @@ from sentineld.replay import replay as run_replay
 from sentineld.step import load_state
 from sentineld.teaching import load_roles
 from sentineld.tuning import (
-    MIN_WEEKS,
     RATES,
     THRESHOLDS,
+    WEEK_RATES,
     History,
     Judged,
     Row,
@@ -29,10 +28,12 @@ from sentineld.tuning import (
     learned_rows,
     parse_wish,
     stricter,
+    tier3_rows,
     weeks_for,
 )
 from sentineld.visible import visible
 
+_TIER3 = "detection.false_alarms_per_week"
 _LEARNED, _ACTIVITY = "detection.false_alarms_per_session", "detection.suspicious_threshold"
 #: The most unusual sessions that are told.
 _MAX_TOLD = 50
@@ -51,6 +52,13 @@ _WIDTH = 22
     show_default=True,
     help="Whether RATE is of each agent, or of all of them together.",
 )
+@click.option(
+    "--tier3",
+    default="3/year",
+    show_default=True,
+    metavar="RATE",
+    help="The same for tier 3 (detection.mode learned).",
+)
 @click.option("--mode", type=click.Choice(["learned", "activity"]), help="Tune this detection.mode.")
 @click.option("--format", "format_name", metavar="NAME", help=FORMAT_HELP)
 @common
@@ -58,6 +66,7 @@ def tune(
     paths: tuple[str, ...],
     false_alarms: str,
     per: str,
+    tier3: str,
     mode: str | None,
     format_name: str | None,
     config_path: str | None,
@@ -65,10 +74,7 @@ def tune(
     as_json: bool,
 ) -> None:
     """Propose thresholds that keep false alarms at a wished rate, from history; changes nothing."""
-    try:
-        wish = parse_wish(false_alarms)
-    except ValueError as error:
-        raise UsageError(f"--false-alarms: {error}", hint="--false-alarms 1/week") from error
+    wish, wish3 = _wish("--false-alarms", false_alarms), _wish("--tier3", tier3)
     overrides = {} if format_name is None else {"telemetry.format": format_name}
     config = configuration(
         config_path, state_dir, overrides | ({} if mode is None else {"detection.mode": mode})
@@ -80,13 +86,20 @@ def tune(
         raise UsageError(
             f"no session of any agent was found in {', '.join(paths)}", hint="sentineld mapping try FILE"
         )
-    document = _document(history, config.detection, wish, per)
+    document = _document(history, config.detection, wish, wish3, per)
     if as_json:
         print_json(document)
     else:
         _print(document)
     for trouble in result.troubles:
         click.echo(f"warning: {visible(printable_path(trouble.path))}: {visible(trouble.detail)}", err=True)
+
+
+def _wish(option: str, text: str) -> Wish:
+    try:
+        return parse_wish(text)
+    except ValueError as error:
+        raise UsageError(f"{option}: {error}", hint=f"{option} 1/week") from error
 
 
 def _history(result: Replayed, mode: str) -> History:
@@ -115,34 +128,34 @@ def _history(result: Replayed, mode: str) -> History:
                 one.p,
                 one.known,
                 one.tier,
-                is_fixed=bool(one.rule) or one.is_together,
                 rule=one.rule,
+                rank=one.rank,
+                began_us=began_us,
             )
-            for (name, _), one in seen.stretches.get(key, {}).items()
+            for (name, began_us), one in seen.stretches.get(key, {}).items()
         ]
     return history
 
 
-def _document(history: History, options: DetectionOptions, wish: Wish, per: str) -> dict[str, Any]:
-    agents = len(history.weeks)
-    wished = wish.per_week / (agents if per == "all" else 1)
+def _document(
+    history: History, options: DetectionOptions, wish: Wish, wish3: Wish, per: str
+) -> dict[str, Any]:
+    among = len(history.weeks) if per == "all" else 1
+    wished = wish.per_week / among
+    tier3 = None
     if options.mode == "learned":
         option, now = _LEARNED, options.false_alarms_per_session
         rows = learned_rows(history, wished, (*RATES, now))
+        tier3 = _tier3(history, options, wish3, wish3.per_week / among, per)
     else:
         option, now = _ACTIVITY, options.suspicious_threshold
         rows = activity_rows(history, wished, (*THRESHOLDS, now))
     chosen, is_kept = best(rows)
-    settings = _settings(history, options, rows, chosen)
-    told = sorted(history.sessions, key=lambda one: (not one.is_fixed, one.p or 1.0, -one.score))
+    settings = _settings(options, rows, chosen, tier3)
+    told = sorted(history.sessions, key=lambda one: (not one.rule, one.p or 1.0, -one.score))
     return {
         "mode": options.mode,
-        "wish": {
-            "alarms": wish.alarms,
-            "unit": wish.unit,
-            "per": per,
-            "per_agent_week": round(wished, 6),
-        },
+        "wish": _wish_document(wish, wished, per),
         "history": {
             "first": iso(history.first_us),
             "last": iso(history.last_us),
@@ -162,6 +175,7 @@ def _document(history: History, options: DetectionOptions, wish: Wish, per: str)
         },
         "option": option,
         "rows": [_row(row, is_now=row.value == now) for row in rows],
+        "tier3": tier3,
         "unusual": [
             {
                 "agent": one.agent,
@@ -178,25 +192,48 @@ def _document(history: History, options: DetectionOptions, wish: Wish, per: str)
             "is_kept": is_kept,
             "value": chosen.value,
             "settings": settings,
-            "rests_on": _rests_on(history, options.mode, chosen, wished),
+            "rests_on": _rests_on(history, options, chosen, wished),
             "toml": _toml(settings),
         },
     }
 
 
-def _settings(history: History, options: DetectionOptions, rows: list[Row], chosen: Row) -> dict[str, Any]:
-    if options.mode == "activity":
+def _wish_document(wish: Wish, wished: float, per: str) -> dict[str, Any]:
+    return {"alarms": wish.alarms, "unit": wish.unit, "per": per, "per_agent_week": round(wished, 6)}
+
+
+def _tier3(
+    history: History, options: DetectionOptions, wish: Wish, wished: float, per: str
+) -> dict[str, Any]:
+    now = options.false_alarms_per_week
+    gap_us = options.session_gap.us
+    rows = tier3_rows(history, wished, options.sessions_per_week, gap_us, (*WEEK_RATES, now))
+    chosen, is_kept = best(rows)
+    return {
+        "wish": _wish_document(wish, wished, per),
+        "option": _TIER3,
+        "rows": [_row(row, is_now=row.value == now) for row in rows],
+        "is_kept": is_kept,
+        "value": chosen.value,
+    }
+
+
+def _settings(
+    options: DetectionOptions, rows: list[Row], chosen: Row, tier3: dict[str, Any] | None
+) -> dict[str, Any]:
+    if tier3 is None:
         upper = max(options.anomalous_threshold, stricter(rows, chosen), chosen.value)
         return {"mode": "activity", "suspicious_threshold": chosen.value, "anomalous_threshold": upper}
-    settings: dict[str, Any] = {"mode": "learned", "false_alarms_per_session": chosen.value}
-    if history.agent_weeks >= MIN_WEEKS:
-        # The bound on tier 3 is void where an agent has more sessions than this.
-        settings["sessions_per_week"] = max(options.sessions_per_week, float(math.ceil(history.busiest[1])))
-    return settings
+    return {
+        "mode": "learned",
+        "false_alarms_per_session": chosen.value,
+        "false_alarms_per_week": tier3["value"],
+    }
 
 
-def _rests_on(history: History, mode: str, chosen: Row, wished: float) -> list[str]:
+def _rests_on(history: History, options: DetectionOptions, chosen: Row, wished: float) -> list[str]:
     """Return in sentences what a proposal rests on, and what it does not."""
+    mode = options.mode
     judged = ", and each was judged by what came before it" if mode == "learned" else ""
     text = (
         f"{len(history.sessions)} sessions of {len(history.weeks)} agents in {history.agent_weeks} "
@@ -215,12 +252,18 @@ def _rests_on(history: History, mode: str, chosen: Row, wished: float) -> list[s
                 f"EXTRAPOLATED for {short} of {len(history.weeks)} agents: their roles still know too few "
                 "sessions, and what is beyond them is estimated"
             )
-        fixed = sum(one.is_fixed for one in history.sessions)
+        fixed = sum(bool(one.rule) for one in history.sessions)
         if fixed:
             rules = Counter(one.rule for one in history.sessions if one.rule)
             named = ", ".join(f"{count} by the rule {name}" for name, count in rules.most_common())
             sentences.append(
                 f"{fixed} sessions reach tier 3 whatever this rate is" + (f": {named}" if named else "")
+            )
+        agent, pace = history.busiest
+        if pace > options.sessions_per_week:
+            sentences.append(
+                f"tier 3 goes by each agent's own pace: {agent} has {pace:.0f} sessions a week, so that one "
+                "alone must be as much rarer"
             )
         sentences.append(
             "habits do not learn from suspicious sessions, so another rate changes a little what they know: "
@@ -303,10 +346,31 @@ def _print(document: dict[str, Any]) -> None:
             kept = "kept" if row["is_attainable"] else f"needs {row['needed']} sessions"
             text += f"  {row['allowed_per_agent_week']:>7.2f}  {kept}"
         click.echo(text.rstrip() + (", now" if row["is_now"] else ""))
+    if document["tier3"] is not None:
+        _print_tier3(document["tier3"])
     click.echo("\nWhat this rests on:")
     for sentence in proposal["rests_on"]:
         _say(f"* {sentence}")
     click.echo(f"\nTo use it:\n\n{proposal['toml']}")
+
+
+def _print_tier3(tier3: dict[str, Any]) -> None:
+    wish = tier3["wish"]
+    option = tier3["option"].partition(".")[2]
+    kept = "keeps that here" if tier3["is_kept"] else "comes nearest"
+    click.echo()
+    _say(
+        f"Tier 3, wished: at most {wish['alarms']:g} a {wish['unit']}. {option} = {tier3['value']:g} {kept}."
+    )
+    click.echo(f"\n{'RATE':>7}  {'SESSIONS':<13}  {'A WEEK AND AGENT (95 %)':<23}  ALLOWED  ALONE FROM")
+    for row in tier3["rows"]:
+        mark = "*" if row["value"] == tier3["value"] else " "
+        sessions = f"{row['sessions']:>4} ({100 * row['share']:.1f} %)"
+        rate = f"{row['per_agent_week']:.2f} ({row['low']:.2f} to {row['high']:.2f})"
+        click.echo(
+            f"{mark}{_percent(row['value']):>6}  {sessions:<13}  {rate:<23}"
+            f"  {row['allowed_per_agent_week']:>7.3f}  {row['needed']}{', now' if row['is_now'] else ''}"
+        )
 
 
 def _say(sentence: str) -> None:

@@ -52,6 +52,9 @@ def test_settings_come_from_one_replay_with_what_they_rest_on(place, past):
     assert proposal["is_kept"]
     assert chosen["per_agent_week"] <= 1
     assert tomllib.loads(proposal["toml"])["detection"] == proposal["settings"]
+    tier3 = document["tier3"]
+    assert [row["value"] for row in tier3["rows"] if row["is_now"]] == [0.05]
+    assert proposal["settings"]["false_alarms_per_week"] == tier3["value"] == 0.05
     assert "s40" in {item["session"] for item in document["unusual"][:2]}
     assert not place.state_dir.exists(), "it changes nothing"
 
