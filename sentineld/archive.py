@@ -2,7 +2,7 @@
 
 ``replay --as-observed`` asks for the bytes of every recorded input. A file is the one that the database
 describes if its first bytes and the bytes before the final position are the same; a document, if its elements
-are. What is no longer there, or was replaced since, is told as missing and never guessed.
+are. What is no longer there, cannot be read, or was replaced since, is told as missing and never guessed.
 """
 
 import os
@@ -51,7 +51,11 @@ class Archive:
         self._by_inode: dict[tuple[int, int], str] = {}
         for path in paths:
             for name in _files(os.path.abspath(path)):
-                status = os.stat(name, follow_symlinks=False)
+                try:
+                    status = os.stat(name, follow_symlinks=False)
+                except OSError:
+                    # Its agent is at work: what is gone by now is told as missing.
+                    continue
                 self._names.append(name)
                 self._by_inode[(status.st_dev, status.st_ino)] = name
 
@@ -162,8 +166,11 @@ class Archive:
         if source.id not in self._documents:
             self._documents[source.id] = None
             for name in self._candidates(source):
-                with os.fdopen(open_regular(name), "rb") as file:
-                    data = file.read(MAX_DOCUMENT_BYTES)
+                try:
+                    with os.fdopen(open_regular(name), "rb") as file:
+                        data = file.read(MAX_DOCUMENT_BYTES)
+                except OSError:
+                    continue
                 elements = decode_document(data)
                 if isinstance(elements, Reject) and (first := first_object(source, data)) is not None:
                     # Others were appended to the one object since: it is read on as another source.
@@ -179,8 +186,11 @@ class Archive:
         if source.id not in self._fds:
             self._fds[source.id] = None
             for name in self._candidates(source):
-                fd = _open_text(name)
-                if matches(fd, source):
+                try:
+                    fd = _open_text(name)
+                except OSError:
+                    continue
+                if _is_it(fd, source):
                     self._fds[source.id] = fd
                     break
                 os.close(fd)
@@ -228,6 +238,13 @@ def _files(path: str) -> Iterator[str]:
     for entry in walk(path, lambda _: None):
         if entry.is_file(follow_symlinks=False):
             yield entry.path
+
+
+def _is_it(fd: int, source: Source) -> bool:
+    try:
+        return matches(fd, source)
+    except OSError:
+        return False
 
 
 def _open_text(name: str) -> int:

@@ -16,6 +16,7 @@ the same clock tick (4 ms) as a look at the file.
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 from sentineld.files import File, Files
@@ -69,10 +70,16 @@ class Audit:
         """Give up on a file that cannot be read now; its next change makes it due again."""
         self._due.pop(key, None)
 
-    def scan(self, files: Files, begin_anew: Callable[[File, int, os.stat_result], None]) -> Iterator[None]:
+    def scan(
+        self,
+        files: Files,
+        begin_anew: Callable[[File, int, os.stat_result], None],
+        isolated: Callable[[str], AbstractContextManager[None]],
+    ) -> Iterator[None]:
         """Hash again what a scan may, with a pause behind each turn.
 
-        ``begin_anew`` is told of an open file whose past is not what was read.
+        ``begin_anew`` is told of an open file whose past is not what was read; what is raised over one of
+        them is left to ``isolated``, until it is due again.
         """
         budget = SCAN_BYTES
         while budget > 0 and (key := self.next_due()) is not None:
@@ -80,21 +87,33 @@ class Audit:
             if file is None:
                 self.forget(key)
                 continue
-            try:
-                fd = files.descriptor(file)
-                if fd is None:
-                    self.skip(key)
-                    continue
-                status = os.fstat(fd)
-                length, is_as_it_was = self.turn(key, file.source, fd, stamp_of(status))
-                if not is_as_it_was:
-                    begin_anew(file, fd, os.fstat(fd))
-            except OSError as error:
-                files.cannot_read(file, error)
+            length = 0
+            with isolated(file.source.last_path):
+                try:
+                    length = self._look_again(key, file, files, begin_anew)
+                except OSError as error:
+                    files.cannot_read(file, error)
+            if not length:
                 self.skip(key)
                 continue
             budget -= max(length, BLOCK_BYTES)
             yield
+
+    def _look_again(
+        self,
+        key: Inode,
+        file: File,
+        files: Files,
+        begin_anew: Callable[[File, int, os.stat_result], None],
+    ) -> int:
+        """Hash a piece of a file again; returns its bytes, at least 1; 0 where it cannot be read."""
+        fd = files.descriptor(file)
+        if fd is None:
+            return 0
+        length, is_as_it_was = self.turn(key, file.source, fd, stamp_of(os.fstat(fd)))
+        if not is_as_it_was:
+            begin_anew(file, fd, os.fstat(fd))
+        return max(length, 1)
 
     def turn(self, key: Inode, source: Source, fd: int, stamp: tuple[int, int]) -> tuple[int, bool]:
         """Hash a piece of a file again: (bytes read, whether it is as it was). Raises ``OSError``.

@@ -9,6 +9,7 @@ import os
 import stat
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 
 from sentineld import identity
@@ -21,7 +22,7 @@ from sentineld.framing import COMPRESSED_LINES, LINES
 from sentineld.identity import Inode, Source, new_source
 from sentineld.lines import SKIP_HOLE, Chunk, Stretch, next_lines
 from sentineld.tree import base_names, uncompressed_name
-from sentineld.zstd import NoZstdError, RefusedError, UnfinishedError, unpack
+from sentineld.zstd import NoZstdError, RefusedError, UnfinishedError, unpack, unpacking
 
 #: How long an incomplete file may stay unchanged before it is rejected, microseconds.
 _INCOMPLETE_US = 2_000_000
@@ -173,23 +174,32 @@ class CompressedFiles:
             file.is_due, file.is_held = True, False
         file.seen, file.gone_us, file.is_unmet = scan, None, False
 
-    def meet(self, last_scan_us: int, *, is_final: bool) -> Iterator[None]:
-        """Unpack the files that are due, with a pause behind each, and say where each begins."""
+    def miss(self, path: str, scan: int) -> None:
+        """Take note that a file could not be looked at: nobody knows whether it is gone."""
+        if (file := self._files.get(path)) is not None:
+            file.seen = scan
+
+    def meet(
+        self, last_scan_us: int, isolated: Callable[[str], AbstractContextManager[None]], *, is_final: bool
+    ) -> Iterator[None]:
+        """Unpack the files that are due, with many a pause, and say where each begins.
+
+        What is raised over one of them is left to ``isolated``.
+        """
         unread: list[str] = []
         hint = ""
         for path, file in list(self._files.items()):
             if not file.is_due or file.gone_us is not None or self._files.get(path) is not file:
                 continue
-            try:
-                self._meet(path, file, last_scan_us, is_final=is_final)
-            except FileNotFoundError:
-                continue
-            except OSError as error:
-                self.files.evidence.on_trouble(os_trouble(path, error))
-            except NoZstdError as error:
-                # Told once for as long as the file stays as it is.
-                file.is_due, hint = False, f"{error}: {error.hint}"
-                unread.append(path)
+            with isolated(path):
+                try:
+                    yield from self._meet(path, file, last_scan_us, is_final=is_final)
+                except FileNotFoundError:
+                    continue
+                except NoZstdError as error:
+                    # Told once for as long as the file stays as it is.
+                    file.is_due, hint = False, f"{error}: {error.hint}"
+                    unread.append(path)
             yield
         if unread:
             self.files.evidence.on_trouble(Trouble("no_zstd", unread[0], f"{len(unread)} {hint}"))
@@ -314,22 +324,28 @@ class CompressedFiles:
         file = self._files.get(source.last_path)
         return file if file is not None and file.source is not None and file.source.id == source.id else None
 
-    def _meet(self, path: str, file: _Followed, last_scan_us: int, *, is_final: bool) -> None:
-        plain = uncompressed_name(path)
+    def _is_read(self, plain: str) -> bool:
+        """Say whether all of a plain file was read; what is left of it is read first."""
         standing = self.files.at(plain)
-        if standing is not None and standing.fd is not None:
-            self.files.measure(standing)
-            if not standing.is_read:
-                # What is left of it is read first.
-                return
+        if standing is None or standing.fd is None:
+            return True
+        self.files.measure(standing)
+        return standing.is_read
+
+    def _meet(self, path: str, file: _Followed, last_scan_us: int, *, is_final: bool) -> Iterator[None]:
+        plain = uncompressed_name(path)
+        if not self._is_read(plain):
+            return
         fd = self.files.open_path(path)
         try:
             status = os.fstat(fd)
             if not stat.S_ISREG(status.st_mode) or signature_of(status) != file.signature:
                 return
             try:
-                unpacked = unpack(fd)
+                unpacked = yield from unpacking(fd)
             except (UnfinishedError, RefusedError) as error:
+                if self._files.get(path) is not file:
+                    return
                 is_settled = is_final or self.files.evidence.clock() - file.changed_us >= _INCOMPLETE_US
                 if isinstance(error, RefusedError) or is_settled:
                     reason = error.reason if isinstance(error, RefusedError) else "incomplete_zstd"
@@ -341,6 +357,11 @@ class CompressedFiles:
                         Reject(reason, str(error), 0, status.st_size, os.pread(fd, KEPT_BYTES, 0)),
                         last_scan_us,
                     )
+                return
+            # Others may have been at it in the pauses.
+            is_same = self._files.get(path) is file and signature_of(os.fstat(fd)) == file.signature
+            if not is_same or not self._is_read(plain):
+                os.close(unpacked)
                 return
             self._keep_unpacked(path, unpacked)
             size = os.fstat(unpacked).st_size

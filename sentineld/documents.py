@@ -199,6 +199,11 @@ class Documents:
         self._gone.discard(path)
         self._note(path, file)
 
+    def miss(self, path: str, scan: int) -> None:
+        """Take note that a document could not be looked at: nobody knows whether it is gone."""
+        if (file := self._files.get(path)) is not None:
+            file.seen = scan
+
     def end_scan(self, now_us: int, scan: int, *, is_complete: bool) -> None:
         """Find out which documents are gone, after a scan of that number."""
         for path, file in list(self._files.items()):

@@ -9,7 +9,7 @@ from bisect import bisect_left
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain, groupby
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import NamedTuple
 
 from sentineld.batch import Inputs, Key, Part, effective_times, merge_keys
@@ -25,6 +25,7 @@ from sentineld.step import AgentState
 from sentineld.store import Store
 from sentineld.trust import UNNAMED_ID, forged
 
+_SOURCE_ID = itemgetter(4)
 #: Writers remembered for each file; a file that claims more ids is a flood, and charged as such.
 MAX_WRITERS = 256
 #: An owner of more agents than this answers as ``<unnamed>`` for what no file of it explains.
@@ -50,7 +51,7 @@ class Incidents:
 
     def note(self, agent_id: str, run: list[Observation]) -> None:
         """Take note that an agent (by its claimed id) wrote the files of these observations."""
-        for source_id in {item[4] for item in run}:
+        for source_id in set(map(_SOURCE_ID, run)):
             known = self._of(source_id)
             if agent_id not in known and len(known) < MAX_WRITERS:
                 known.add(agent_id)

@@ -9,7 +9,7 @@ import heapq
 from bisect import bisect_right
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import accumulate, pairwise
 
@@ -36,7 +36,7 @@ from sentineld.documents import Document
 from sentineld.errors import SentineldError
 from sentineld.event import Incident
 from sentineld.evidence import Trouble
-from sentineld.framing import DOCUMENT, LINES, STREAM, decode_framed, values
+from sentineld.framing import COMPRESSED_LINES, DOCUMENT, LINES, STREAM, decode_framed, values
 from sentineld.identity import Source, copied
 from sentineld.lines import Chunk
 from sentineld.mapping import FileContext
@@ -44,6 +44,7 @@ from sentineld.memory import grown, load
 from sentineld.native import NATIVE
 from sentineld.recognition import Formats
 from sentineld.rows import Rows
+from sentineld.spool import Item, Spool, Stretch
 from sentineld.tail import CHUNK_BYTES, Tail
 from sentineld.trust import Trust
 
@@ -60,6 +61,8 @@ _TURN_BYTES = CHUNK_BYTES // 2
 _LINE_BYTES = 128
 #: What a read counts for at least: it costs as much time as so many bytes, however little it brings.
 _READ_BYTES = 4096
+#: What looking for a value's end takes, at most, as a multiple of what reading as many bytes does.
+_STREAM_COST = 4
 #: Lines of a history batch.
 HISTORY_ROWS = 32_768
 #: Reads of history between two pauses.
@@ -71,6 +74,11 @@ _SHOWN_NAMES = 3
 _MIN_READ_BYTES = 1024
 #: Commas in a document, about the number of its values: each takes up to a hundred bytes of memory.
 _MAX_DOCUMENT_COMMAS = 1_000_000
+
+#: Where records of a file were not such as nearly all are, this much of it is not tried at once again.
+_FEW_BYTES = 4096
+#: Files of which that is known.
+_MAX_MIXED = 10_000
 
 _NEVER = -(1 << 62)
 
@@ -118,7 +126,8 @@ class Intake:
         #: Batches have one part in so many of their bytes and lines: less memory, more commits.
         self.divisor = 1
         self._growth = 1
-        self._is_full = False
+        #: Whether the last live batch left files for the next one.
+        self.is_full = False
         # How many agents there are is not known before the first batch.
         self._sparing = _MAX_SPARING
         #: Records of history that are left out, by path and offset: sentineld itself fails on them.
@@ -126,36 +135,53 @@ class Intake:
         #: Told of a file that sentineld itself cannot read, and what was raised.
         self.on_set_aside: Callable[[str, Exception], None] = self._tell_set_aside
         self._set_aside: set[int] = set()
+        #: Files whose last records could not be decoded at once.
+        self._mixed: set[int] = set()
+        #: The compressed file of each owner that is read to its end before another one of it is begun.
+        self._unpacked: dict[int, int] = {}
         #: Who had the last turn, and of every owner which file: the next batch goes on behind them.
         self._last_owner = -1
         self._last_files: dict[int, tuple[str, int]] = {}
 
     def live(self) -> Batch:
-        """Read what is new, up to the quotas; an empty batch where there is nothing.
+        """Read what is new, up to the quotas; an empty batch where there is nothing, or nothing whole.
+
+        Then ``is_full`` tells whether there may be something in files that it was not the turn of.
 
         Owners have their turns one after the other, and so have the files of each; a turn is one read.
         However much one owner writes, and to however many files, each other one has a turn in every round.
         """
         batch = Batch()
         turns = self._turns()
+        waiting: dict[int, deque[Source]] = {}
         read_bytes = 0
         while turns and read_bytes < BATCH_BYTES * self._growth // self.divisor:
             owner, files = turns.popleft()
             source = files.popleft()
+            if source.kind == COMPRESSED_LINES and self._unpacked.setdefault(owner, source.id) != source.id:
+                # In turns, each of them might have to be unpacked anew for each turn.
+                waiting.setdefault(owner, deque()).append(source)
+                if files:
+                    turns.append((owner, files))
+                continue
             taken, has_more = 0, False
             with self.setting_aside(source):
                 if source.kind == DOCUMENT:
                     taken = self._take_document(batch, source)
                 else:
+                    before = len(batch.parts)
                     taken = self._take_lines(batch, source, _TURN_BYTES)
-                    has_more = taken >= _TURN_BYTES
+                    has_more = taken >= _TURN_BYTES and len(batch.parts) > before
             read_bytes += taken
             self._last_owner, self._last_files[owner] = owner, (source.path, source.id)
             if has_more:
                 files.append(source)
+            elif self._unpacked.get(owner) == source.id:
+                del self._unpacked[owner]
+                files += waiting.pop(owner, ())
             if files:
                 turns.append((owner, files))
-        self._is_full = bool(turns)
+        self.is_full = bool(turns)
         self._take_changed(batch)
         return batch
 
@@ -170,7 +196,7 @@ class Intake:
         Every batch costs a commit, in which every agent of it is written once: where that is much of the
         time, larger ones are faster. Who waits for a batch to end waits no longer for it than about 200 ms.
         """
-        if not self._is_full:
+        if not self.is_full:
             self._growth = 1
         elif took_us > _PACE_US:
             self._growth = max(1, self._growth // 2)
@@ -192,10 +218,11 @@ class Intake:
             if source.id in self._set_aside:
                 # That it is gone unread is no fault of its owner.
                 continue
-            data = self.tail.torn(source)
-            if data:
-                self._take_torn(batch, source, data)
-            self.tail.forget(batch.latest(source))
+            with self.setting_aside(source):
+                data = self.tail.torn(source)
+                if data:
+                    self._take_torn(batch, source, data)
+                self.tail.forget(batch.latest(source))
         self._take_changed(batch)
         return batch
 
@@ -206,11 +233,12 @@ class Intake:
         a pause: many files are read before the first of them can be taken.
         """
         merge = _Merge(self, [source for source in self.tail.dirty() if source.id not in self._set_aside])
-        while not merge.is_done:
-            batch = merge.next_batch()
-            self._take_changed(batch)
-            if batch or merge.is_reading:
-                yield batch
+        with closing(merge):
+            while not merge.is_done:
+                batch = merge.next_batch()
+                self._take_changed(batch)
+                if batch or merge.is_reading:
+                    yield batch
 
     @contextmanager
     def setting_aside(self, source: Source) -> Iterator[None]:
@@ -260,9 +288,14 @@ class Intake:
         name = self.formats.forced or belief.format or source.format
         if name != NATIVE or source.kind == STREAM or not chunk.data or belief.is_unusable:
             return None
+        if len(chunk.data) < _FEW_BYTES and source.id in self._mixed:
+            return None
         rows = self.formats.native.rows_of_lines(chunk.data, chunk.start, belief.role)
         if rows is None:
+            if len(self._mixed) < _MAX_MIXED:
+                self._mixed.add(source.id)
             return None
+        self._mixed.discard(source.id)
         part = self._begin(chunk, is_history=is_history)
         part.format, part.rows = name, rows
         self.trust.apply(rows, source.path, part.owner)
@@ -302,6 +335,8 @@ class Intake:
         for source in self.tail.dirty():
             if source.id not in self._set_aside:
                 by_owner.setdefault(source.owner, []).append(source)
+        news = {source.id for files in by_owner.values() for source in files} if self._unpacked else set()
+        self._unpacked = {owner: number for owner, number in self._unpacked.items() if number in news}
         # Who has no news begins anew: nothing of such an owner waits.
         self._last_files = {owner: last for owner, last in self._last_files.items() if owner in by_owner}
         turns: deque[tuple[int, deque[Source]]] = deque()
@@ -321,6 +356,11 @@ class Intake:
             after = self.tail.advance(before, part.end, is_skipping=part.is_skipping, raw=chunk.raw)
             batch.put(source, learned(after, part))
             batch.parts.append(part)
+        if not taken:
+            # What is not whole yet was looked through, too.
+            unread = self.tail.size(source) - batch.latest(source).pos
+            looked = min(unread, self.tail.line_bytes)
+            taken = max(_READ_BYTES, looked * (_STREAM_COST if source.kind == STREAM else 1))
         return taken
 
     def _take_changed(self, batch: Batch) -> None:
@@ -368,6 +408,55 @@ class Intake:
         self, source: Source, document: Document, *, is_history: bool
     ) -> tuple[Source, list[Part]] | None:
         """Return what is new in a document: the source behind it, and parts; None while it is incomplete."""
+        found = self.compare(source, document, is_history=is_history)
+        if found is None:
+            return None
+        after, items, parts = found
+        after, others = self.fill_runs(after, document, items, is_history=is_history)
+        return after, parts + others
+
+    def fill_runs(
+        self, source: Source, document: Document, items: list[Item], *, is_history: bool
+    ) -> tuple[Source, list[Part]]:
+        """Return the source behind some elements of a document, and a part for each run of them."""
+        parts = []
+        at = 0
+        for start, end in _ranges([number for number, _ in items]):
+            run = items[at : at + end - start]
+            parts.append(self.fill_elements(source, document, run, is_history=is_history))
+            source = learned(source, parts[-1])
+            at += end - start
+        return source, parts
+
+    def fill_elements(
+        self, source: Source, document: Document, items: list[Item], *, is_history: bool
+    ) -> Part:
+        """Return the part that some elements of a document in a row are, with their numbers."""
+        (start, _), (last, _) = items[0], items[-1]
+        part = _part(source, start, last + 1, document, is_history=is_history)
+        decoded = Decoded([], [], [], [])
+        for number, element in items:
+            if isinstance(element, Reject):
+                decoded.rejects.append(element)
+            else:
+                decoded.records.append(element)
+                decoded.offsets.append(number)
+        try:
+            self.fill(part, decoded, source)
+        except MemoryError:
+            raise
+        except Exception as error:  # noqa: BLE001 (as for lines)
+            part.failure = error
+            self.sift(part, list(items), source)
+        return part
+
+    def compare(
+        self, source: Source, document: Document, *, is_history: bool
+    ) -> tuple[Source, list[Item], list[Part]] | None:
+        """Return what is new in a document: the source behind it, and its new elements with their numbers.
+
+        The part is that of a document that is refused; None while it is incomplete.
+        """
         after = replace(
             source,
             signature=document.signature,
@@ -394,33 +483,13 @@ class Intake:
             part = _part(source, source.pos, source.pos, document, is_history=is_history)
             part.rejects.append(elements)
             part.failure = failure
-            return after, [part]
+            return after, [], [part]
         hashes = [element_hash(element) for element in elements]
         fresh, is_rewritten = new_elements(source.elements, hashes)
         if is_rewritten and len(hashes) > 1:
             self.tail.tell_rewritten(source)
         after.elements, after.pos = b"".join(hashes), len(hashes)
-        parts = []
-        for start, end in _ranges(fresh):
-            part = _part(source, start, end, document, is_history=is_history)
-            decoded = Decoded([], [], [], [])
-            for number in range(start, end):
-                element = elements[number]
-                if isinstance(element, Reject):
-                    decoded.rejects.append(element)
-                else:
-                    decoded.records.append(element)
-                    decoded.offsets.append(number)
-            try:
-                self.fill(part, decoded, after)
-            except MemoryError:
-                raise
-            except Exception as error:  # noqa: BLE001 (as for lines)
-                part.failure = error
-                self.sift(part, list(zip(range(start, end), elements[start:end], strict=True)), after)
-            after = learned(after, part)
-            parts.append(part)
-        return after, parts
+        return after, [(number, elements[number]) for number in fresh], []
 
 
 @dataclass(slots=True)
@@ -453,9 +522,12 @@ class _Head:
     #: Whether a document's past has changed: then it can only be taken whole.
     is_whole: bool = False
     is_done: bool = False
-    #: Of a document: how many bytes of it were read ahead; whether it was put away until its time.
+    #: Of a document: how many bytes of it are in memory; or where its elements are spooled, and the rest.
     held: int = 0
-    is_put_away: bool = False
+    spooled: Stretch = (0, 0)
+    document: Document | None = None
+    #: Whether not all of it could be read: it ends where that was.
+    is_cut: bool = False
 
 
 #: An instant, and the number of the last file of which what is of that instant is taken.
@@ -467,8 +539,8 @@ class _Merge:
 
     The file that lags behind all others is read on until there is enough for a batch; then everything up to
     the instant that the laggard has reached is taken. So a file is cut at most once a batch, and memory is
-    bounded by a batch, one read of each file, and the documents. Those that are more than a few are put away
-    once it is known when they begin, and read again when the others have got that far.
+    bounded by a batch, one read of each file, and a few documents: the elements of the others are spooled,
+    and read as lines are.
     """
 
     def __init__(self, intake: Intake, sources: list[Source]) -> None:
@@ -484,8 +556,9 @@ class _Merge:
         #: Lines that were read ahead for the next batch.
         self._rows = 0
         self.is_reading = False
-        #: Bytes of documents whose rows are in memory.
+        #: Bytes of documents whose rows are in memory; the elements of the others.
         self._held = 0
+        self._spool = Spool()
         self._cuts: list[_Cut | None] = []
         self._last = Batch()
 
@@ -512,6 +585,10 @@ class _Merge:
             self._take(batch, head, watermark)
         self._heads = [head for head in self._heads if not head.is_done]
         return batch
+
+    def close(self) -> None:
+        """Forget what was read ahead."""
+        self._spool.close()
 
     def _divide(self) -> list[_Cut | None]:
         """Return up to where what was read is taken, batch by batch; None: all of it.
@@ -546,6 +623,7 @@ class _Merge:
                 is_read = True
             # Of lines, what was read before that is taken; a document is as if it were not there.
             head.is_done = head.is_done or not (is_read or head.pieces)
+            head.is_cut = not is_read
             self._rows += sum(_lines(head.pieces[at].part) for at in range(before, len(head.pieces)))
             if has_more and head.latest is not None:
                 heapq.heapreplace(self._behind, (head.latest, number))
@@ -569,25 +647,35 @@ class _Merge:
         return chunk.end < head.end
 
     def _read_document(self, head: _Head) -> bool:
+        if head.document is not None:
+            return self._read_spooled(head, head.document)
         document = self._tail.read_document(head.source)
-        found = None if document is None else self._intake.examine(head.source, document, is_history=True)
+        found = None if document is None else self._intake.compare(head.source, document, is_history=True)
         if document is None or found is None:
             head.is_done = True
             return False
-        head.ahead, parts = found
-        head.is_whole = not head.ahead.elements.startswith(head.source.elements)
-        for part in parts:
-            self._append(head, part, [])
+        after, items, parts = found
+        head.is_whole = not after.elements.startswith(head.source.elements)
         size = len(document.data)
-        is_new = not head.source.elements and not head.is_put_away
-        if is_new and head.pieces and head.pieces[0].keys and self._held + size > _HISTORY_BYTES:
-            head.latest = head.pieces[0].keys[0] - 1
-            head.pieces.clear()
-            head.is_put_away = True
-            return True
-        head.held, head.is_put_away = size, False
+        document.data = b""
+        if items and not head.is_whole and self._held + size > _HISTORY_BYTES:
+            head.ahead, head.document, head.spooled = after, document, self._spool.put(items)
+            return self._read_spooled(head, document)
+        head.ahead, others = self._intake.fill_runs(after, document, items, is_history=True)
+        for part in parts + others:
+            self._append(head, part, [])
+        head.held = size
         self._held += size
         return False
+
+    def _read_spooled(self, head: _Head, document: Document) -> bool:
+        items, head.spooled = self._spool.take(head.spooled, self._limit)
+        if items:
+            part = self._intake.fill_elements(head.ahead, document, items, is_history=True)
+            head.ahead = learned(head.ahead, part)
+            self._append(head, part, [])
+        start, end = head.spooled
+        return start < end
 
     def _append(self, head: _Head, part: Part, ignored: list[int]) -> None:
         if known := self._intake.left_out.get(head.source.path):
@@ -603,8 +691,6 @@ class _Merge:
         head.pieces.append(_Piece(part, keys, ignored))
 
     def _take(self, batch: Batch, head: _Head, watermark: int | None) -> None:
-        if head.is_put_away:
-            return
         if head.is_whole and watermark is not None and head.pieces and head.pieces[0].keys[:1] > [watermark]:
             return
         limit = None if head.is_whole else watermark
@@ -619,7 +705,9 @@ class _Merge:
                 first, head.pieces[0] = _split(piece, count)
                 self._put(batch, head, first, None)
             return
-        if head.source.kind == DOCUMENT:
+        if head.source.kind == DOCUMENT and head.spooled[0] < head.spooled[1] and not head.is_cut:
+            return
+        if head.source.kind == DOCUMENT and not head.is_cut:
             self._close_document(batch, head)
         head.is_done = head.is_done or watermark is None
 

@@ -8,16 +8,16 @@ committed with what comes behind it. Where many records of a batch are such, the
 file, and what is left of a file in which there is another one is rejected whole: the effort is bounded.
 
 A fault that is raised over everything would pass all telemetry over unjudged. So where many records in a row
-are left out, of everybody who writes, and none could be judged since the start or for an hour, it is raised
-on: the daemon ends, and nothing is passed over. A flood of such records does not end a daemon that has others
-to judge.
+are left out, and none could be judged since the start or for an hour, records of our own are judged
+(``control``). Where they cannot be judged either, it is raised on: the daemon ends, and nothing is passed
+over. Else it is the records' fault, and whoever floods us with such ones ends nothing.
 
 Faults of the storage are others: see ``Service.run``.
 """
 
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
@@ -35,8 +35,8 @@ from sentineld.tail import Tail
 
 #: Attempts on one batch that may fail before files are not cut any more: enough for some dozens of records.
 MAX_FAILURES = 400
-#: It is given up over so many records that are left out in a row, where none was judged for so long
-#: (microseconds).
+#: After so many records that are left out in a row, and none that was judged for so long (microseconds), it
+#: is found out whether anything can be judged.
 MAX_IN_A_ROW, MAX_IDLE_US = 256, 3600 * SECOND_US
 
 #: Of what SQLite raises: that a value cannot be stored, which is no fault of the storage.
@@ -54,8 +54,9 @@ class Quarantine:
     """Takes batches through a pipeline, and leaves out what that fails on.
 
     ``pipeline`` gives the one in use; ``renew`` puts another in its place, which knows what the database
-    does. ``owners`` are the uids of all who write telemetry. ``on_left_out`` is told of records before they
-    are committed as rejected: the path, the rejects, what was raised. ``rest`` is called between attempts.
+    does. ``control`` raises where nothing can be judged, whatever it is. ``on_left_out`` is told of records
+    before they are committed as rejected: the path, the rejects, what was raised. ``rest`` is called between
+    attempts.
     """
 
     def __init__(
@@ -63,19 +64,18 @@ class Quarantine:
         tail: Tail,
         pipeline: Callable[[], Pipeline],
         renew: Callable[[], None],
-        owners: Callable[[], Set[int]],
+        control: Callable[[], None],
         on_left_out: Callable[[str, list[Reject], Exception], None],
         rest: Callable[[], None] = lambda: None,
     ) -> None:
         self._tail = tail
         self._pipeline = pipeline
         self._renew = renew
-        self._owners = owners
+        self._control = control
         self._on_left_out = on_left_out
         self._rest = rest
-        #: Records left out since the last one that was judged, and whose; when that was (monotonic clock).
+        #: Records left out since the last one that was judged; when that was (monotonic clock).
         self._in_a_row = 0
-        self._whose: set[int] = set()
         self._judged_us: int | None = None
 
     def read(self, batch: Batch, at_us: int, *, last_scan_us: int = 0) -> Iterator[tuple[Batch, Outcome]]:
@@ -129,24 +129,27 @@ class Quarantine:
             self._rest()
             return error
         if is_judged:
-            self._in_a_row = 0
-            self._whose.clear()
-            self._judged_us = clock.monotonic_us()
+            self._note_judged()
         return outcome
+
+    def _note_judged(self) -> None:
+        self._in_a_row = 0
+        self._judged_us = clock.monotonic_us()
 
     def _count_left_out(self, parts: Sequence[Part]) -> None:
         for part in parts:
-            count = sum(item.reason == INTERNAL_ERROR for item in part.rejects)
-            if count:
-                self._in_a_row += count
-                self._whose.add(part.owner)
-                if self._is_hopeless():
-                    raise RuntimeError("sentineld fails on all telemetry that it reads") from part.failure
-
-    def _is_hopeless(self) -> bool:
-        if self._in_a_row < MAX_IN_A_ROW or not self._whose >= self._owners():
-            return False
-        return self._judged_us is None or clock.monotonic_us() - self._judged_us > MAX_IDLE_US
+            self._in_a_row += sum(item.reason == INTERNAL_ERROR for item in part.rejects)
+        if self._in_a_row < MAX_IN_A_ROW:
+            return
+        if self._judged_us is not None and clock.monotonic_us() - self._judged_us <= MAX_IDLE_US:
+            return
+        try:
+            self._control()
+        except Exception as error:
+            if not is_over_input(error):
+                raise
+            raise RuntimeError("sentineld fails on all telemetry that it reads") from error
+        self._note_judged()
 
     def _without_records(self, part: Part, source: Source, error: Exception) -> Part:
         starts = _offsets(part)

@@ -1,13 +1,17 @@
 """Stream: the next whole values of an open file that holds JSON values one behind the other.
 
 What is a value, ``framing`` says. Memory is bounded as for lines: a value over the limit, or one of which it
-is not to be seen yet where it ends, is skipped a piece at a time. A stretch holds either nothing but values
-that are whole, or what is malformed, so it can be cut into the same values again.
+is not to be seen yet where it ends, is skipped a piece at a time. What is malformed reaches to where a value
+may begin again, so that what a stretch is cut into depends on nothing but its own bytes.
 """
 
 import os
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
-from sentineld.framing import CUT, FAULT, begin, resumption, skip_between, value_end
+from sentineld.framing import CUT, Unfinished, begin, pieces, resumption, skip_between
 from sentineld.identity import BLOCK_BYTES
 from sentineld.lines import (
     HOLE_BYTES,
@@ -21,22 +25,54 @@ from sentineld.lines import (
     too_long,
 )
 
+#: Values that are being written of which it is remembered how far they were looked through; bytes of what is
+#: remembered of the deepest.
+_MAX_UNFINISHED, _MAX_OPEN = 128, 131_072
 
-def next_values(fd: int, start: int, *, is_skipping: bool, limit: int, line_bytes: int) -> Stretch | None:
+
+@dataclass(slots=True)
+class UnfinishedValues:
+    """How far the last values of files were looked through: the latest ones, in bounded memory."""
+
+    _known: OrderedDict[int, Unfinished] = field(default_factory=OrderedDict)
+
+    @contextmanager
+    def of(self, source_id: int) -> Iterator[Unfinished]:
+        """Give what is known of a source's last value, and remember what becomes of it in the block."""
+        unfinished = self._known.pop(source_id, None) or Unfinished()
+        yield unfinished
+        if unfinished.start >= 0 and len(unfinished.closing) <= _MAX_OPEN:
+            self._known[source_id] = unfinished
+            if len(self._known) > _MAX_UNFINISHED:
+                self._known.popitem(last=False)
+
+
+def next_values(
+    fd: int,
+    start: int,
+    *,
+    is_skipping: bool,
+    limit: int,
+    line_bytes: int,
+    unfinished: Unfinished | None = None,
+) -> Stretch | None:
     """Read the next whole values from ``start``, about ``limit`` bytes; None where there are none yet.
 
-    ``is_skipping``: inside of what is malformed, or longer than ``line_bytes``. Raises ``OSError``.
+    ``is_skipping``: inside of what is malformed, or longer than ``line_bytes``. ``unfinished`` remembers how
+    far a value that is being written was looked through. Raises ``OSError``.
     """
+    unfinished = unfinished or Unfinished()
     lead = start % BLOCK_BYTES
-    raw = os.pread(fd, lead + limit, start - lead)
+    is_long = unfinished.start == start and unfinished.place - start > limit
+    raw = os.pread(fd, lead + (line_bytes + 1 if is_long else limit), start - lead)
     if len(raw) <= lead:
         return None
     data = _before_hole(raw[lead:])
-    whole, state = _whole_values(data, start, line_bytes)
+    whole, state = (0, CUT) if is_skipping else _settled(data, start, line_bytes, unfinished)
     if not whole and state == CUT and len(data) == limit <= line_bytes and not is_skipping:
         raw = os.pread(fd, lead + line_bytes + 1, start - lead)
         data = _before_hole(raw[lead:])
-        whole, state = _whole_values(data, start, line_bytes)
+        whole, state = _settled(data, start, line_bytes, unfinished)
     hole = start + len(data), raw[lead + len(data) :], max(limit, line_bytes, HOLE_BYTES)
     if not data:
         end = end_of_hole(fd, *hole)
@@ -60,41 +96,23 @@ def next_values(fd: int, start: int, *, is_skipping: bool, limit: int, line_byte
             # It is being written; NUL bytes may be space that is reserved for the rest of it.
             return None
         return Stretch(start + len(data), data, raw=raw[: lead + len(data)])
-    behind = _behind_faults(data, line_bytes)
-    length = _skippable(data) if behind < 0 else behind
+    length = _skippable(data)
     if length > line_bytes:
-        return skip(length, SKIP_BEGINS, goes_on=behind < 0)
-    return Stretch(start + length, data[:length], is_skipping=behind < 0, raw=raw[: lead + length])
+        return skip(length, SKIP_BEGINS, goes_on=True)
+    return Stretch(start + length, data[:length], is_skipping=True, raw=raw[: lead + length])
 
 
-def _whole_values(data: bytes, start: int, line_bytes: int) -> tuple[int, int]:
-    """Return the length of the whole values that the data begins with, and what stands behind them.
+def _settled(data: bytes, start: int, line_bytes: int, unfinished: Unfinished) -> tuple[int, int]:
+    """Return up to where all is settled that the data begins with, and what stands behind it.
 
-    That is ``CUT``, ``FAULT``, or where a value ends that is longer than ``line_bytes``.
+    That is ``CUT``, ``FAULT``, or where something ends that is longer than ``line_bytes``.
     """
-    at = begin(data, start)
-    while (at := skip_between(data, at)) < len(data):
-        end = value_end(data, at)
+    settled = begin(data, start)
+    for at, end in pieces(data, start, unfinished):
         if end <= 0 or end - at > line_bytes:
             return at, end
-        at = end
-    return at, CUT
-
-
-def _behind_faults(data: bytes, line_bytes: int) -> int:
-    """Return where a value may begin again behind what is malformed; -1: nowhere to be seen.
-
-    Several of those, one behind the other, are taken together: each read has its cost, however little it
-    brings. Those of which it shows only further on are not: each would have all of the data looked through.
-    """
-    behind = resumption(data, 1)
-    while 0 <= behind < len(data):
-        at = skip_between(data, behind)
-        next_one = resumption(data, at + 1)
-        if not 0 <= next_one <= line_bytes or value_end(data[at:next_one], 0) != FAULT:
-            break
-        behind = next_one
-    return behind
+        settled = end
+    return skip_between(data, settled), CUT
 
 
 def _before_hole(data: bytes) -> bytes:

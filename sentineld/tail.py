@@ -13,6 +13,9 @@ incident, with the next batch: see ``sentineld.integrity``; rewriting is found a
 Some tools write a whole file anew and rename it over the former one. If it begins with all that was read of
 that one, it is read on from there.
 
+Whatever is raised over one path, by the disk or by a fault of our own, is told and tried again with the next
+look; the others are looked at, and nobody is charged with what could not be seen.
+
 A look at one path, and a turn in which nothing happened, cost the same whatever number of silent files there
 are. A scan looks at every file, and can be done in slices.
 """
@@ -21,6 +24,7 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 
 from sentineld import clock, identity
@@ -37,7 +41,7 @@ from sentineld.framing import COMPRESSED_LINES, DOCUMENT, STREAM
 from sentineld.identity import Inode, Source, open_regular
 from sentineld.lines import Chunk, next_lines
 from sentineld.quota import Quota
-from sentineld.stream import next_values
+from sentineld.stream import UnfinishedValues, next_values
 from sentineld.successors import Successors, continues
 from sentineld.tree import kind_of, walk_in_pieces
 
@@ -56,7 +60,8 @@ class Tail:
     """All files below the telemetry directories (a path of a single file serves as well).
 
     ``next_id`` numbers new sources; ``on_trouble`` is told what could not be read (the caller limits the
-    rate); ``clock`` gives microseconds since the epoch. ``line_bytes`` is the longest line accepted;
+    rate), and ``on_failure`` of paths that sentineld itself fails on, with what was raised; ``clock`` gives
+    microseconds since the epoch. ``line_bytes`` is the longest line accepted;
     ``max_open`` bounds descriptors, ``max_files`` the files that are followed, ``files_per_owner`` those of
     one uid. ``claims`` says what the configuration knows of names that do not tell how a file is framed, or
     that carry no telemetry by themselves.
@@ -71,6 +76,7 @@ class Tail:
     max_files: int = 100_000
     files_per_owner: int = 10_000
     claims: Claims = no_claims
+    on_failure: Callable[[str, Exception], None] = field(default=lambda _path, _error: None)
     #: When the last complete scan began.
     last_scan_us: int = 0
     #: Whether incomplete documents are rejected at once, because nobody will look again.
@@ -85,7 +91,10 @@ class Tail:
     _compressed: CompressedFiles = field(init=False)
     _audit: Audit = field(default_factory=Audit)
     _changed: dict[int, Source] = field(default_factory=dict)
+    _unfinished: UnfinishedValues = field(default_factory=UnfinishedValues)
     _scan: Iterator[None] | None = None
+    #: Paths, and inodes, of which nothing is known since the last scan began: looking at them failed.
+    _unseen: set[str | Inode] = field(default_factory=set)
     _content: Content = field(init=False)
 
     def __post_init__(self) -> None:
@@ -192,8 +201,9 @@ class Tail:
 
     def notice(self, path: str) -> None:
         """Look at one path that is said to have changed; paths of no interest are ignored."""
-        if self.is_telemetry(path):
-            self._notice(path)
+        with self._isolated(path):
+            if self.is_telemetry(path):
+                self._look_at(path)
 
     def is_telemetry(self, path: str) -> bool:
         """Say whether a path, by its name or because the configuration claims it, carries telemetry."""
@@ -257,10 +267,14 @@ class Tail:
             self._files.resize(file, status.st_size)
             file.held = status.st_size
             file.checked = identity.stamp(status)
-            read_on = next_values if state.kind == STREAM else next_lines
-            stretch = read_on(
-                fd, state.pos, is_skipping=state.is_skipping, limit=limit, line_bytes=self.line_bytes
-            )
+            bounds = {"limit": limit, "line_bytes": self.line_bytes}
+            if state.kind == STREAM:
+                with self._unfinished.of(state.id) as unfinished:
+                    stretch = next_values(
+                        fd, state.pos, is_skipping=state.is_skipping, unfinished=unfinished, **bounds
+                    )
+            else:
+                stretch = next_lines(fd, state.pos, is_skipping=state.is_skipping, **bounds)
         except OSError as error:
             self._files.cannot_read(file, error)
             return None
@@ -446,6 +460,7 @@ class Tail:
         """Do a scan, with a pause wherever somebody may want to look at the clock."""
         began_us = self.clock()
         self._files.scan += 1
+        self._unseen.clear()
         self._files.unreadable.is_final = self.is_final
         is_complete = True
         for directory in self.directories:
@@ -459,7 +474,7 @@ class Tail:
                 is_complete = False
                 detail = "the telemetry directory does not exist (yet)"
                 self.on_trouble(Trouble("missing_directory", directory, detail))
-        yield from self._compressed.meet(self.last_scan_us, is_final=self.is_final)
+        yield from self._compressed.meet(self.last_scan_us, self._isolated, is_final=self.is_final)
         yield from self._find_gone()
         self._successors.end_waiting(self._notice, is_final=self.is_final)
         self._documents.end_scan(self.clock(), self._files.scan, is_complete=is_complete)
@@ -472,7 +487,7 @@ class Tail:
         self._copies.end_scan()
         self._files.unreadable.end_scan(self._files.scan)
         self._cuts.forget_copied()
-        yield from self._audit.scan(self._files, self._begin_anew)
+        yield from self._audit.scan(self._files, self._begin_anew, self._isolated)
         self._cuts.decide(self._copies.release, is_final=self.is_final)
 
     def _scan_directory(self, directory: str) -> Iterator[None]:
@@ -480,18 +495,26 @@ class Tail:
             self._tell_directory(trouble, directory)
 
         for number, entry in enumerate(walk_in_pieces(directory, tell)):
-            if entry is not None and (self.is_telemetry(entry.path) or self._is_known_inode(entry)):
-                self._notice(entry.path)
+            if entry is not None:
+                try:
+                    if self.is_telemetry(entry.path) or self._is_known_inode(entry):
+                        self._look_at(entry.path)
+                except Exception as error:  # noqa: BLE001 (whatever it is: other files are looked at)
+                    self._fail_over(entry.path, error)
             if entry is None or not number % _LOOKS:
                 yield
 
     def _is_awaited(self, path: str) -> bool:
-        return path in self._successors.waiting or self._compressed.is_awaited(path)
+        return path in self._unseen or path in self._successors.waiting or self._compressed.is_awaited(path)
 
     def _find_gone(self) -> Iterator[None]:
         for number, (key, file) in enumerate(list(self._files.by_inode.items())):
-            if self._files.get(key) is file and file.seen != self._files.scan:
-                self._files.find_gone(file)
+            is_met = file.seen == self._files.scan or not self._unseen.isdisjoint(
+                (key, file.source.last_path)
+            )
+            if self._files.get(key) is file and not is_met:
+                with self._isolated(file.source.last_path):
+                    self._files.find_gone(file)
             if not number % _LOOKS:
                 yield
 
@@ -518,11 +541,42 @@ class Tail:
     # Looking at one path.
 
     def _notice(self, path: str) -> None:
+        try:
+            self._look_at(path)
+        except Exception as error:  # noqa: BLE001 (as in a scan)
+            self._fail_over(path, error)
+
+    @contextmanager
+    def _isolated(self, path: str) -> Iterator[None]:
+        """Let what the block raises over a path be no matter of the others."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 (as in a scan)
+            self._fail_over(path, error)
+
+    def _fail_over(self, path: str, error: Exception) -> None:
+        """Tell what was raised over a path, and that nothing is known of it."""
+        if isinstance(error, MemoryError):
+            raise error
+        if isinstance(error, OSError):
+            self.on_trouble(os_trouble(path, error))
+        else:
+            self.on_failure(path, error)
+        self._unseen.add(path)
+        with suppress(OSError):
+            status = os.lstat(path)
+            self._unseen.add((status.st_dev, status.st_ino))
+        self._documents.miss(path, self._files.scan)
+        self._compressed.miss(path, self._files.scan)
+
+    def _look_at(self, path: str) -> None:
         now_us = self.clock()
         try:
             status = os.lstat(path)
         except OSError as error:
             if error.errno not in (errno.ENOENT, errno.ENOTDIR):
+                if error.errno not in (errno.EACCES, errno.ELOOP, errno.ENAMETOOLONG):
+                    raise
                 self.on_trouble(os_trouble(path, error))
             elif (file := self._files.at(path)) is not None:
                 # Deleted or renamed: what was appended before is read through the open descriptor.

@@ -112,7 +112,12 @@ def walk_in_pieces(
             continue
         yield None
         for entry in entries or ():
-            if not entry.is_dir(follow_symlinks=False):
+            try:
+                is_directory = entry.is_dir(follow_symlinks=False)
+            except OSError as error:
+                on_trouble(os_trouble(entry.path, error))
+                continue
+            if not is_directory:
                 yield entry
             elif len(stack) <= _MAX_DEPTH:
                 below.append(entry.path)

@@ -115,7 +115,7 @@ class Trial:
             tail.scan()
             for source in tail.sources():
                 self.framing = source.kind
-            while batch := self._reader.live():
+            while (batch := self._reader.live()) or self._reader.is_full:
                 for part in batch.parts:
                     # What was refused as a whole never came to its records.
                     self._reader.tell_rejects(part)

@@ -520,9 +520,11 @@ class _Reader:
         if not stat.S_ISREG(status.st_mode):
             return
         inode = (status.st_dev, status.st_ino)
+        # What stands in a file with another name too is not lost with this one, nor written under it.
+        is_written = status.st_size > 0 and status.st_nlink == 1
         known = self.young.get(path)
         if known is not None and known.inode == inode:
-            known.is_written |= status.st_size > 0
+            known.is_written |= is_written
             return
         if known is not None:
             self.end(path, known, node.owner)
@@ -530,7 +532,7 @@ class _Reader:
             if item.path == path and item.inode == inode:
                 # It was met too late: what was seen then was this one already.
                 item.inode = None
-        self.remember(path, _Young(path, inode, status.st_uid, status.st_size > 0))
+        self.remember(path, _Young(path, inode, status.st_uid, is_written))
 
     def remember(self, path: str, young: _Young) -> None:
         self.young[path] = young

@@ -6,6 +6,7 @@ The library is an optional extra: ``pip install 'sentineld[zstd]'``; Python has 
 import importlib
 import os
 import tempfile
+from collections.abc import Generator, Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -19,6 +20,8 @@ _MAX_FRAMES = 10_000
 #: Memory that unpacking may take, as a power of two, bytes.
 _MAX_WINDOW_LOG = 25
 _PIECE_BYTES = 1 << 17
+#: Between two pauses.
+_PAUSE_BYTES, _PAUSE_FRAMES = 4 << 20, 256
 
 
 class NoZstdError(SentineldError):
@@ -42,22 +45,34 @@ def unpack(fd: int) -> int:
 
     Raises ``NoZstdError``, ``UnfinishedError``, ``RefusedError`` and ``OSError``.
     """
+    work = unpacking(fd)
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            return int(end.value)
+
+
+def unpacking(fd: int) -> Generator[None, None, int]:
+    """Do as ``unpack``, with a pause every few milliseconds: a few bytes may hold hundreds of megabytes."""
     zstd = _library()
     if os.fstat(fd).st_size > MAX_PACKED_BYTES:
         raise RefusedError("compressed_too_large", f"larger than {MAX_PACKED_BYTES} bytes, compressed")
     with tempfile.TemporaryFile(buffering=0) as file:
         try:
-            _unpack(zstd, fd, file.fileno())
+            yield from _unpack(zstd, fd, file.fileno())
         except zstd.ZstdError as error:
             raise RefusedError("malformed_zstd", str(error)) from error
         return os.dup(file.fileno())
 
 
-def _unpack(zstd: Any, fd: int, out: int) -> None:  # noqa: ANN401 (a module)
+def _unpack(zstd: Any, fd: int, out: int) -> Iterator[None]:  # noqa: ANN401 (a module)
     options = {zstd.DecompressionParameter.window_log_max: _MAX_WINDOW_LOG}
     position = size = 0
     rest = b""
-    for _ in range(_MAX_FRAMES):
+    for number in range(_MAX_FRAMES):
+        if not number % _PAUSE_FRAMES:
+            yield
         if not rest:
             rest = os.pread(fd, _PIECE_BYTES, position)
             position += len(rest)
@@ -79,6 +94,8 @@ def _unpack(zstd: Any, fd: int, out: int) -> None:  # noqa: ANN401 (a module)
             view = memoryview(data)
             while view:
                 view = view[os.write(out, view) :]
+            if size // _PAUSE_BYTES != (size - len(data)) // _PAUSE_BYTES:
+                yield
         rest = decoder.unused_data
     if rest or os.pread(fd, 1, position):
         raise RefusedError("compressed_too_large", f"more than {_MAX_FRAMES} frames")

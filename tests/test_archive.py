@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from sentineld.archive import Archive
 from sentineld.config import Config
 from sentineld.replay import replay_as_observed
 
@@ -106,3 +107,29 @@ def test_an_object_that_was_read_before_others_were_appended_is_replayed(one, te
     live, again = events(one, telemetry.directory)
 
     assert again == live == {"one": 1, "two": 1}
+
+
+@pytest.mark.parametrize("becomes", ["nothing", "link", "directory", "pipe"])
+def test_what_is_taken_away_or_exchanged_while_it_is_replayed_is_missing(one, telemetry, becomes):
+    lines, document = telemetry.directory / "a.jsonl", telemetry.directory / "b.json"
+    append(lines, native("one", "two"))
+    document.write_text(json.dumps([json.loads(native("three"))]))
+    append(telemetry.directory / "c.jsonl", native("four"))
+    one.poll()
+    with Archive(one.store, [str(telemetry.directory)], one.formats) as archive:
+        for path in (lines, document):
+            path.unlink()
+            if becomes == "link":
+                path.symlink_to(telemetry.directory / "c.jsonl")
+            elif becomes == "directory":
+                path.mkdir()
+            elif becomes == "pipe":
+                os.mkfifo(path)
+        events = 0
+        for number, (_, _, _, parts) in enumerate(one.store.inputs()):
+            batch = archive.batch(number, parts, {})
+            archive.accept(batch)
+            events += sum(len(part.rows) for part in batch.parts)
+
+        assert events == 1
+        assert sorted(text.split(",")[0] for text in archive.missing()) == [str(lines), str(document)]

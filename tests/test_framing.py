@@ -1,12 +1,14 @@
 """Framing: what a file's beginning tells, and where values begin and end."""
 
 import os
+import sys
 import tempfile
-import time
+from collections.abc import Callable
+from functools import partial
 
 import pytest
 
-from sentineld.framing import DOCUMENT, LINES, STREAM, first_value, sniff, values
+from sentineld.framing import DOCUMENT, LINES, STREAM, Unfinished, first_value, sniff, values
 from sentineld.stream import next_values
 
 
@@ -147,13 +149,87 @@ def test_many_faults_one_behind_the_other_cost_few_reads(tmp_path):
     assert len(found) < 20
 
 
-def test_a_read_of_values_that_are_nested_in_one_another_and_malformed_takes_milliseconds():
-    with tempfile.TemporaryFile() as file:
-        file.write(b'{"a":[\n' * 2000 + b"}\n")
-        file.flush()
-        began = time.process_time()
-        stretch = next_values(file.fileno(), 0, is_skipping=False, limit=65_536, line_bytes=1 << 20)
+def steps(work: Callable[[], object]) -> int:
+    """Count the calls and returns of everything that some work does."""
+    count = 0
 
-    assert stretch is not None
-    # Measured: 4 ms; four seconds where each of them is looked through to the end.
-    assert time.process_time() - began < 0.5
+    def note(*_: object) -> None:
+        nonlocal count
+        count += 1
+
+    sys.setprofile(note)
+    try:
+        work()
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+def read_all(data: bytes) -> list[bytes]:
+    found: list[bytes] = []
+    with tempfile.TemporaryFile() as file:
+        file.write(data)
+        file.flush()
+        start, is_skipping = 0, False
+        while (
+            one := next_values(
+                file.fileno(), start, is_skipping=is_skipping, limit=65_536, line_bytes=1 << 20
+            )
+        ) is not None:
+            found += [value for _, value in values(one.data, start)]
+            start, is_skipping = one.end, one.is_skipping
+    return found
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        # Each is open until a fault at the very end: looked through from every line, it takes n * n.
+        b'{"a":[\n',
+        b'{"a":[\n{"b":1},\n',
+        b'{"a":[{"b":1},\n{"c":\n',
+        b'{"b":"\n',
+    ],
+)
+def test_the_work_is_linear_in_the_bytes_whatever_is_malformed(hostile):
+    once, twice = ([hostile * count + b'}\n{"c":1}\n{"d":1}\n'] for count in (100, 200))
+
+    for work in (read_all, sniff, values):
+        assert steps(partial(work, *twice)) < 2.1 * steps(partial(work, *once)) + 100
+    assert steps(partial(read_all, *once)) < 25 * len(once[0])
+    assert read_all(*once)[-2:] == [b'{"c":1}', b'{"d":1}']
+    assert read_all(*once).count(b'{"b":1}') == 100 * hostile.count(b'\n{"b":1}')
+
+
+def test_a_value_that_grows_is_not_looked_through_from_its_beginning_every_time():
+    def look_often(how_often: int) -> None:
+        unfinished = Unfinished()
+        with tempfile.TemporaryFile(buffering=0) as file:
+            file.write(b'{"a":[1')
+            for _ in range(how_often):
+                file.write(b',[1,{"b":2}]')
+                one = next_values(
+                    file.fileno(), 0, is_skipping=False, limit=512, line_bytes=65_536, unfinished=unfinished
+                )
+                assert one is None
+            file.write(b"]}")
+            one = next_values(
+                file.fileno(), 0, is_skipping=False, limit=512, line_bytes=65_536, unfinished=unfinished
+            )
+            assert one is not None
+            assert one.end == file.tell()
+
+    assert steps(partial(look_often, 200)) < 2.1 * steps(partial(look_often, 100))
+
+
+def test_what_was_written_anew_before_it_was_read_is_looked_through_anew():
+    unfinished = Unfinished()
+    with tempfile.TemporaryFile(buffering=0) as file:
+        for data in (b'{"a":[{"b":[', b'{"a":[{"b"}]}' + b'{"c":1}'):
+            file.seek(0)
+            file.write(data)
+            one = next_values(
+                file.fileno(), 0, is_skipping=False, limit=512, line_bytes=1024, unfinished=unfinished
+            )
+    assert one is not None
+    assert [value for _, value in values(one.data)] == [b'{"a":[{"b"}]}', b'{"c":1}']

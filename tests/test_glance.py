@@ -72,6 +72,30 @@ def test_what_the_kernel_told_of_is_looked_at_once_in_stretches_the_latest_first
     assert not told.is_busy
 
 
+@pytest.mark.parametrize("flood", ["/flood/{}", "/flood/{}/x"])
+def test_a_flood_of_paths_delays_those_of_others_by_a_look_for_each(clock, flood):
+    told = Told(clock.look, lambda: clock.now, owner=lambda path: 1 + path.startswith("/flood"))
+    told.add([f"/calm/{n}" for n in range(10)])
+    told.add(flood.format(n) for n in range(MAX_TOLD - 100))
+    told.step(10 * 25)
+    assert {path for path in clock.seen if "calm" in path} == {f"/calm/{n}" for n in range(10)}
+
+    # Nor are they forgotten where there are too many.
+    told.add([f"/calm/{n}" for n in range(10)])
+    assert not told.add(flood.format(-n) for n in range(MAX_TOLD))
+    clock.seen.clear()
+    told.step(10 * 25)
+    assert {path for path in clock.seen if "calm" in path} == {f"/calm/{n}" for n in range(10)}
+
+
+def test_a_flood_in_one_directory_delays_the_others_of_its_owner_as_little(clock):
+    told = Told(clock.look, lambda: clock.now)
+    told.add(["/calm/a", "/quiet/b"])
+    told.add(f"/flood/{n}" for n in range(1000))
+    told.step(10 * 6)
+    assert {"/calm/a", "/quiet/b"} < set(clock.seen)
+
+
 def test_more_than_anybody_looks_at_is_left_to_a_scan(clock):
     told = Told(clock.look, lambda: clock.now)
     assert told.add(map(str, range(MAX_TOLD)))

@@ -19,6 +19,7 @@ from sentineld.claims import Claims
 from sentineld.framing import LINES
 from sentineld.intake import new_elements
 from sentineld.mapping_files import built_in
+from sentineld.native import NativeMapping
 from sentineld.recognition import Formats
 from sentineld.tail import CHUNK_BYTES
 from sentineld.taxonomy import Taxonomy
@@ -93,25 +94,42 @@ def test_copies_in_history_hide_no_other_record_where_batches_are_cut(line, tele
     assert len(batches) > 5
 
 
-def test_documents_of_history_are_in_memory_a_few_at_a_time(line, telemetry, small_reads):
+@pytest.mark.parametrize("is_stopped", [False, True])
+def test_documents_of_history_whose_times_overlap_are_not_in_memory_at_once(
+    line, telemetry, small_reads, is_stopped
+):
     for n in range(20):
-        records = [record(f"e{n}.{m}", START + 100 * n + m) for m in range(30)]
-        (telemetry.directory / f"{n}.json").write_text(json.dumps(records))
+        elements = [record(f"e{m}.{n:02}", START + 100 * m + n, pad=[1.5, None, "é"]) for m in range(60)]
+        elements[7:7] = ["no object"]
+        (telemetry.directory / f"{n:02}.json").write_text(json.dumps(elements))
     one = line()
     one.tail.scan()
     size = (telemetry.directory / "19.json").stat().st_size
     merge = intake_module._Merge(one.intake, one.tail.dirty())
-    held = []
+    most = committed = 0
     while not merge.is_done:
         batch = merge.next_batch()
-        held.append(merge._held)
-        if batch:
-            one.commit(batch)
+        rows = sum(len(piece.keys) for head in merge._heads for piece in head.pieces)
+        most = max(most, rows)
+        if not batch:
+            continue
+        one.commit(batch)
+        committed += 1
+        if is_stopped and committed == 5:
+            merge.close()
+            one.restart()
+            one.tail.scan()
+            merge = intake_module._Merge(one.intake, one.tail.dirty())
+
+    merge.close()
 
     assert [name for names in one.order for name in names] == [
-        f"e{n}.{m}" for n in range(20) for m in range(30)
+        f"e{m}.{n:02}" for m in range(60) for n in range(20)
     ]
-    assert 0 < max(held) <= 3 * size
+    assert [item.reason for item in one.rejects] == ["not_an_object"] * 20
+    # Of each document what two reads bring: one waits while another one is read.
+    assert most < 20 * 2 * 1024 // (size // 61) < 20 * 30
+    assert sum(source.lines for source in one.store.sources()) == 20 * 61
     one.check_accounts()
 
 
@@ -511,3 +529,30 @@ def test_history_of_small_files_costs_few_calls_a_file(line, telemetry):
     assert sum(len(batch.parts) for batch in batches) == 400
     # Measured: 340. Each costs about 0.15 us.
     assert count < 450, count
+
+
+def test_few_lines_that_could_not_be_read_at_once_are_not_tried_so_again(line, telemetry, monkeypatch):
+    tried = []
+    read = NativeMapping.rows_of_lines
+    monkeypatch.setattr(
+        NativeMapping, "rows_of_lines", lambda *args: tried.append(len(args[1])) or read(*args)
+    )
+    call = record("tool_call", START, tool="Bash", args={"command": "ls"})
+    path, one = telemetry.directory / "a.jsonl", line()
+
+    def append(*records: dict[str, Any]) -> int:
+        tried.clear()
+        with path.open("a") as file:
+            file.writelines(json.dumps(item) + "\n" for item in records)
+        one.tail.scan()
+        one.commit(one.intake.live())
+        return len(tried)
+
+    # Which format it is, the first one tells.
+    assert [append(call) for _ in range(4)] == [0, 1, 0, 0]
+    many = [record("file_read", START, path="x" * 100)] * 50
+    # Without the kernel, the first of them make their type known.
+    assert [append(*many) for _ in range(2)] == [1, 1]
+    # What was read last could be: it is tried again.
+    assert append(call) == 1
+    assert list(map(len, one.order)) == [1, 1, 1, 1, 50, 50, 1]

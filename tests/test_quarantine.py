@@ -7,9 +7,13 @@ import random
 import pytest
 
 from sentineld import intake as intake_module
+from sentineld import pipeline as pipeline_module
 from sentineld import quarantine as quarantine_module
+from sentineld import recognition as recognition_module
 from sentineld import tail as tail_module
+from sentineld.control import judge_control
 from sentineld.decode import INTERNAL_ERROR
+from sentineld.intake import Intake
 from sentineld.lines import next_lines
 from sentineld.pipeline import Pipeline
 from sentineld.quarantine import Quarantine
@@ -31,23 +35,25 @@ class Failing(Pipeline):
 
 @pytest.fixture
 def failing(make_line, telemetry, tmp_path):
-    """Make a line that reads through a quarantine; ``owners`` are those that it is told of."""
+    """Make a line that reads through a quarantine; ``controls`` counts its looks at the sample."""
 
     class Line(make_line):
-        owners: set[int]
-
         def open(self):
             super().open()
-            self.owners = {0, self.directory.stat().st_uid}
+            self.controls = 0
             self.left_out = []
             self.renew()
             self.quarantine = Quarantine(
                 self.tail,
                 lambda: self.pipeline,
                 self.renew,
-                lambda: self.owners,
+                self.control,
                 lambda _path, rejects, _error: self.left_out.extend(rejects),
             )
+
+        def control(self):
+            self.controls += 1
+            judge_control(self.pipeline.prior, self.formats, self.now_us)
 
         def renew(self):
             self._pending.clear()
@@ -164,19 +170,41 @@ def test_a_flood_of_failing_records_takes_bounded_effort_and_no_other_file_along
 
 
 @pytest.mark.usefixtures("little_effort")
-def test_where_nothing_at_all_can_be_judged_nothing_is_passed_over(failing, telemetry):
-    telemetry.append("a.jsonl", *(record(f"bad{n}", START) for n in range(400)))
-    telemetry.append("b.jsonl", *(record(f"bad{n}", START) for n in range(400)))
+@pytest.mark.parametrize("broken", ["step", "batch", "intake"])
+def test_where_nothing_at_all_can_be_judged_nothing_is_passed_over(failing, telemetry, monkeypatch, broken):
+    def fail(*_args, **_more):
+        raise KeyError("planted")
+
+    monkeypatch.setattr(
+        *{
+            "step": (pipeline_module, "observe"),
+            "batch": (pipeline_module, "combine"),
+            "intake": (recognition_module.Formats, "rows"),
+        }[broken],
+        fail,
+    )
+    monkeypatch.setattr(Intake, "decode_at_once", lambda *_, **__: None)
+    telemetry.append("a.jsonl", *(record(f"e{n}", START) for n in range(400)))
+    telemetry.append("b.jsonl", *(record(f"e{n}", START) for n in range(400)))
     with pytest.raises(RuntimeError, match="all telemetry") as raised:
         failing.poll()
     assert isinstance(raised.value.__cause__, KeyError)
     assert [source.pos for source in failing.store.sources()] == []
+    assert failing.controls == 1
 
-    # While there are others who write nothing now, one who does so holds nobody up.
-    failing.restart()
-    failing.owners |= {12345}
+
+@pytest.mark.usefixtures("little_effort")
+def test_whoever_alone_writes_nothing_but_what_cannot_be_judged_ends_nothing(failing, telemetry):
+    telemetry.append("a.jsonl", *(record(f"bad{n}", START) for n in range(800)))
     failing.poll()
-    assert len(failing.rejects) == 800
+    telemetry.append("a.jsonl", *(record(f"bad{n}", START) for n in range(800)))
+    telemetry.append("b.jsonl", record("e0", START))
+    failing.poll()
+
+    assert len(failing.rejects) == 1600
+    assert failing.counted == {"e0": 1}
+    assert failing.controls == 1
+    failing.check_accounts()
 
 
 @pytest.mark.parametrize("is_history", [True, False])

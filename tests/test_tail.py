@@ -2315,3 +2315,45 @@ def test_a_torn_document_is_given_its_time_when_the_clock_is_set(line, a, step_u
     one.poll(after_s=3)
     one.poll(after_s=3)
     assert len(one.rejects) == 1
+
+
+@pytest.mark.parametrize("name", ["poison.jsonl", "poison.json", "poison.jsonl.zst"])
+def test_what_is_raised_over_one_path_is_told_and_tried_again_and_accuses_nobody(
+    line, telemetry, monkeypatch, name
+):
+    is_broken = False
+    open_path = Tail._open_path
+
+    def fail(tail, path):
+        if is_broken and "poison" in path:
+            raise IndexError("planted")
+        return open_path(tail, path)
+
+    monkeypatch.setattr(Tail, "_open_path", fail)
+    failed: list[str] = []
+    one = line(on_failure=lambda path, _error: failed.append(path))
+    path = telemetry.directory / name
+    data = record("p0")
+    if name.endswith(".zst"):
+        data = pytest.importorskip(
+            "backports.zstd" if sys.version_info < (3, 14) else "compression.zstd"
+        ).compress(data)
+    path.write_bytes(data)
+    append(telemetry.directory / "a.jsonl", record("e0"))
+    one.poll()
+    is_broken = True
+    for is_new in (False, True):
+        one.restart()
+        if is_new:
+            path.with_name(f"new-{name}").write_bytes(data)
+        for number in range(2):
+            append(telemetry.directory / "a.jsonl", record(f"e{number}{is_new}"))
+            one.poll(after_s=100)
+    assert set(failed) <= {str(path), str(path.with_name(f"new-{name}"))}
+    assert failed
+    is_broken = False
+    one.poll(after_s=100)
+
+    assert one.counted == {"p0": 2, "e0": 1, **{f"e{n}{new}": 1 for n in range(2) for new in (True, False)}}
+    assert not one.incidents
+    one.check_accounts()

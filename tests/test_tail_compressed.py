@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from sentineld import compressed as compressed_module
 from sentineld import zstd as zstd_module
 from sentineld.config import Config
 from sentineld.replay import replay_as_observed
@@ -410,3 +411,50 @@ def test_descriptors_of_unpacked_files_are_bounded_and_closed(line, telemetry):
 
     assert len(one.counted) == 40
     assert len(os.listdir("/proc/self/fd")) <= before
+
+
+def test_large_compressed_files_of_one_owner_are_unpacked_once_each(line, telemetry, monkeypatch):
+    unpacked: list[int] = []
+
+    def unpack_and_count(fd):
+        unpacked.append(os.fstat(fd).st_ino)
+        return zstd_module.unpack(fd)
+
+    monkeypatch.setattr(compressed_module, "unpack", unpack_and_count)
+    # Only one of them is kept.
+    monkeypatch.setattr(compressed_module, "_MAX_UNPACKED_BYTES", 200_000)
+    paths = [telemetry.directory / f"{n}.jsonl" for n in range(4)]
+    for n, path in enumerate(paths):
+        pack(path, lines(*names(f"e{n}.", 1000), pad=100))
+    one = line()
+    one.poll()
+
+    assert len(one.counted) == 4000
+    assert len(unpacked) <= len(paths)
+    one.check_accounts()
+
+
+def test_a_bomb_is_unpacked_with_pauses(telemetry):
+    path = telemetry.directory / "bomb.zst"
+    path.write_bytes(zstd.compress(b"x" * (64 << 20)))
+    with path.open("rb") as file:
+        work = zstd_module.unpacking(file.fileno())
+        assert sum(1 for _ in work) >= 16
+
+
+def test_an_unpacking_in_whose_pauses_a_file_is_replaced_reads_the_new_one(line, telemetry):
+    path = telemetry.directory / "a.jsonl.zst"
+    path.write_bytes(zstd.compress(lines("old") + b"\n" * (16 << 20)))
+    one = line()
+    while not one.tail.scan_step(0) and not one.tail._compressed.has_due:
+        pass
+    one.tail.scan_step(0)
+    new = path.with_name("new")
+    new.write_bytes(zstd.compress(lines("new")))
+    new.rename(path)
+    one.tail.notice(str(path))
+    one.poll()
+    one.poll()
+
+    assert one.counted == {"new": 1}
+    one.check_accounts()

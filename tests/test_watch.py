@@ -856,3 +856,18 @@ def test_what_the_configuration_says_of_a_name_decides_what_is_told(directory):
         watch.stop()
 
     assert paths == {str(directory / "results.log"), str(directory / "a.jsonl")}
+
+
+def test_links_to_a_file_that_come_and_go_are_no_loss_that_its_owner_is_charged_with(woken, directory):
+    honest = directory / "honest.jsonl"
+    honest.write_text("{}\n")
+    woken.settle(directory)
+    names = [directory / f"{number}.jsonl" for number in range(50)]
+    for name in names:
+        os.link(honest, name)
+    woken.settle(directory)
+    for name in names:
+        name.unlink()
+    woken.settle(directory)
+
+    assert woken.vanished() == 0

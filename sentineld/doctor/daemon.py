@@ -9,6 +9,7 @@ from typing import NamedTuple
 from sentineld.database import cannot_read
 from sentineld.doctor.base import FIX, NOTE, OK, Examined, Finding
 from sentineld.errors import NoDatabaseError, SentineldError
+from sentineld.identity import birth_ns
 from sentineld.instant import iso
 from sentineld.statedir import is_locked
 from sentineld.store import Store
@@ -41,12 +42,28 @@ def read(examined: Examined) -> Reading:
     except sqlite3.Error as error:
         refusal = cannot_read(path, error)
         problem = (str(refusal), refusal.hint)
+    report = look_at_state(examined.config, examined.paths, examined.env)
+    # What was made since the daemon's last look is no directory that it has not found.
+    published_us = examined.now_us if report.view is None else report.view.generated_at_us
+    looked_us = published_us - examined.config.telemetry.rescan_interval.us
     return Reading(
         is_locked(examined.paths),
-        look_at_state(examined.config, examined.paths, examined.env),
+        report,
         problem,
-        missing - sum(1 for path in examined.directories if not os.path.exists(path)),
+        missing - sum(1 for path in examined.directories if not _was_there(path, looked_us)),
     )
+
+
+def _was_there(path: str, since_us: int) -> bool:
+    """Say whether a directory is there that was made before a moment."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return os.path.exists(path)
+    try:
+        return birth_ns(fd) < since_us * 1000
+    finally:
+        os.close(fd)
 
 
 def check(reading: Reading) -> Iterator[Finding]:

@@ -230,6 +230,26 @@ def test_depth_is_limited_the_same_way_in_a_chunk_and_in_a_line(depth, neighbour
     assert len(decoded.records) == neighbours + 1
 
 
+BRACKETED = st.recursive(
+    st.one_of(st.integers(), st.text(alphabet='{}[]",\\ab', max_size=6)),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.dictionaries(st.text(alphabet='{]"\\a', max_size=3), inner, max_size=3),
+    ),
+    max_leaves=12,
+)
+
+
+def depth_of(value):
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+    return 0 if inner is None else 1 + max(map(depth_of, inner), default=0)
+
+
+@given(BRACKETED, st.integers(0, 6))
+def test_what_is_nested_deeper_is_seen_without_looking_into_strings(value, limit):
+    assert decode._is_deeper(json.dumps(value).encode(), limit) == (depth_of(value) > limit)
+
+
 # Every reader of bytes that others wrote, with the checks that the fuzzer makes.
 
 FUZZ = runpy.run_path(str(Path(__file__).parent.parent / "faults" / "fuzz_decode.py"))
