@@ -59,9 +59,10 @@ What each command says with `--help`. Every one takes `--json`, which prints a d
 | 77 | no permission |
 | 78 | the configuration is wrong |
 
-Errors are `error: ...` and `try: ...` on stderr, one pair for each mistake. Sentences are filled to the
-terminal, to `COLUMNS` where that is set, else to 80 columns; a command that is to be copied stays on one
-line, and so does whatever a script reads by lines: `log` in a pipe, `tier`, and documents by `--json`.
+Errors are `error: ...` and `try: ...` on stderr, one pair for each mistake; with `--json` they are a document
+on stdout as well (`sentineld schema error`). Sentences are filled to the terminal, to `COLUMNS` where that
+is set, else to 80 columns; a command that is to be copied stays on one line, and so does whatever a script
+reads by lines: `log` in a pipe, `tier`, and documents by `--json`.
 
 This page is generated from the commands themselves.
 """
@@ -69,7 +70,8 @@ This page is generated from the commands themselves.
 _SCHEMAS = """# Schemas
 
 JSON Schemas of every document that `--json` prints, and of the files that other programs read;
-`sentineld schema NAME` prints one. A later version adds keys and changes none.
+`sentineld schema NAME` prints one, with all others that it refers to in its `$defs`. A later version adds
+keys and changes none. Where an error keeps a command from its document, `--json` prints an `error`.
 
 | name | document |
 | --- | --- |

@@ -297,7 +297,7 @@ def learned_document(state: AgentState, prior: Prior, now_us: int) -> dict[str, 
         "sessions": agent.own.sessions,
         "role_sessions": known,
         "evidence": round(agent.evidence, 6),
-        "evidence_limit": settings.evidence_limit,
+        "evidence_limit": round(settings.evidence_limit(agent, now_us), 6),
         "learning": learning(known, settings),
         "starter": starter_document(role),
     }

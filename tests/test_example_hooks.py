@@ -28,6 +28,7 @@ class Repositories:
             "PATH": f"{program.parent}:{os.environ['PATH']}",
             "HOME": str(path),
             "SENTINELD_OPTIONS": f"--state-file {path}/state.json",
+            "SENTINELD_GATE_DIRECTORY": f"{path}/gate",
             "GIT_CONFIG_NOSYSTEM": "1",
         }
         self.git("init", "-q", "--bare", self.bare, cwd=path)

@@ -9,8 +9,8 @@ import pytest
 from pages import PAGES, ROOT, blocks, invocations
 
 from sentineld.cli.app import COMMANDS, cli
-from sentineld.cli.gate import _parser as gate_parser
-from sentineld.cli.tier import _parser as tier_parser
+from sentineld.cli.gate import make_parser as gate_parser
+from sentineld.cli.tier import make_parser as tier_parser
 
 BLOCKS = [block for page in PAGES for block in blocks(page)]
 

@@ -11,7 +11,14 @@ from types import FrameType
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _run(list(sys.argv[1:] if argv is None else argv))
+    except KeyboardInterrupt:
+        # Also while modules are loaded, which takes a moment: whoever changes their mind needs no traceback.
+        return 130
+
+
+def _run(arguments: list[str]) -> int:
     if arguments[:1] == ["tier"]:
         from sentineld.cli.tier import main as tier
 

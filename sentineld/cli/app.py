@@ -1,7 +1,8 @@
 """The group of all commands, what they share, and how errors are shown.
 
-Errors print ``error: ...`` and ``try: ...`` on stderr. Exit codes: 0 fine, 1 a finding, 2 usage, 3 state
-missing or stale, 74 the disk (try again), 75 another daemon, 77 no permission, 78 configuration.
+Errors print ``error: ...`` and ``try: ...`` on stderr, with ``--json`` a document on stdout too. Exit codes:
+0 fine, 1 a finding, 2 usage, 3 state missing or stale, 74 the disk (try again), 75 another daemon,
+77 no permission, 78 configuration.
 """
 
 import gc
@@ -17,16 +18,12 @@ from typing import Any, TypeVar
 import click
 import msgspec
 
-from sentineld.cli.prose import filled
+from sentineld.cli.failure import failure_document, failure_lines, wants_document
 from sentineld.config import Config, load_config
 from sentineld.errors import AccessError, ConfigError, SentineldError, StoreError, UsageError
 from sentineld.paths import default_config_file
 from sentineld.places import Places, find_places
 from sentineld.statedir import Paths, resolve_paths
-from sentineld.visible import visible
-
-#: Characters shown of an error: it may quote what somebody passed on from an agent.
-_MAX_ERROR = 4000
 
 #: Every command, by what one wants of it, with what the list says.
 SECTIONS = {
@@ -93,12 +90,9 @@ class _Lazy(click.Group):
     def get_command(self, _ctx: click.Context, name: str) -> click.Command | None:
         if name in _EARLY:
             # The commands themselves never come this way (see sentineld.cli.main): for the list and shells.
-            from sentineld.cli.names import complete_agent
+            from sentineld.cli.names import early_command
 
-            agent = click.Argument(["agent"], shell_complete=complete_agent)
-            return click.Command(
-                name, params=[agent] if name == "tier" else [], help=SECTIONS["Wire in"][name]
-            )
+            return early_command(name, SECTIONS["Wire in"][name])
         if name not in COMMANDS:
             return None
         command: click.Command = getattr(
@@ -225,12 +219,12 @@ def _existing_default() -> str | None:
     return path if os.path.exists(path) else None
 
 
-def fail(error: SentineldError) -> int:
+def fail(error: SentineldError, *, as_json: bool) -> int:
     """Show an error, with the others that were found beside it, and return its exit code."""
-    for one in (error, *(error.others if isinstance(error, ConfigError) else ())):
-        click.echo(filled(visible(str(one), _MAX_ERROR), first="error: "), err=True)
-        if one.hint:
-            click.echo(filled(visible(one.hint, _MAX_ERROR), first="try: "), err=True)
+    for line in failure_lines(error):
+        click.echo(line, err=True)
+    if as_json:
+        print_json(failure_document(error))
     return error.exit_code
 
 
@@ -247,18 +241,20 @@ def main(arguments: Sequence[str]) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # Agents choose letters that the terminal's encoding may lack.
         sys.stdout.reconfigure(errors="backslashreplace")
+    as_json = wants_document(arguments)
     try:
         result = cli.main(list(arguments), prog_name="sentineld", standalone_mode=False)
     except SentineldError as error:
-        return fail(error)
+        return fail(error, as_json=as_json)
     except _database_errors() as error:
-        return fail(StoreError(f"the database cannot be read: {error}", hint="sentineld doctor"))
+        unreadable = StoreError(f"the database cannot be read: {error}", hint="sentineld doctor")
+        return fail(unreadable, as_json=as_json)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
         return 2
     except click.UsageError as error:
         where = error.ctx.command_path if error.ctx is not None else "sentineld"
-        return fail(UsageError(error.format_message(), hint=f"{where} --help"))
+        return fail(UsageError(error.format_message(), hint=f"{where} --help"), as_json=as_json)
     except click.exceptions.Exit as done:
         return done.exit_code
     except click.Abort:
@@ -274,5 +270,6 @@ def main(arguments: Sequence[str]) -> int:
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, sys.stdout.fileno())
         os.close(null)
-        return fail(AccessError(f"cannot write the output: {error.strerror}", hint="see where stdout leads"))
+        unwritable = AccessError(f"cannot write the output: {error.strerror}", hint="see where stdout leads")
+        return fail(unwritable, as_json=False)
     return result if isinstance(result, int) else 0

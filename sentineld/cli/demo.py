@@ -4,7 +4,6 @@ import os
 import re
 import signal
 import sys
-import textwrap
 import time
 from collections.abc import Mapping
 from types import FrameType
@@ -13,6 +12,7 @@ from typing import Any
 import click
 
 from sentineld.cli.app import common, print_json
+from sentineld.cli.prose import filled, width
 from sentineld.decision import Decision
 from sentineld.demo.agents import AGENTS, DAYS
 from sentineld.demo.stage import Change, Stage
@@ -21,9 +21,10 @@ from sentineld.errors import AccessError
 from sentineld.tier import Tier
 from sentineld.visible import visible
 
-_WIDTH = 80
-#: Columns of the time and the agent's name, in front of what happens.
-_INDENT = 19
+#: Columns of the whole story, and of the time and the agent's name, in front of what happens.
+_WIDTH, _INDENT = 80, 19
+#: Columns in front of what follows a line that a narrow terminal broke.
+_NARROW_INDENT = 4
 _COLORS = {1: "green", 2: "yellow", 3: "red"}
 #: What a router makes of a change of so strict a tier.
 _ACTIONS = {1: "merged", 2: "merged, and watched", 3: "waits for a human"}
@@ -50,7 +51,7 @@ def demo(
     Six made-up agents write telemetry into a temporary directory and a daemon watches: one agent falls into a
     loop, one is talked into stealing keys, and one does ten times as much as usual and is left alone.
     """
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, _leave)
     teller = Teller(is_silent=as_json)
     try:
@@ -157,15 +158,19 @@ def _plain(decision: Decision) -> str:
 
 
 class Teller:
-    """Prints what happens: plain lines for 80 columns, with colour where it is wanted."""
+    """Prints what happens: plain lines for 80 columns or fewer, with colour where it is wanted."""
 
     def __init__(self, *, is_silent: bool = False) -> None:
         self._is_silent = is_silent
         self._color = False if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" else None
+        self._width = min(_WIDTH, width())
+        self._is_narrow = self._width < _WIDTH
+        self._indent = _NARROW_INDENT if self._is_narrow else _INDENT
 
-    def say(self, text: str = "", fg: str | None = None) -> None:
-        """Print a line, in bold where it has a colour."""
+    def say(self, text: str = "", fg: str | None = None, *, first: int = 0, rest: int = 0) -> None:
+        """Print a text, in bold where it has a colour; ``first``, ``rest``: columns in front of its lines."""
         if not self._is_silent:
+            text = filled(text, first=" " * first, indent=" " * rest, columns=self._width)
             click.echo(click.style(text, fg=fg, bold=True) if fg else text, color=self._color)
 
     def introduce(self, stage: Stage, ready_s: float) -> None:
@@ -174,7 +179,8 @@ class Teller:
         self.say(
             f"After {ready_s:.1f} s it knows {calls:,} calls of {DAYS * len(AGENTS)} sessions, and watches."
         )
-        self.say("Every agent is at tier 1, normal.\n")
+        self.say("Every agent is at tier 1, normal.")
+        self.say()
 
     def beat(self, beat: Beat) -> None:
         """Say what an agent does."""
@@ -184,33 +190,21 @@ class Teller:
     def change(self, item: Change) -> None:
         """Say what was decided, how soon and why."""
         tier = Tier(item.decision.to_tier)
-        text = f"-> tier {int(tier)}, {tier.label}, {item.delay_ms:.0f} ms after the call that showed it"
-        self.say(" " * _INDENT + text, fg=_COLORS[tier])
-        self.say(
-            textwrap.fill(
-                visible(_plain(item.decision)),
-                _WIDTH,
-                initial_indent=" " * (_INDENT + 3),
-                subsequent_indent=" " * (_INDENT + 3),
-            )
+        self._outcome(
+            f"tier {int(tier)}, {tier.label}, {item.delay_ms:.0f} ms after the call that showed it", tier
         )
+        self.say(visible(_plain(item.decision)), first=self._indent + 3, rest=self._indent + 3)
 
     def spared(self, tier: int) -> None:
         """Say that the busy agent was left alone, if it was."""
         if tier == 1:
             self._line(LENGTH_S, IS_BUSY, "is done")
-            self.say(" " * _INDENT + "-> still tier 1: much work is no crime", fg=_COLORS[1])
+            self._outcome("still tier 1: much work is no crime", tier)
 
     def end(self, document: dict[str, Any]) -> None:
         """Print the table and the next step."""
-        self.say(f"\n{'AGENT':<12} {'CALLS':>5} {'A USUAL DAY':>12}  {'TIER':<14} A SMALL CHANGE BY IT IS")
-        rows = sorted(document["agents"].items(), key=lambda item: -item[1]["tier"])
-        for agent, entry in rows:
-            tier = f"{entry['tier']} {Tier(entry['tier']).label}"
-            shown = click.style(f"{tier:<14}", fg=_COLORS[entry["tier"]])
-            self.say(
-                f"{agent:<12} {entry['calls']:>5} {entry['usual_calls']:>12.0f}  {shown} {entry['change']}"
-            )
+        self.say()
+        self._table(document["agents"])
         self.say()
         broken = [item["promise"] for item in document["promises"] if not item["kept"]]
         for promise in broken:
@@ -222,13 +216,41 @@ class Teller:
                 "nobody else was held."
             )
         if document["directory"] is not None:
-            self.say(f"next: sentineld why {STEALS} --state-dir {document['state_dir']}")
-            self.say(f"      rm -r {document['directory']}   when you have seen enough")
+            self._next("next:", f"sentineld why {STEALS} --state-dir {document['state_dir']}")
+            self._next("", f"rm -r {document['directory']}", "  when you have seen enough")
         else:
             self.say("All of it is removed again; sentineld demo --keep leaves it for a look.")
-            self.say("next: sentineld run --mode observe   (the coding agents of this machine)")
-            self.say("      sentineld run --telemetry DIR  (your own agents)")
+            self._next("next:", "sentineld run --mode observe", "(the coding agents of this machine)")
+            self._next("", "sentineld run --telemetry DIR", "(your own agents)")
+
+    def _table(self, agents: Mapping[str, Mapping[str, Any]]) -> None:
+        if self._is_silent:
+            return
+        head = f"{'AGENT':<12} {'CALLS':>5} "
+        # A narrow terminal has room for what matters most.
+        head += "TIER" if self._is_narrow else f"{'A USUAL DAY':>12}  {'TIER':<14} A SMALL CHANGE BY IT IS"
+        click.echo(head)
+        for agent, entry in sorted(agents.items(), key=lambda item: -item[1]["tier"]):
+            row = f"{agent:<12} {entry['calls']:>5} "
+            tier = f"{entry['tier']} {Tier(entry['tier']).label}"
+            if self._is_narrow:
+                row += click.style(tier, fg=_COLORS[entry["tier"]])
+            else:
+                row += f"{entry['usual_calls']:>12.0f}  "
+                row += f"{click.style(f'{tier:<14}', fg=_COLORS[entry['tier']])} {entry['change']}"
+            click.echo(row, color=self._color)
+
+    def _next(self, title: str, command: str, comment: str = "") -> None:
+        # What is to be typed stays on one line.
+        if not self._is_silent:
+            click.echo(f"{title:<5} {command:<30} {'' if self._is_narrow else comment}".rstrip())
 
     def _line(self, at_s: float, agent: str, says: str) -> None:
         minutes, seconds = divmod(round(at_s), 60)
-        self.say(f" {minutes}:{seconds:02d}  {agent:<11} {says}")
+        if self._is_narrow:
+            self.say(f"{minutes}:{seconds:02d} {agent} {says}", rest=self._indent)
+        else:
+            self.say(f"{minutes}:{seconds:02d}  {agent:<11} {says}", first=1)
+
+    def _outcome(self, text: str, tier: int) -> None:
+        self.say(f"-> {text}", fg=_COLORS[tier], first=self._indent, rest=self._indent + 3)

@@ -61,6 +61,9 @@ _KEPT_DAYS = 30
 _TIER_NAMES = {1: "normal", 2: "suspicious", 3: "anomalous: a human must review"}
 #: Options whose value is a path.
 _PATHS = ("--log-dir", "--state-file", "--state-dir", "--config")
+#: Programs of the clients, and the first and last of their versions whose hooks are known.
+_KNOWN = {"claude-code": ("claude", (1, 0), (2, 1)), "codex": ("codex", (0, 124), (0, 149))}
+_ASKING_S = 10.0
 _SETTINGS = {
     "claude-code": """\
 {
@@ -115,15 +118,25 @@ def main(argv: list[str]) -> int:
     try:
         options = _read(argv)
         if options.help:
-            write(sys.stdout, _parser().format_help())
+            write(sys.stdout, make_parser().format_help())
             # Beside other options this must not look like a yes.
             return 0 if len(argv) == 1 else STATUS[DENY]
         if options.print:
-            write(sys.stdout, _settings_text(options.print, argv))
+            command, settings = _settings(options.print, argv)
+            warning = _version_warning(options.print)
+            if warning:
+                write(sys.stderr, f"warning: {visible(warning, MAX_ERROR)}\n")
+            document = {
+                "client": options.print,
+                "command": command,
+                "settings": settings,
+                "warnings": [warning] if warning else [],
+            }
+            write(sys.stdout, json.dumps(document) + "\n" if options.json else settings)
             return 0
         _check(options)
     except UsageError as error:
-        report(error)
+        report(error, argv)
         return STATUS[DENY]
     try:
         return _run(options, os.environ, os.geteuid())
@@ -136,8 +149,9 @@ def main(argv: list[str]) -> int:
 def _run(options: SimpleNamespace, env: Mapping[str, str], uid: int) -> int:
     chosen, settings, problem = _Options(), None, None
     try:
-        settings = read_settings(options, env, uid)
-        _check_places(settings.config)
+        found = read_settings(options, env, uid)
+        _check_places(found.config)
+        settings = found
         chosen = _chosen(settings, env)
     except ConfigError as error:
         problem = error
@@ -334,7 +348,7 @@ def _chosen(settings: Settings, env: Mapping[str, str]) -> _Options:
 def _read(argv: list[str]) -> SimpleNamespace:
     """Return the options of a command line. Raises `UsageError`."""
     plain = _read_plain(argv)
-    return SimpleNamespace(**vars(_parser().parse_args(argv))) if plain is None else plain
+    return SimpleNamespace(**vars(make_parser().parse_args(argv))) if plain is None else plain
 
 
 def _read_plain(argv: list[str]) -> SimpleNamespace | None:
@@ -368,7 +382,8 @@ def _read_plain(argv: list[str]) -> SimpleNamespace | None:
     return SimpleNamespace(**values)
 
 
-def _parser() -> "Parser":
+def make_parser() -> "Parser":
+    """Return the parser of all that the command takes."""
     from argparse import RawDescriptionHelpFormatter
 
     from sentineld.cli.parser import Parser
@@ -421,13 +436,14 @@ def _check(options: SimpleNamespace) -> None:
         )
 
 
-def _settings_text(client: str, argv: list[str]) -> str:
-    """Return what belongs into a client's settings; a crash and a time-out block too."""
+def _settings(client: str, argv: list[str]) -> tuple[str, str]:
+    """Return the command, and what belongs into a client's settings; a crash and a time-out block too."""
     program = _quoted(os.path.abspath(sys.argv[0]))
     if os.path.basename(sys.argv[0]) != "sentineld":
         # -P: hooks start in the agent's directory, and its modules must not be imported.
         program = f"{_quoted(sys.executable)} -P -m sentineld"
-    arguments = [word for word in argv if word != f"--print={client}"]
+    # Clients do not understand the document of --json.
+    arguments = [word for word in argv if word not in (f"--print={client}", "--json")]
     if "--print" in arguments:
         at = arguments.index("--print")
         del arguments[at : at + 2]
@@ -438,7 +454,47 @@ def _settings_text(client: str, argv: list[str]) -> str:
             arguments += ["--agent", "ID"]
     words = " ".join(map(_quoted, ("gate", *arguments)))
     command = f"timeout -k 1 10 {program} {words}"
-    return _SETTINGS[client] % (command if client == GENERIC else json.dumps(f"{command} || exit 2"))
+    if client == GENERIC:
+        return command, _SETTINGS[client] % command
+    return f"{command} || exit 2", _SETTINGS[client] % json.dumps(f"{command} || exit 2")
+
+
+def _version_warning(client: str) -> str:
+    """Say that the client here is of no version whose hooks are known; empty where it is, or is not here."""
+    import re
+    import shutil
+    import subprocess
+
+    name, oldest, newest = _KNOWN.get(client, ("", (0, 0), (0, 0)))
+    path = shutil.which(name) if name else None
+    # Root runs no program of anybody else.
+    if path is None or (os.geteuid() == 0 and os.stat(path).st_uid != 0):
+        return ""
+    try:
+        done = subprocess.run(  # noqa: S603 (the client that is to be set up)
+            [path, "--version"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_ASKING_S,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return f"{path} does not tell its version; the gate knows the hooks of {_range(oldest, newest)}"
+    found = re.search(r"\b(\d{1,6})\.(\d{1,6})\b", done.stdout)
+    version = (int(found[1]), int(found[2])) if found else None
+    if version is not None and oldest <= version <= newest:
+        return ""
+    told = f"is version {version[0]}.{version[1]}" if version else "does not tell its version"
+    return (
+        f"{path} {told}; the gate knows the hooks of {_range(oldest, newest)}: "
+        "see a call held before you rely on it"
+    )
+
+
+def _range(oldest: tuple[int, int], newest: tuple[int, int]) -> str:
+    return f"{oldest[0]}.{oldest[1]} to {newest[0]}.{newest[1]}"
 
 
 def _placed(words: list[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 import difflib
 import re
+from importlib import import_module
 from typing import Any
 
 import click
@@ -40,6 +41,25 @@ def complete_agent(context: click.Context, _parameter: click.Parameter, begun: s
     except SentineldError:
         return []
     return [name for name in names if name.startswith(begun) and _PLAIN.fullmatch(name)][:_MAX_COMPLETED]
+
+
+def early_command(name: str, summary: str) -> click.Command:
+    """Return what a shell has to know of a command that runs without click: its options and agents."""
+    parser = import_module(f"sentineld.cli.{name}").make_parser()
+    params: list[click.Parameter] = []
+    for action in parser.options():
+        words = action.option_strings
+        if not words:
+            params.append(click.Argument([action.dest], shell_complete=complete_agent))
+        elif action.nargs == 0:
+            params.append(click.Option([action.dest, *words], is_flag=True, help=action.help))
+        else:
+            kind = click.Choice(list(action.choices)) if action.choices else click.STRING
+            completes = complete_agent if words == ["--agent"] else None
+            params.append(
+                click.Option([action.dest, *words], type=kind, help=action.help, shell_complete=completes)
+            )
+    return click.Command(name, params=params, help=summary, add_help_option=False)
 
 
 def nearest(store: Store, name: str) -> UsageError:

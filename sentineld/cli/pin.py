@@ -14,7 +14,7 @@ from sentineld.requests import Request
 
 @click.command(epilog='Example: sentineld pin deployer 3 --reason "key rotation" --until 2h')
 @click.argument("agent", shell_complete=complete_agent)
-@click.argument("tier", type=click.IntRange(1, 3))
+@click.argument("tier", type=click.IntRange(1, 3), shell_complete=lambda *_: ["1", "2", "3"])
 @click.option("--reason", required=True, help="Why; it goes on record.")
 @click.option(
     "--until",

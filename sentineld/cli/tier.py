@@ -82,7 +82,7 @@ class _Answer(NamedTuple):
 
 def main(argv: list[str]) -> int:
     """Carry out ``sentineld tier`` with the arguments behind the command's name; return the exit status."""
-    parser = _parser()
+    parser = make_parser()
     try:
         options = SimpleNamespace(**vars(parser.parse_args(argv)))
         if options.help:
@@ -91,7 +91,7 @@ def main(argv: list[str]) -> int:
                 return 0
         _check(options)
     except UsageError as error:
-        report(error)
+        report(error, argv)
         return error.exit_code
     answer, problem = _ask(options, os.environ, os.geteuid())
     if problem is not None:
@@ -102,7 +102,7 @@ def main(argv: list[str]) -> int:
     return 0 if answer.allowed else 1
 
 
-def _parser() -> "Parser":
+def make_parser() -> "Parser":
     """Return the parser; ``--help`` is an option like any other, so that it goes through `_write`."""
     from argparse import RawDescriptionHelpFormatter
 
@@ -254,14 +254,14 @@ def _reason(error: OSError | ValueError) -> str:
     return error.strerror or str(error) if isinstance(error, OSError) else str(error)
 
 
-def report(error: SentineldError) -> None:
-    """Print an error and the next step."""
+def report(error: SentineldError, argv: Sequence[str] = ()) -> None:
+    """Print an error and the next step, and its document where a command line asks for documents."""
     # Loaded late: a hook that has nothing to say does not wait for it.
-    from sentineld.cli.prose import filled
+    from sentineld.cli.failure import failure_document, failure_lines, wants_document
 
-    lines = [filled(visible(str(error), MAX_ERROR), first="error: ")]
-    lines += [filled(visible(error.hint, MAX_ERROR), first="try: ")] if error.hint else []
-    write(sys.stderr, "".join(f"{line}\n" for line in lines))
+    write(sys.stderr, "".join(f"{line}\n" for line in failure_lines(error)))
+    if wants_document(argv):
+        write(sys.stdout, json.dumps(failure_document(error)) + "\n")
 
 
 def write(stream: TextIO | None, text: str) -> bool:

@@ -154,10 +154,10 @@ class _Signals:
 @contextlib.contextmanager
 def _signals() -> Iterator[_Signals]:
     """Let signals that end the program, and a new size of the terminal, wake up whoever waits for ``fd``."""
-    numbers = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGWINCH)
+    ends = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
     reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signals = _Signals(reading)
-    before = [(number, signal.signal(number, signals.take)) for number in numbers]
+    before = [(number, signal.signal(number, signals.take)) for number in (*ends, signal.SIGWINCH)]
     woken = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     try:
         yield signals

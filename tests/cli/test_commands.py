@@ -103,6 +103,30 @@ def test_errors_have_a_code_and_a_next_step(place, arguments, code):
     error_of(place.command(*arguments), code)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["run", "--config", "missing.toml"], 78),
+        (["why", "nobody"], 3),
+        (["status", "--nonsense"], 2),
+        (["no-such-command"], 2),
+        (["tier"], 2),
+        (["tier", "a", "--max-tier", "9"], 2),
+        (["gate", "--client", "generic"], 2),
+    ],
+)
+def test_an_error_is_a_document_where_one_was_asked_for(place, arguments, code):
+    done = place.command(*arguments, "--json")
+
+    error_of(done, code)
+    document = json.loads(done.stdout)
+    schemas.check("error", document)
+    assert document["exit_code"] == code
+    assert " ".join(done.stderr.split()).startswith(f"error: {document['errors'][0]['error']}")
+    # It may be the name of somebody.
+    assert place.command(*arguments, "--", "--json").stdout == ""
+
+
 def test_errors_fit_the_terminal_and_what_is_to_be_copied_stays_whole(place):
     place.env["COLUMNS"] = "60"
     missing = place.base / "a directory with a long name that does not exist anywhere"
@@ -397,6 +421,25 @@ sys.exit(main(["run"]))
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
 
     assert done.returncode == 0
+
+
+def test_a_command_is_left_without_a_traceback_while_it_is_still_importing():
+    program = """
+import os, signal, sys
+
+class Finder:
+    def find_spec(self, name, path, target=None):
+        if name == "sentineld.cli.app":
+            os.kill(os.getpid(), signal.SIGINT)
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.meta_path.insert(0, Finder())
+from sentineld.cli import main
+sys.exit(main(["demo"]))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
+
+    assert (done.returncode, done.stderr) == (130, b"")
 
 
 @pytest.mark.usefixtures("by_activity")

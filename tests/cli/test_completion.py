@@ -55,6 +55,20 @@ def test_bash_completes_options(press):
     assert press("sentineld", "demo", "--f") == ["--fast"]
 
 
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [
+        (["gate", "--pr"], ["--print"]),
+        (["gate", "--print", "c"], ["claude-code", "codex"]),
+        (["tier", "--m"], ["--max-tier"]),
+        (["pin", "a", "''"], ["1", "2", "3"]),
+        (["schema", "not"], ["notice", "notify"]),
+    ],
+)
+def test_bash_completes_what_is_chosen_from(press, words, completed):
+    assert press("sentineld", *words) == completed
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_every_shell_has_a_script(place, shell):
     document = place.json("completion", shell)

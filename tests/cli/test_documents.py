@@ -1,10 +1,14 @@
 """Every ``--json`` document, from the real command, against its published schema."""
 
 import json
+import re
 
 import pytest
 from jsonschema import Draft202012Validator
+from referencing import Registry, Resource
 from schemas import SCHEMAS, check
+
+from sentineld.cli import main
 
 
 @pytest.mark.parametrize("path", sorted(SCHEMAS.glob("*.json")), ids=lambda path: path.name)
@@ -12,6 +16,21 @@ def test_every_schema_is_a_schema(path):
     schema = json.loads(path.read_text())
     Draft202012Validator.check_schema(schema)
     assert schema["$id"] == f"urn:sentineld:schema:{path.name.removesuffix('.schema.json')}"
+
+
+@pytest.mark.parametrize("path", sorted(SCHEMAS.glob("*.json")), ids=lambda path: path.name)
+def test_a_schema_that_is_printed_needs_no_other(capsys, path):
+    assert main(["schema", path.name.removesuffix(".schema.json")]) == 0
+    printed = json.loads(capsys.readouterr().out)
+
+    # Whoever has this one alone can look up all that it refers to.
+    resource = Resource.from_contents(printed)
+    resolver = Registry().resolver_with_root(resource)
+    for reference in set(re.findall(r'"\$ref": "([^"]+)"', json.dumps(printed))):
+        resolver.lookup(reference)
+    assert {key: value for key, value in printed.items() if key != "$defs"} == {
+        key: value for key, value in json.loads(path.read_text()).items() if key != "$defs"
+    }
 
 
 @pytest.mark.usefixtures("by_activity")

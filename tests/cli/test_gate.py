@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from format_reading import form
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from schemas import check
 
 from sentineld import clock
-from sentineld.cli.gate import _parser, _read_plain, main
+from sentineld.cli.gate import _KNOWN, _range, _read_plain, main, make_parser
 from sentineld.gate import UnknownInputError, read_call, remember
 from sentineld.ids import agent_id
 from sentineld.instant import iso_ms
@@ -192,6 +193,20 @@ def test_nothing_is_looked_for_in_the_agents_own_directory(gate, text):
     out, err, _ = gate.run(claude("good"), "--config", gate.config(text))
     assert "deny" in out
     assert "relative to the directory of the agent" in out + err
+
+
+def test_nothing_is_written_to_the_agents_own_directory(gate):
+    project = gate.path / "project"
+    project.mkdir()
+    gate.monkeypatch.chdir(project)
+    gate.monkeypatch.setenv("STATE_DIRECTORY", str(gate.path / "state"))
+    gate.monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(claude("good").encode())))
+
+    main(["--config", gate.config('state_dir = "state"\n')])
+
+    assert "deny" in gate.capfd.readouterr().out
+    assert list(project.iterdir()) == []
+    assert [record["decision"] for record in gate.records()] == ["deny"]
 
 
 def test_what_tiers_get_is_configured(gate):
@@ -394,6 +409,11 @@ def test_what_is_to_be_installed_blocks_where_the_gate_crashes_or_hangs(gate, tm
     for asked in (["--print", "codex", "--agent", "codex"], ["--agent", "codex", "--print=codex"]):
         out, _, _ = gate.run("", *asked)
         assert f"gate --agent codex --state-dir {gate.path}/state || exit 2" in out
+    # Clients understand no document of ours: a pass prints nothing.
+    as_document = json.loads(gate.run("", "--print", "claude-code", "--json")[0])
+    check("gate-print", as_document)
+    assert as_document["command"] == hook["command"]
+    assert json.loads(as_document["settings"]) == json.loads(gate.run("", "--print", "claude-code")[0])
     out, _, _ = gate.run("", "--print", "generic", "--agent", "a b")
     assert "--agent 'a b'" in out
     assert "--client generic && " in out
@@ -408,6 +428,56 @@ def test_what_is_to_be_installed_blocks_where_the_gate_crashes_or_hangs(gate, tm
         assert subprocess.run(["sh", "-c", command], check=False, stderr=subprocess.DEVNULL).returncode == 2
     gone = hook["command"].replace("sentineld", "gone")
     assert subprocess.run(["sh", "-c", gone], check=False, stderr=subprocess.DEVNULL).returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("said", "warned"),
+    [
+        ("echo '2.0.14 (Claude Code)'", ""),
+        ("echo '1.0.60 (Claude Code)'", ""),
+        ("echo '3.0.1 (Claude Code)'", "is version 3.0; the gate knows the hooks of 1.0 to 2.1"),
+        ("echo '0.2.9 (Claude Code)'", "is version 0.2;"),
+        ("exit 1", "does not tell its version; the gate knows"),
+        ("kill -9 $$", "does not tell its version;"),
+    ],
+)
+def test_the_version_of_the_client_is_checked_when_the_hook_is_installed(gate, tmp_path, said, warned):
+    program = tmp_path / "bin" / "claude"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\n{said}\n")
+    program.chmod(0o755)
+    gate.monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
+
+    out, err, status = gate.run("", "--print", "claude-code")
+    assert status == 0
+    assert json.loads(out)["hooks"]
+    assert warned in err
+    assert (err == "") == (not warned)
+    document = json.loads(gate.run("", "--print", "claude-code", "--json")[0])
+    check("gate-print", document)
+    assert [warned in text for text in document["warnings"]] == [True] * bool(warned)
+    # Another client is not asked for it.
+    assert gate.run("", "--print", "generic")[1] == ""
+
+
+def test_the_page_names_the_versions_that_are_known():
+    page = " ".join((Path(__file__).parents[2] / "docs" / "gate.md").read_text().split())
+
+    assert [_range(*known[1:]) in page for known in _KNOWN.values()] == [True, True]
+
+
+def test_root_runs_no_client_of_somebody_else(gate, tmp_path):
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    program = tmp_path / "bin" / "codex"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\n")
+    program.chmod(0o755)
+    os.chown(program, 65534, 65534)
+    gate.monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
+
+    assert gate.run("", "--print", "codex")[1:] == ("", 0)
+    assert not (tmp_path / "ran").exists()
 
 
 def test_what_is_to_be_installed_takes_nothing_from_the_agent_s_directory(gate, tmp_path, monkeypatch):
@@ -492,7 +562,7 @@ WORDS = st.one_of(
 def test_a_plain_command_line_is_read_as_the_parser_reads_it(argv):
     plain = _read_plain(argv)
     if plain is not None:
-        assert vars(plain) == vars(_parser().parse_args(argv))
+        assert vars(plain) == vars(make_parser().parse_args(argv))
 
 
 def test_what_hooks_have_is_a_plain_command_line():

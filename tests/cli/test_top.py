@@ -105,7 +105,7 @@ def test_the_table_lives_on_a_terminal(place):
         assert b"\x1b[31m" in terminal.raw, "red for tier 3"
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
 def test_a_signal_ends_it_and_gives_the_terminal_back(place, number):
     place.telemetry.fill()
     place.once()

@@ -2,19 +2,22 @@
 
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
 from html import unescape
 from pathlib import Path
 
+import command_line
 import pytest
 from pages import steps
 from schemas import check
 
-from sentineld.cli.demo import demo_promises
+from sentineld.cli.demo import Teller, demo_promises
+from sentineld.decision import Decision, Evidence
 from sentineld.demo.agents import AGENTS
-from sentineld.demo.stage import Stage
+from sentineld.demo.stage import Change, Stage
 from sentineld.demo.story import story
 from sentineld.errors import SentineldError
 
@@ -70,6 +73,7 @@ def look_around(place, state_dir):
     directory = re.search(r"/tmp/sentineld-demo-\w+", step.command)[0]
     printed = place.command("why", "mailer", "--state-dir", state_dir).stdout
     assert step.fits(printed.replace(state_dir.removesuffix("/state"), directory))
+    look_at_the_page_of_top_and_report(place, state_dir)
     router = subprocess.run(
         [sys.executable, ROOT / "examples" / "route_change.py", f"{state_dir}/state.json"],
         capture_output=True,
@@ -83,6 +87,25 @@ def look_around(place, state_dir):
     ]
 
 
+def look_at_the_page_of_top_and_report(place, state_dir):
+    top, report = steps(ROOT / "docs" / "top-and-report.md")
+    env = place.environment() | {"COLUMNS": "80"}
+    printed = []
+    for step in (top, report):
+        arguments = [*shlex.split(step.command)[1:], "--state-dir", state_dir]
+        done = command_line.run(arguments, env, place.base, 60)
+        assert done.returncode == 0, done.stderr
+        printed.append(done.stdout)
+    seen, shown = (
+        [line.split() for line in text.splitlines() if line.strip()] for text in (printed[0], top.output)
+    )
+    # The counts, the columns and the agents with their tiers; scores and times are of another day.
+    assert seen[1:3] == shown[1:3]
+    assert sorted(row[:2] for row in seen[3:]) == sorted(row[:2] for row in shown[3:])
+    assert seen[3][-4:] == shown[3][-4:]
+    assert report.fits(printed[1])
+
+
 def test_the_demo_is_plain_text_for_80_columns_and_tidies_up(stage):
     done = stage.command("demo", "--fast")
 
@@ -94,8 +117,34 @@ def test_the_demo_is_plain_text_for_80_columns_and_tidies_up(stage):
         assert text in done.stdout
 
 
+@pytest.mark.parametrize("columns", [40, 60])
+def test_the_story_is_told_in_as_many_columns_as_there_are(monkeypatch, capsys, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    teller = Teller()
+    seen = Evidence("a.jsonl", 0, "", "credentials were read, and now something goes where nothing ever went")
+    decision = Decision(1, "d-000001", "mailer", 1, 3, 0.9, "2026-11-23T00:00:00Z", "rule", "", [], [seen])
+    for beat in story():
+        teller.beat(beat)
+    teller.change(Change("mailer", 28.0, 12.0, decision))
+    teller.spared(1)
+    agents = {agent: {"calls": 8, "usual_calls": 8.0, "tier": 1, "change": "merged"} for agent in AGENTS}
+    told = [{"delay_ms": 12.0}]
+    teller.end({"agents": agents, "promises": [], "decisions": told, "directory": None, "state_dir": None})
+
+    printed = capsys.readouterr().out
+    assert [line for line in printed.splitlines() if len(line) > columns and "sentineld" not in line] == []
+    assert "-> tier 3, anomalous, 12 ms after the call that showed it" in " ".join(printed.split())
+    assert "mailer           8 1 normal\n" in printed
+    assert "sentineld run --mode observe\n" in printed
+
+
 @pytest.mark.parametrize(
-    ("number", "code", "begun"), [(signal.SIGINT, 130, pid_of_daemon), (signal.SIGTERM, 143, left_behind)]
+    ("number", "code", "begun"),
+    [
+        (signal.SIGINT, 130, pid_of_daemon),
+        (signal.SIGTERM, 143, left_behind),
+        (signal.SIGQUIT, 131, left_behind),
+    ],
 )
 def test_whoever_ends_the_demo_leaves_nothing_behind(stage, wait_for, number, code, begun):
     # Whoever runs the tests in the background has had SIGINT ignored.

@@ -211,5 +211,6 @@ def test_decisions_of_a_plain_replay_are_numbered_by_time(place):
 def test_a_path_that_does_not_exist_is_a_usage_error(place, path):
     done = place.command("replay", path, "--json")
 
-    assert (done.returncode, done.stdout) == (2, "")
+    assert done.returncode == 2
+    assert path in json.loads(done.stdout)["errors"][0]["error"]
     assert path in done.stderr
