@@ -226,9 +226,9 @@ def _publish_ms(root: Path, agents: int, demoted: int) -> tuple[float, float]:
             has_changed = turn % 2 == 0
             if has_changed:
                 states[turn].decision_no += agents
-                roster.settle(states[turn : turn + 1])
+                roster.committed(roster.settle(states[turn : turn + 1]), is_durable=True)
             began = time.perf_counter()
-            publisher.publish(1, turn, "ok", roster.demoted(), roster.known, roster.edition)
+            publisher.publish(1, turn, "ok", roster)
             times[has_changed].append((time.perf_counter() - began) * 1e3)
     return min(times[True][1:]), min(times[False])
 

@@ -176,8 +176,12 @@ def connect_readonly(path: str) -> sqlite3.Connection:
         # Nobody has it open, and the files by which readers and a writer agree cannot be made here.
         uri += "&immutable=1"
     connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=PATIENCE_S)
-    connection.execute("PRAGMA query_only=ON")
-    connection.execute("PRAGMA trusted_schema=OFF")
+    try:
+        connection.execute("PRAGMA query_only=ON")
+        connection.execute("PRAGMA trusted_schema=OFF")
+    except sqlite3.Error:
+        connection.close()
+        raise
     return connection
 
 

@@ -8,7 +8,7 @@ import contextlib
 import grp
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import structlog
 
@@ -22,11 +22,10 @@ from sentineld.keyring import reader_keys, signing_key
 from sentineld.keys import expiry_warning, parse_key_table
 from sentineld.log import Reporter
 from sentineld.meter import Meter
-from sentineld.publisher import ObservingPublisher, Publisher
+from sentineld.publisher import Listable, ObservingPublisher, Publisher
 from sentineld.sd_notify import Notifier
 from sentineld.state_reader import StateReader
 from sentineld.statedir import Paths
-from sentineld.step import AgentState
 from sentineld.store import Store
 from sentineld.tables import Commit
 
@@ -153,28 +152,20 @@ class Outlet:
         )
         self.write_log()
 
-    def publish(
-        self,
-        word: str,
-        demoted: Iterable[tuple[str, AgentState]],
-        known: Callable[[], Iterable[str]],
-        *,
-        edition: int | None = None,
-        is_numbered: bool = False,
-    ) -> None:
-        """Publish the state file under the next number; ``is_numbered``: a commit has counted it already.
+    def publish(self, word: str, agents: Listable, *, is_numbered: bool = False) -> None:
+        """Publish the state file under the next number.
 
-        ``known`` gives the ids of all agents; ``edition`` as for the publisher.
+        ``is_numbered``: a commit has counted it already, which was announced.
         """
         if is_numbered:
             self.seq += 1
         else:
             self.keep_books(bumps_seq=True)
-        self._tell_override()
-        self._brief_publisher()
+            self._tell_override()
+            self._brief_publisher()
         began = clock.monotonic_us()
         try:
-            self.publisher.publish(self._epoch, self.seq, word, demoted, known, edition)
+            self.publisher.publish(self._epoch, self.seq, word, agents)
         except OSError as error:
             # The old file stays and expires by itself; the next beat tries again.
             self.fault("publish", "publish_failed", error)
@@ -191,13 +182,7 @@ class Outlet:
         self.next_heartbeat = clock.monotonic_us() + interval_us
 
     @contextlib.contextmanager
-    def announcing(
-        self,
-        word: str,
-        demoted: Iterable[tuple[str, AgentState]],
-        known: Callable[[], Iterable[str]],
-        edition: int,
-    ) -> Iterator[None]:
+    def announcing(self, word: str, agents: Listable) -> Iterator[None]:
         """Bring the next state file to the disk while the block commits what it tells of.
 
         Readers see it when ``publish`` is called with the same, and never where the block fails.
@@ -206,7 +191,7 @@ class Outlet:
         self._brief_publisher()
         # What cannot be written now is told when it is published.
         with contextlib.suppress(OSError):
-            self.publisher.publish_ahead(self._epoch, self.seq + 1, word, demoted, known, edition)
+            self.publisher.publish_ahead(self._epoch, self.seq + 1, word, agents)
         try:
             yield
         except BaseException:
@@ -216,7 +201,7 @@ class Outlet:
     def tell(self, decisions: Sequence[Decision]) -> None:
         """Write decisions that were just committed to the decision log and to the process log."""
         self._told_no = decisions[-1].decision_no
-        self.write_log()
+        self.write_log(decisions)
         for decision in decisions:
             self._log.info(
                 _EVENT_NAMES.get(decision.cause, "tier_changed"),
@@ -235,8 +220,11 @@ class Outlet:
                 },
             )
 
-    def write_log(self) -> None:
-        """Append to the decision log what it does not hold yet, however often that failed before."""
+    def write_log(self, latest: Sequence[Decision] = ()) -> None:
+        """Append to the decision log what it does not hold yet, however often that failed before.
+
+        ``latest`` are the last decisions that were committed, where they are at hand.
+        """
         if self._logged_no == self._told_no:
             return
         try:
@@ -244,7 +232,9 @@ class Outlet:
                 # What is rotated may go one day: first it is noted that all of it was logged.
                 self.keep_books()
                 self._journal.rotate()
-            self._journal.append(self._store.decisions(after=self._logged_no))
+            if not latest or latest[0].decision_no != self._logged_no + 1:
+                latest = self._store.decisions(after=self._logged_no)
+            self._journal.append(latest)
         except OSError as error:
             self.fault("decision_log", "decision_log_failed", error)
         else:

@@ -165,7 +165,10 @@ class Pipeline:
     def read(self, batch: Batch, at_us: int, *, last_scan_us: int = 0) -> Outcome:
         """Take in a batch of parts that were read by ``at_us``."""
         seen = self._mark_duplicates(batch.parts)
-        self.roster.expect({(part.owner, name) for part in batch.parts for name in part.rows.agent_ids})
+        claims: dict[int, set[str]] = {}
+        for part in batch.parts:
+            claims.setdefault(part.owner, set()).update(part.rows.agent_ids)
+        self.roster.expect({(owner, name) for owner, names in claims.items() for name in names})
         inputs = combine(batch.parts, self.roster.key_of)
         work = _Work()
         earlier: list[Outcome] = []
@@ -181,7 +184,8 @@ class Pipeline:
                 state = self.roster.get(key, run[0][0])
                 touched.append(state)
                 found = self._judge(key, state, run, inputs.sessions.get(key), is_learning=is_learning)
-                drafts += [(state, draft) for draft in found]
+                if found:
+                    drafts += [(state, draft) for draft in found]
                 self._incidents.note(key[1], run)
         touched, drafts = work.touched, work.drafts
         numbered, followed = self._incidents.numbered(batch)
@@ -441,7 +445,7 @@ class Pipeline:
             commit.decisions.append(replace(record, decision_no=number, decision_id=decision_id(number)))
         leaving = self.roster.settle(touched)
         # A line in memory writes an agent when it leaves memory, and all others at its end.
-        commit.agents = [self.roster.row(state) for state in (touched if self._is_durable else leaving)]
+        commit.agents = self.roster.rows(touched if self._is_durable else leaving)
         commit.bumps_seq = bool(commit.decisions)
         with self.announcing() if commit.decisions else nullcontext():
             self.store.commit(commit)

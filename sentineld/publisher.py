@@ -3,10 +3,11 @@
 In observe mode the publisher cannot publish a tier: what would have been stands under ``would``.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from sentineld import clock
 from sentineld.decision import decision_id
@@ -24,6 +25,24 @@ from sentineld.version import __version__
 _MIN_VALID_US = 10_000
 #: An agent's tier, and its member of ``agents`` as JSON.
 _Listed = tuple[int, str]
+
+
+class Listable(Protocol):
+    """Agents as the state file tells of them; ``edition`` is another number whenever it would say more."""
+
+    edition: int
+
+    def demoted(self) -> Iterator[tuple[str, AgentState]]:
+        """Yield published id and state of every agent above tier 1, in the order of ids."""
+
+    def known(self) -> Iterable[str]:
+        """Return every published id; asked only where agents that are not listed get another tier than 1."""
+
+    def changes(self, since: int) -> Sequence[tuple[str, AgentState | None]] | None:
+        """Return who is published otherwise than with an edition (state None: not above tier 1).
+
+        None: it is not known any more.
+        """
 
 
 class _Ahead(NamedTuple):
@@ -64,6 +83,10 @@ class Publisher:
     _tier_for_all = 3
     #: What was said of an agent, and after which decision and since when, for only these change it.
     _entries: dict[str, tuple[int, int, _Listed]] = field(default_factory=dict)
+    #: Who is listed, in the order of ids, what is said of each, and with which edition; None: all anew.
+    _names: list[str] = field(default_factory=list)
+    _texts: list[str] = field(default_factory=list)
+    _edition: int | None = None
     #: What is said of every known agent while it is at tier 1, where all are listed.
     _normal: dict[str, _Listed] = field(default_factory=dict)
     #: Whom the last document listed, as JSON, everybody else's tier, and when (boot time, milliseconds).
@@ -72,53 +95,40 @@ class Publisher:
     _made_by: tuple[int, bool] | None = None
     _ahead: _Ahead | None = None
 
-    def publish_ahead(
-        self,
-        epoch: int,
-        seq: int,
-        status: str,
-        agents: Iterable[tuple[str, AgentState]],
-        known: Callable[[], Iterable[str]],
-        edition: int,
-    ) -> None:
+    def publish_ahead(self, epoch: int, seq: int, status: str, agents: Listable) -> None:
         """Bring to the disk, in a thread, what ``publish`` will be called with; nobody sees it before.
 
         Raises ``OSError``. What is published at last may be something else: then this is thrown away.
         """
         self.withdraw()
-        listing = (*self._list(agents, known), clock.boottime_ms())
-        data = self._fitting(epoch, seq, status, *listing[:2], self.valid_for_us)
+        listing = (*self._list(agents), clock.boottime_ms())
+        data = self._fitting(epoch, seq, status, *listing[:2])
         try:
             file = Replacement(self.path, data, group=self.group, is_ahead=True)
         except OSError:
-            self._entries = {}
+            self._forget()
             raise
-        self._ahead = _Ahead((epoch, seq, status), (edition, self.is_restricting), listing, file)
+        made_by = agents.edition, self.is_restricting
+        self._ahead = _Ahead((epoch, seq, status), made_by, listing, file)
 
     def withdraw(self) -> None:
         """Throw away what was written ahead, if anything was: it came to nothing."""
         if self._ahead is not None:
             self._ahead.file.discard()
             self._ahead = None
-            # The decision that an entry was made after may become another one.
-            self._entries = {}
+            self._forget()
 
-    def publish(
-        self,
-        epoch: int,
-        seq: int,
-        status: str,
-        agents: Iterable[tuple[str, AgentState]],
-        known: Callable[[], Iterable[str]] = tuple,
-        edition: int | None = None,
-    ) -> None:
+    def _forget(self) -> None:
+        # The decision that an entry was made after may become another one.
+        self._entries, self._edition = {}, None
+
+    def publish(self, epoch: int, seq: int, status: str, agents: Listable) -> None:
         """Write the state file atomically. Raises ``OSError``; the old file then stays.
 
-        ``agents`` are those above tier 1; ``known`` gives the ids of all, and is asked only where agents that
-        are not listed get another tier than 1: then all are listed. ``edition`` is the number of what both
-        would say (None: unknown): while it stays, nobody is asked, and a publish costs no more than writing.
+        Cost: writing, and O(log n) for each agent that is published otherwise than before; O(n) where agents
+        that are not listed get another tier than 1, for then all are listed.
         """
-        made_by = None if edition is None else (edition, self.is_restricting)
+        made_by = agents.edition, self.is_restricting
         ahead, self._ahead = self._ahead, None
         if ahead is not None and (ahead.told, ahead.made_by) == ((epoch, seq, status), made_by):
             age_us = (clock.boottime_ms() - ahead.listing[2]) * 1000
@@ -130,22 +140,38 @@ class Publisher:
                 return
         if ahead is not None:
             ahead.file.discard()
-        if made_by is None or made_by != self._made_by or self._last is None:
-            text, unlisted_tier = self._list(agents, known)
+        if made_by != self._made_by or self._last is None:
+            text, unlisted_tier = self._list(agents)
         else:
             text, unlisted_tier, _ = self._last
         self._last = self._made_by = None
+        began_ms = clock.boottime_ms()
         self._write(epoch, seq, status, text, unlisted_tier)
-        self._last, self._made_by = (text, unlisted_tier, clock.boottime_ms()), made_by
+        self._last, self._made_by = (text, unlisted_tier, began_ms), made_by
 
-    def _list(
-        self, agents: Iterable[tuple[str, AgentState]], known: Callable[[], Iterable[str]]
-    ) -> tuple[str, int]:
+    def _list(self, agents: Listable) -> tuple[str, int]:
         """Return what is said of agents, as JSON, and the tier of the others."""
+        if self._edition is None or self.is_restricting:
+            return self._list_all(agents)
+        changes = agents.changes(self._edition)
+        if changes is None or any(name.startswith(OVERFLOW_ID) for name, _ in changes):
+            return self._list_all(agents)
+        names, texts = self._names, self._texts
+        for name, state in changes:
+            at = bisect_left(names, name)
+            is_listed = at < len(names) and names[at] == name
+            if state is None:
+                del names[at : at + is_listed], texts[at : at + is_listed]
+            else:
+                names[at : at + is_listed], texts[at : at + is_listed] = [name], [_listed(name, state)[1]]
+        self._edition = agents.edition
+        return f"{{{','.join(texts)}}}", 1
+
+    def _list_all(self, agents: Listable) -> tuple[str, int]:
         listed: dict[str, _Listed] = {}
         entries: dict[str, tuple[int, int, _Listed]] = {}
         unlisted_tier = self._lowest_unlisted_tier()
-        for name, state in agents:
+        for name, state in agents.demoted():
             entry = self._entries.get(name)
             if entry is None or entry[0] != state.decision_no or entry[1] != state.standing.since_us:
                 entry = state.decision_no, state.standing.since_us, _listed(name, state)
@@ -159,14 +185,19 @@ class Publisher:
             former = self._normal
             # Only who is known now: an id that was taken from its owner must not be normal for that.
             self._normal = {
-                name: former.get(name) or (1, f'{compact_json(name)}:{{"tier":1}}') for name in known()
+                name: former.get(name) or (1, f'{compact_json(name)}:{{"tier":1}}') for name in agents.known()
             }
             others = {name: item for name, item in self._normal.items() if name not in listed}
             listed = others | listed
         if self.is_restricting and unlisted_tier is not None:
             unlisted_tier = self._tier_for_all
             listed = {name: item for name, item in listed.items() if item[0] >= self._tier_for_all}
-        return f"{{{','.join([text for _, text in listed.values()])}}}", unlisted_tier or 1
+        texts = [text for _, text in listed.values()]
+        self._edition = None
+        if unlisted_tier in (None, 1) and not self.is_restricting:
+            # From here on, only what changes is looked at.
+            self._names, self._texts, self._edition = [*listed], texts, agents.edition
+        return f"{{{','.join(texts)}}}", unlisted_tier or 1
 
     def repeat(self, epoch: int, seq: int, status: str) -> None:
         """Publish the last document again with another word and the present faults, but for no longer.
@@ -176,33 +207,34 @@ class Publisher:
         if self._last is None:
             return
         listed, unlisted_tier, began_ms = self._last
-        left_us = self.valid_for_us - (clock.boottime_ms() - began_ms) * 1000
-        if left_us > _MIN_VALID_US:
-            self._write(epoch, seq, status, listed, unlisted_tier, left_us)
+        until_ms = began_ms + self.valid_for_us // 1000
+        if (until_ms - clock.boottime_ms()) * 1000 > _MIN_VALID_US:
+            self._write(epoch, seq, status, listed, unlisted_tier, until_ms)
 
     def _write(
-        self, epoch: int, seq: int, status: str, listed: str, unlisted_tier: int, valid_us: int = 0
+        self, epoch: int, seq: int, status: str, listed: str, unlisted_tier: int, until_ms: int = 0
     ) -> None:
-        valid_us = valid_us or self.valid_for_us
-        data = self._fitting(epoch, seq, status, listed, unlisted_tier, valid_us)
+        data = self._fitting(epoch, seq, status, listed, unlisted_tier, until_ms)
         publish(self.path, data, group=self.group)
 
     def _fitting(
-        self, epoch: int, seq: int, status: str, listed: str, unlisted_tier: int, valid_us: int
+        self, epoch: int, seq: int, status: str, listed: str, unlisted_tier: int, until_ms: int = 0
     ) -> bytes:
-        data = self._encode(epoch, seq, status, listed, unlisted_tier, valid_us)
+        data = self._encode(epoch, seq, status, listed, unlisted_tier, until_ms)
         if len(data) > MAX_BYTES:
             # A larger one restricts everybody instead of naming them.
-            data = self._encode(epoch, seq, "degraded", "{}", self._tier_for_all, valid_us)
+            data = self._encode(epoch, seq, "degraded", "{}", self._tier_for_all, until_ms)
         return data
 
     def _lowest_unlisted_tier(self) -> int | None:
         return self.unlisted_tier
 
     def _encode(
-        self, epoch: int, seq: int, status: str, listed: str, unlisted_tier: int, valid_us: int
+        self, epoch: int, seq: int, status: str, listed: str, unlisted_tier: int, until_ms: int
     ) -> bytes:
-        now = clock.now_us()
+        now, boottime_ms = clock.now_us(), clock.boottime_ms()
+        # Repeated, it ends when it would have ended (since boot), however long this took.
+        valid_us = max(1, until_ms - boottime_ms) * 1000 if until_ms else self.valid_for_us
         head = compact_json(
             {
                 "schema": 1,
@@ -218,7 +250,7 @@ class Publisher:
                 "generated_at": iso_ms(now),
                 "valid_until": iso_ms(now + valid_us),
                 "boot_id": clock.boot_id(),
-                "boottime_ms": clock.boottime_ms(),
+                "boottime_ms": boottime_ms,
                 "valid_for_ms": valid_us // 1000,
                 **({"override_floor": self.override_floor} if self.override_floor else {}),
                 "unlisted_tier": unlisted_tier,

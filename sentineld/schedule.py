@@ -14,7 +14,7 @@ from sentineld.learned import Learned
 from sentineld.monitor import BehavioralMonitor
 from sentineld.step import AgentState, Prior
 from sentineld.teaching import SLICE_US
-from sentineld.window import Window
+from sentineld.window import BUCKETS, Window
 
 #: Sums of rounded parts may differ by less than this from the score.
 _SLACK = 1e-9
@@ -25,9 +25,11 @@ def due_us(state: AgentState, prior: Prior) -> int | None:
 
     None: it never will. Behind it, it may: to be looked at in vain changes nothing.
     """
-    due = prior.policy.next_deadline(state.standing)
+    standing = state.standing
+    is_settled = standing.quiet_since_us is None and standing.is_plain
+    due = None if is_settled else prior.policy.next_deadline(standing)
     if prior.detection is None:
-        other = _window_us(state, prior.monitor)
+        other = _window_us(state, prior.monitor, is_settled=is_settled)
     else:
         other = (
             None if state.learned is None else _sessions_us(state.learned, prior.detection.settings.gap_us)
@@ -46,12 +48,13 @@ def _sessions_us(agent: Learned, gap_us: int) -> int | None:
     return due
 
 
-def _window_us(state: AgentState, monitor: BehavioralMonitor) -> int | None:
+def _window_us(state: AgentState, monitor: BehavioralMonitor, *, is_settled: bool) -> int | None:
     window = state.profile.window
-    gone = window.next_expiry()
-    if gone is None or (state.level == 1 and state.standing.is_plain and _stays_calm(window, monitor)):
+    if not window.buckets:
         return None
-    return gone * window.bucket_us - 1
+    if state.level == 1 and (is_settled or state.standing.is_plain) and _stays_calm(window, monitor):
+        return None
+    return (window.oldest + BUCKETS) * window.bucket_us - 1
 
 
 def _stays_calm(window: Window, monitor: BehavioralMonitor) -> bool:

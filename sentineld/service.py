@@ -21,6 +21,7 @@ from sentineld import clock, log, pause, requests
 from sentineld.catch_up import CatchUp, Progress
 from sentineld.claims import Claims
 from sentineld.config import Change, Config, changes
+from sentineld.control import judge_control
 from sentineld.database import PATIENCE_S, cannot_open
 from sentineld.decode import INTERNAL_ERROR, Reject
 from sentineld.errors import AccessError, ConfigError, SentineldError, StorageError, StoreError
@@ -458,6 +459,7 @@ class Service:
                 max_files=self.config.limits.files,
                 files_per_owner=self.config.limits.files_per_owner,
                 claims=self._claims(),
+                on_failure=self._tell_failure,
             )
             sources = store.sources(with_gone=False)
             tail.restore(sources, meta.last_scan)
@@ -473,7 +475,7 @@ class Service:
                 tail,
                 lambda: self._pipeline,
                 self._renew_pipeline,
-                lambda: self._owners,
+                lambda: judge_control(self._pipeline.prior, self._formats, clock.now_us()),
                 self._left_out,
                 self._stay_alive,
             )
@@ -508,7 +510,7 @@ class Service:
         self._pipeline = self._make_pipeline(former.prior)
         self._pipeline.bind(self._trust.bindings)
         # Whoever publishes knows by it that these are others.
-        self._pipeline.roster.edition += former.roster.edition + 1
+        self._pipeline.roster.succeed(former.roster)
 
     def _make_watch(self) -> Watch:
         watch = Watch(
@@ -575,7 +577,7 @@ class Service:
         if batch:
             self._take(batch)
             self._intake.pace(clock.monotonic_us() - began)
-        return bool(batch)
+        return bool(batch) or self._intake.is_full
 
     def _read_history(self, goes_on: Callable[[], bool]) -> None:
         if not self._is_first_run:
@@ -752,15 +754,10 @@ class Service:
 
     def _publish(self, *, status: str = "", is_numbered: bool = False) -> None:
         self._tell_starters()
-        word = status or self._status()
-        roster = self._pipeline.roster
-        self._outlet.publish(
-            word, roster.demoted(), roster.known, edition=roster.edition, is_numbered=is_numbered
-        )
+        self._outlet.publish(status or self._status(), self._pipeline.roster, is_numbered=is_numbered)
 
     def _announcing(self) -> contextlib.AbstractContextManager[None]:
-        roster = self._pipeline.roster
-        return self._outlet.announcing(self._status(), roster.demoted(), roster.known, roster.edition)
+        return self._outlet.announcing(self._status(), self._pipeline.roster)
 
     def _status(self) -> str:
         # A document that says that it could not be written would be a contradiction.

@@ -11,7 +11,6 @@ Decisions leave as ``Draft``: numbers, file names and texts are given where deci
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
-from operator import itemgetter
 from typing import cast
 
 import msgspec
@@ -20,6 +19,7 @@ from sentineld.detection import CALM, Detection, Verdict
 from sentineld.event import FILE, NETWORK, Incident, Observation, Tick
 from sentineld.instant import SECOND_US
 from sentineld.integrity import CAUSES, KINDS, Charges
+from sentineld.kernel import span
 from sentineld.learned import Learned
 from sentineld.monitor import NEVER_US, BehavioralMonitor, Crossing
 from sentineld.numbering import Numbering
@@ -28,9 +28,6 @@ from sentineld.tier import Tier
 from sentineld.trail import ACTIVITY, LEARNED, Trail, end_us
 from sentineld.window import Window
 from sentineld.wishes import ACTS, Freeze, Renew, Retire
-
-#: When an observation counts.
-_AT = itemgetter(0)
 
 #: Observations kept as evidence for the next decision.
 RECENT = 8
@@ -215,7 +212,7 @@ def observe(
     Where learned detection decides, ``is_learning`` says that habits are learned and nothing is decided, and
     ``verdicts`` gets those on events that call for a tier or change what is thought of their session.
     """
-    latest_us = max(map(_AT, run))
+    latest_us = span(run)[1]
     if prior.detection is None:
         _observe_activity(state, prior, run, latest_us, drafts)
     else:
@@ -232,6 +229,15 @@ def _observe_activity(
     monitor, policy, standing = prior.monitor, prior.policy, state.standing
     window, trail = state.profile.window, state.trail
     position = 0
+    if len(run) == 1 and standing.quiet_since_us is None and standing.is_plain:
+        # As nearly always where agents are many: nothing is due before it, and it is in one slot.
+        stop = monitor.observe(window, state.clock_us, state.level, run, 0, NEVER_US)
+        position, state.clock_us, state.peak = stop.position, stop.clock_us, max(state.peak, stop.peak)
+        if position:
+            trail.add(state.clock_us, stop.peak, ACTIVITY)
+        if stop.crossing is None:
+            return
+        _cross(state, prior, stop.crossing, run[:position], drafts)
     # The last of the slots that the trail will hold no more; behind it each slot is looked at for itself.
     last_us = end_us(max(state.clock_us, latest_us), ACTIVITY) - ACTIVITY[0] * ACTIVITY[1] * SECOND_US
     border = max(last_us, end_us(run[0][0], ACTIVITY))
@@ -288,7 +294,7 @@ def _observe_learned(
             state.peak = max(state.peak, highest)
             trail.add(at_us, highest, LEARNED)
         if verdicts is not None and is_news:
-            verdicts.append(detection.verdict(weighed, state.owner))
+            verdicts.append(detection.verdict(weighed, agent, state.owner))
         if is_learning:
             continue
         state.level = level
@@ -304,7 +310,7 @@ def _observe_learned(
         if changes or standing.tier != before:
             _count(window, at_us, run[counted : position + 1])
             counted = position + 1
-            verdict = detection.verdict(weighed, state.owner)
+            verdict = detection.verdict(weighed, agent, state.owner)
             moment = _moment(state, prior, verdict)
             recent = tuple(_latest(state, run[max(0, position + 1 - RECENT) : position + 1]))
             drafts.extend(Draft(change, moment, recent, verdict=verdict) for change in changes)
@@ -427,7 +433,7 @@ def _elapse(
             moment = _moment(state, prior)
             drafts.extend(Draft(change, moment, tuple(_latest(state, seen))) for change in changes)
             if state.learned is not None and before > state.standing.tier == 1:
-                state.learned.evidence = state.learned.drift = 0.0
+                state.learned.acquit()
         else:
             return
 
@@ -526,6 +532,8 @@ def distrust(state: AgentState, prior: Prior, at_us: int, from_tier: int, drafts
     drafts.append(Draft(Change(at_us, from_tier, 3, "damaged"), moment, (), note=note))
 
 
+#: What the bytes of a state begin with.
+_PREFIX = b"%d:" % STATE_VERSION
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(AgentState)
 
@@ -547,7 +555,7 @@ def absorb(state: AgentState, other: AgentState) -> None:
 
 def dump_state(state: AgentState) -> bytes:
     """Return the state as bytes: the version number, a colon, MessagePack."""
-    return b"%d:" % STATE_VERSION + _encoder.encode(state)
+    return _PREFIX + _encoder.encode(state)
 
 
 def load_state(data: bytes) -> AgentState:

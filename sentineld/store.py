@@ -308,15 +308,15 @@ class Store:
                 "is_plain = excluded.is_plain, state = excluded.state, due = excluded.due",
                 commit.agents,
             )
-            self._db.executemany(
-                "INSERT OR REPLACE INTO role VALUES (?, ?, ?)",
-                [(role.owner, role.name, role.habits) for role in commit.roles],
-            )
+            for role in commit.roles:
+                row = (role.owner, role.name, role.habits)
+                self._db.execute("INSERT OR REPLACE INTO role VALUES (?, ?, ?)", row)
             self._write_lessons(commit.lessons)
-            self._db.executemany(
-                "INSERT INTO decision(decision_no, name, document) VALUES (?, ?, ?)",
-                [(d.decision_no, d.agent_id, json.dumps(d.to_dict())) for d in commit.decisions],
-            )
+            for item in commit.decisions:
+                self._db.execute(
+                    "INSERT INTO decision(decision_no, name, document) VALUES (?, ?, ?)",
+                    (item.decision_no, item.agent_id, json.dumps(item.to_dict())),
+                )
             if commit.shift_us:
                 self._db.execute("UPDATE source SET look_us = look_us + ?", (commit.shift_us,))
                 self._db.execute("UPDATE source SET away_us = away_us + ? WHERE away_us", (commit.shift_us,))
@@ -324,7 +324,8 @@ class Store:
             self._write_types(commit.event_types)
             self._write_unknown(commit.unknown)
             self._write_seen(commit.seen)
-            self._db.executemany("INSERT OR IGNORE INTO writer VALUES (?, ?)", commit.writers)
+            if commit.writers:
+                self._db.executemany("INSERT OR IGNORE INTO writer VALUES (?, ?)", commit.writers)
             self._write_incidents(commit.incidents)
             self._write_denials(commit)
             if commit.request_id:
@@ -861,11 +862,13 @@ class Store:
         self._db.execute("UPDATE meta SET incidents = ?", (json.dumps(counts, sort_keys=True),))
 
     def _write_denials(self, commit: Commit) -> None:
-        self._db.executemany(
-            "INSERT OR IGNORE INTO denial(owner, key, agent_id, at, call_id) VALUES (?, ?, ?, ?, ?)",
-            [(row.owner, row.key, row.agent_id, row.at_us, row.call_id) for row in commit.denials],
-        )
-        self._db.executemany("DELETE FROM denial WHERE owner = ? AND key = ?", commit.lifted)
+        for row in commit.denials:
+            self._db.execute(
+                "INSERT OR IGNORE INTO denial(owner, key, agent_id, at, call_id) VALUES (?, ?, ?, ?, ?)",
+                (row.owner, row.key, row.agent_id, row.at_us, row.call_id),
+            )
+        for lifted in commit.lifted:
+            self._db.execute("DELETE FROM denial WHERE owner = ? AND key = ?", lifted)
         if commit.done_calls:
             self._db.executemany(
                 'INSERT INTO done_call(owner, key, agent_id, at, source, "from") VALUES (?, ?, ?, ?, ?, ?)',

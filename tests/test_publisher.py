@@ -1,7 +1,9 @@
 """Publisher: what the document says, in enforce and in observe mode, and when there is too much to say."""
 
+import itertools
 import json
 import time
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -25,6 +27,34 @@ def demoted(name: str, until_us: int | None = None) -> tuple[str, AgentState]:
     return name, state
 
 
+class Some:
+    """Some demoted agents, and known ids; where ``edition`` is not given, what they are is news each time."""
+
+    editions = itertools.count(1000)
+
+    def __init__(self, agents=(), known=(), edition=None, changes=None) -> None:
+        self.agents, self.ids, self.news = agents, known, changes
+        self.edition = next(self.editions) if edition is None else edition
+
+    def demoted(self) -> Iterator[tuple[str, AgentState]]:
+        return iter(self.agents)
+
+    def known(self) -> Iterable[str]:
+        return self.ids() if callable(self.ids) else self.ids
+
+    def changes(self, _since: int) -> Sequence[tuple[str, AgentState | None]] | None:
+        return self.news
+
+
+class Nobody(Some):
+    """Fails when it is asked who they are."""
+
+    def demoted(self) -> Iterator[tuple[str, AgentState]]:
+        pytest.fail("was asked")
+
+    changes = known = demoted
+
+
 @pytest.fixture(params=[Publisher, ObservingPublisher])
 def publisher(request, tmp_path) -> Publisher:
     return request.param(str(tmp_path / "state.json"), 30_000_000, "service")
@@ -35,7 +65,7 @@ def document(publisher: Publisher) -> dict:
 
 
 def test_enforcing_names_tiers_and_observing_says_what_would_have_been(publisher):
-    publisher.publish(7, 8, "ok", [demoted("a", NOW + 1_000_000)])
+    publisher.publish(7, 8, "ok", Some([demoted("a", NOW + 1_000_000)]))
     found = document(publisher)
     listed, empty = ("agents", "would") if found["mode"] == "enforce" else ("would", "agents")
 
@@ -49,7 +79,7 @@ def test_enforcing_names_tiers_and_observing_says_what_would_have_been(publisher
 
 def test_too_many_agents_to_name_restrict_everybody_but_never_in_observe_mode(publisher, monkeypatch):
     monkeypatch.setattr(publisher_module, "MAX_BYTES", 5000)
-    publisher.publish(7, 8, "ok", [demoted(f"agent-{n}") for n in range(100)])
+    publisher.publish(7, 8, "ok", Some([demoted(f"agent-{n}") for n in range(100)]))
     found = document(publisher)
 
     assert (found["agents"], found["would"], found["status"]) == ({}, {}, "degraded")
@@ -59,7 +89,7 @@ def test_too_many_agents_to_name_restrict_everybody_but_never_in_observe_mode(pu
 
 def test_a_directory_that_is_gone_raises_and_leaves_nothing(tmp_path):
     with pytest.raises(OSError, match="No such file"):
-        Publisher(str(tmp_path / "none" / "state.json"), 30_000_000, "user").publish(1, 1, "ok", [])
+        Publisher(str(tmp_path / "none" / "state.json"), 30_000_000, "user").publish(1, 1, "ok", Some([]))
 
 
 def overflowing(tier: int) -> tuple[str, AgentState]:
@@ -70,7 +100,7 @@ def overflowing(tier: int) -> tuple[str, AgentState]:
 
 def test_where_unlisted_agents_are_not_normal_every_known_agent_is_listed(publisher):
     publisher.unlisted_tier = 2
-    publisher.publish(7, 8, "ok", [demoted("a")], lambda: ["a", "b"])
+    publisher.publish(7, 8, "ok", Some([demoted("a")], lambda: ["a", "b"]))
     found = document(publisher)
 
     if found["mode"] == "enforce":
@@ -87,7 +117,7 @@ def test_ids_without_a_profile_are_not_normal_while_their_owner_is_suspected(
     publisher, configured, overflow, expected
 ):
     publisher.unlisted_tier = configured
-    publisher.publish(7, 8, "ok", [overflowing(overflow)], lambda: ["a", OVERFLOW_ID])
+    publisher.publish(7, 8, "ok", Some([overflowing(overflow)], lambda: ["a", OVERFLOW_ID]))
     found = document(publisher)
 
     if found["mode"] == "enforce":
@@ -99,7 +129,7 @@ def test_ids_without_a_profile_are_not_normal_while_their_owner_is_suspected(
 
 
 def test_where_unlisted_agents_are_normal_nobody_asks_for_the_others(publisher):
-    publisher.publish(7, 8, "ok", [demoted("a")], lambda: pytest.fail("asked"))
+    publisher.publish(7, 8, "ok", Some([demoted("a")], lambda: pytest.fail("asked")))
 
     assert document(publisher)["unlisted_tier"] == 1
 
@@ -107,7 +137,7 @@ def test_where_unlisted_agents_are_normal_nobody_asks_for_the_others(publisher):
 def test_a_listing_that_is_too_long_restricts_everybody(publisher, monkeypatch):
     monkeypatch.setattr(publisher_module, "MAX_BYTES", 5000)
     publisher.unlisted_tier = 2
-    publisher.publish(7, 8, "ok", [], lambda: [f"agent-{n}" for n in range(1000)])
+    publisher.publish(7, 8, "ok", Some([], lambda: [f"agent-{n}" for n in range(1000)]))
     found = document(publisher)
 
     if found["mode"] == "enforce":
@@ -122,13 +152,13 @@ def test_ten_thousand_agents_are_published_in_milliseconds(tmp_path, record_prop
     times = []
     for seq in range(1, 6):
         began = time.process_time()
-        publisher.publish(7, seq, "ok", agents)
+        publisher.publish(7, seq, "ok", Some(agents))
         times.append(time.process_time() - began)
 
     def share() -> float:
         fresh = Publisher(publisher.path, 30_000_000, "service")
         began = time.process_time()
-        fresh.publish(7, 6, "ok", agents)
+        fresh.publish(7, 6, "ok", Some(agents))
         first = time.process_time() - began
         json.dumps(document(publisher))
         return first / (time.process_time() - began - first)
@@ -164,8 +194,8 @@ def test_what_is_said_of_an_agent_is_compact_json(score, since_us):
 
 def test_an_id_that_nobody_has_any_more_is_not_listed_as_normal(publisher):
     publisher.unlisted_tier = 2
-    publisher.publish(7, 8, "ok", [], lambda: ["a", "b"])
-    publisher.publish(7, 9, "ok", [], lambda: ["b"])
+    publisher.publish(7, 8, "ok", Some([], lambda: ["a", "b"]))
+    publisher.publish(7, 9, "ok", Some([], lambda: ["b"]))
 
     if publisher.mode == "enforce":
         assert document(publisher)["agents"] == {"b": {"tier": 1}}
@@ -175,7 +205,7 @@ def test_an_id_that_nobody_has_any_more_is_not_listed_as_normal(publisher):
 def test_parts_that_were_kept_give_the_bytes_of_the_whole(publisher, name):
     publisher.unlisted_tier = 2
     for seq in (8, 9):
-        publisher.publish(7, seq, "ok", [demoted(name)], lambda: [name, "b"])
+        publisher.publish(7, seq, "ok", Some([demoted(name)], lambda: [name, "b"]))
         data = Path(publisher.path).read_bytes()
 
         assert data == json.dumps(json.loads(data), separators=(",", ":")).encode("ascii") + b"\n"
@@ -186,36 +216,63 @@ def test_nobody_is_asked_again_while_nobody_changed(publisher):
         found = document(publisher)
         return [*found["agents"], *found["would"]]
 
-    publisher.publish(1, 1, "ok", [demoted("a")], edition=7)
-    publisher.publish(1, 2, "ok", iter(lambda: pytest.fail("was asked"), None), edition=7)
+    publisher.publish(1, 1, "ok", Some([demoted("a")], edition=7))
+    publisher.publish(1, 2, "ok", Nobody(edition=7))
     assert (document(publisher)["seq"], listed()) == (2, ["a"])
-    publisher.publish(1, 3, "ok", [], edition=8)
+    publisher.publish(1, 3, "ok", Some([], edition=8))
     assert listed() == []
-    publisher.publish(1, 4, "ok", [demoted("a")], edition=8)
+    publisher.publish(1, 4, "ok", Some([demoted("a")], edition=8))
     assert listed() == []
-    publisher.publish(1, 5, "ok", [demoted("a")])
+    publisher.publish(1, 5, "ok", Some([demoted("a")]))
     assert listed() == ["a"]
 
 
+def test_only_who_changed_is_looked_at(publisher):
+    def listed() -> dict[str, int]:
+        found = document(publisher)
+        return {name: item["tier"] for name, item in (found["agents"] | found["would"]).items()}
+
+    def change(edition: int, *changes: tuple[str, AgentState | None]) -> None:
+        agents = Nobody(edition=edition)
+        agents.changes = lambda _since: changes
+        publisher.publish_ahead(1, edition, "ok", agents)
+        publisher.publish(1, edition, "ok", Nobody(edition=edition))
+
+    publisher.publish(1, 1, "ok", Some([demoted("b"), demoted("d")], edition=1))
+    change(2, demoted("c"), demoted("a"), demoted("e"))
+    assert list(listed().items()) == [(name, 3) for name in "abcde"]
+    _, other = demoted("b")
+    other.standing.pinned_tier = 2
+    change(3, ("a", None), ("b", other), ("e", None), ("z", None))
+    assert list(listed().items()) == [("b", 2), ("c", 3), ("d", 3)]
+    data = Path(publisher.path).read_bytes()
+    assert data == json.dumps(json.loads(data), separators=(",", ":")).encode("ascii") + b"\n"
+
+    # Of whoever stands for all who are not profiled, more depends than its own entry.
+    publisher.publish(1, 4, "ok", Some([overflowing(3)], edition=4, changes=[overflowing(3)]))
+    assert listed() == {OVERFLOW_ID: 3}
+    assert document(publisher)["unlisted_tier"] == (3 if publisher.mode == "enforce" else 1)
+
+
 def test_what_is_written_ahead_is_seen_when_it_is_published(publisher, tmp_path):
-    publisher.publish(1, 1, "ok", [], edition=1)
-    publisher.publish_ahead(1, 2, "ok", [demoted("a")], tuple, 2)
+    publisher.publish(1, 1, "ok", Some([], edition=1))
+    publisher.publish_ahead(1, 2, "ok", Some([demoted("a")], edition=2))
     assert document(publisher)["seq"] == 1
 
     # Nobody is asked again: what was said is what stands there.
-    publisher.publish(1, 2, "ok", iter(lambda: pytest.fail("was asked"), None), edition=2)
+    publisher.publish(1, 2, "ok", Nobody(edition=2))
     found = document(publisher)
     assert (found["seq"], [*found["agents"], *found["would"]]) == (2, ["a"])
     assert [path.name for path in tmp_path.iterdir()] == ["state.json"]
-    publisher.publish(1, 3, "ok", iter(lambda: pytest.fail("was asked"), None), edition=2)
+    publisher.publish(1, 3, "ok", Nobody(edition=2))
     assert document(publisher)["seq"] == 3
 
 
 @pytest.mark.parametrize("told", [(1, 3, "ok", 2), (1, 2, "degraded", 2), (1, 2, "ok", 3), (2, 2, "ok", 2)])
 def test_what_was_written_ahead_of_something_else_is_thrown_away(publisher, tmp_path, told):
     *head, edition = told
-    publisher.publish_ahead(1, 2, "ok", [demoted("a")], tuple, 2)
-    publisher.publish(*head, [demoted("b")], edition=edition)
+    publisher.publish_ahead(1, 2, "ok", Some([demoted("a")], edition=2))
+    publisher.publish(*head, Some([demoted("b")], edition=edition))
     found = document(publisher)
 
     assert [found["epoch"], found["seq"], found["status"]] == head
@@ -224,38 +281,38 @@ def test_what_was_written_ahead_of_something_else_is_thrown_away(publisher, tmp_
 
 
 def test_what_came_to_nothing_is_never_seen(publisher, tmp_path):
-    publisher.publish(1, 1, "ok", [], edition=1)
-    publisher.publish_ahead(1, 2, "ok", [demoted("a")], tuple, 2)
+    publisher.publish(1, 1, "ok", Some([], edition=1))
+    publisher.publish_ahead(1, 2, "ok", Some([demoted("a")], edition=2))
     publisher.withdraw()
 
     assert [path.name for path in tmp_path.iterdir()] == ["state.json"]
     publisher.repeat(1, 2, "degraded")
     found = document(publisher)
     assert (found["status"], found["agents"], found["would"]) == ("degraded", {}, {})
-    publisher.publish(1, 2, "ok", [], edition=2)
+    publisher.publish(1, 2, "ok", Some([], edition=2))
     assert document(publisher)["agents"] == {}
 
 
 def test_what_could_not_be_written_ahead_and_came_to_nothing_leaves_no_trace(tmp_path):
     publisher = Publisher(str(tmp_path / "later" / "state.json"), 30_000_000, "service")
     with pytest.raises(OSError, match="No such file"):
-        publisher.publish_ahead(1, 2, "ok", [demoted("a")], tuple, 2)
+        publisher.publish_ahead(1, 2, "ok", Some([demoted("a")], edition=2))
     publisher.withdraw()
     (tmp_path / "later").mkdir()
     name, state = demoted("a")
     state.standing.pinned_tier = 2
-    publisher.publish(1, 2, "ok", [(name, state)], edition=3)
+    publisher.publish(1, 2, "ok", Some([(name, state)], edition=3))
 
     # Another decision has the number of the one that was never made.
     assert document(publisher)["agents"]["a"]["tier"] == 2
 
 
 def test_what_was_written_ahead_is_repeated_for_no_longer_than_it_said(publisher):
-    publisher.publish_ahead(1, 2, "ok", [demoted("a")], tuple, 2)
+    publisher.publish_ahead(1, 2, "ok", Some([demoted("a")], edition=2))
     began = clock.boottime_ms()
     while clock.boottime_ms() < began + 5:
         pass
-    publisher.publish(1, 2, "ok", [], edition=2)
+    publisher.publish(1, 2, "ok", Some([], edition=2))
     first = document(publisher)
     publisher.repeat(1, 3, "degraded")
     second = document(publisher)
@@ -267,20 +324,20 @@ def test_what_was_written_ahead_is_repeated_for_no_longer_than_it_said(publisher
 
 def test_what_was_written_ahead_too_long_ago_is_written_anew(publisher, tmp_path):
     publisher.valid_for_us = 30_000
-    publisher.publish_ahead(1, 2, "ok", [demoted("a")], tuple, 2)
+    publisher.publish_ahead(1, 2, "ok", Some([demoted("a")], edition=2))
     began = clock.boottime_ms()
     while clock.boottime_ms() < began + 10:
         pass
-    publisher.publish(1, 2, "ok", [demoted("a")], edition=2)
+    publisher.publish(1, 2, "ok", Some([demoted("a")], edition=2))
 
     assert document(publisher)["boottime_ms"] >= began + 10
     assert [path.name for path in tmp_path.iterdir()] == ["state.json"]
 
 
 def test_what_was_written_ahead_before_everybody_was_restricted_is_thrown_away(publisher):
-    publisher.publish_ahead(1, 2, "ok", [], tuple, 2)
+    publisher.publish_ahead(1, 2, "ok", Some([], edition=2))
     publisher.is_restricting = True
-    publisher.publish(1, 2, "ok", [], edition=2)
+    publisher.publish(1, 2, "ok", Some([], edition=2))
 
     found = document(publisher)
     assert found["unlisted_tier"] == (3 if found["mode"] == "enforce" else 1)

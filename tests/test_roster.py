@@ -2,13 +2,16 @@
 
 import pytest
 from activity import BY_ACTIVITY
+from hypothesis import given
+from hypothesis import strategies as st
 
+from sentineld import roster as roster_module
 from sentineld.config import Config
 from sentineld.event import Tick
 from sentineld.roster import OVERFLOW_ID, Roster
 from sentineld.step import Pin, Unpin, dump_state, step
 from sentineld.store import Store
-from sentineld.tables import Commit
+from sentineld.tables import Commit, Renaming
 from sentineld.trust import UNNAMED_ID
 
 NOW = 1_763_858_410_000_000
@@ -303,3 +306,69 @@ def test_one_that_is_due_in_the_database_alone_is_the_next(store):
     due_us = one.next_due_us()
     assert due_us is not None
     assert Roster(store, learned, 100).next_due_us() == due_us
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["pin", "unpin", "rename", "bind", "forget", "look"]),
+            st.sampled_from([1000, 2000]),
+            st.sampled_from("abc"),
+            st.sampled_from("abc"),
+        ),
+        max_size=12,
+    )
+)
+def test_who_follows_the_changes_knows_who_is_listed(moves):
+    with Store.open(":memory:", NOW, is_durable=False) as store:
+        one = roster(store)
+        seen, listed = one.edition, {}
+        for number, (what, owner, agent_id, other) in enumerate(moves):
+            state = one.find((owner, agent_id))
+            if what in ("pin", "unpin"):
+                state = state or one.get(one.key_of(owner, agent_id), NOW)
+                wish = Pin(NOW, "me", "why", 3, None) if what == "pin" else Unpin(NOW, "me", "why")
+                step(state, PRIOR, [wish])
+                state.decision_no = number
+                settle(one, store, state)
+            elif what == "rename" and state is not None and agent_id != other:
+                renamed, old, new = one.rename(state, other)
+                rows = [one.row(renamed)]
+                renaming = Renaming(owner, agent_id, other, old, new)
+                store.commit(Commit("wish", NOW, agents=rows, renamed=renaming))
+            elif what == "bind":
+                store.commit(Commit("publish", NOW, agents=one.bind({agent_id: owner})))
+            elif what == "forget" and state is not None:
+                name = one.name(state)
+                one.forget(state)
+                store.commit(Commit("wish", NOW, erased=(owner, agent_id, name)))
+            elif what == "look":
+                follow(listed, one.changes(seen))
+                seen = one.edition
+                assert listed == {name: (state, state.decision_no) for name, state in one.demoted()}
+        follow(listed, one.changes(seen))
+        assert listed == {name: (state, state.decision_no) for name, state in one.demoted()}
+
+
+def follow(listed: dict, changes) -> None:
+    for name, state in changes:
+        if state is None:
+            listed.pop(name, None)
+        else:
+            listed[name] = (state, state.decision_no)
+
+
+def test_changes_that_are_too_many_or_of_another_roster_are_not_known(store, monkeypatch):
+    monkeypatch.setattr(roster_module, "_MAX_CHANGES", 2)
+    one = roster(store)
+    seen = one.edition
+    for name in "abc":
+        state, _ = step(one.get(one.key_of(1000, name), NOW), PRIOR, [Pin(NOW, "me", "why", 3, None)])
+        settle(one, store, state)
+    assert one.changes(seen) is None
+    assert one.changes(one.edition) == []
+
+    other = roster(store)
+    other.succeed(one)
+    assert other.edition > one.edition
+    assert other.changes(one.edition) is None

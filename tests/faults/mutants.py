@@ -140,8 +140,8 @@ MUTANTS = (
             ),
             (
                 "outlet.py",
-                "        else:\n            self.keep_books(bumps_seq=True)\n        self._tell_override()\n",
-                "        else:\n            self.seq += 1\n        self._tell_override()\n",
+                "        else:\n            self.keep_books(bumps_seq=True)\n",
+                "        else:\n            self.seq += 1\n",
             ),
         ),
         ("INV4", "INV6"),
