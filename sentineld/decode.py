@@ -63,6 +63,10 @@ _BLANK = b" \t\r"
 #: All bytes but opening brackets and LF. A line cannot be nested deeper than it has opening brackets.
 _NOT_OPENING = bytes(set(range(256)) - set(b"{[\n"))
 
+#: All bytes but brackets and quotation marks, and what makes both kinds of brackets one.
+_NO_MARKS = bytes(set(range(256)) - set(b'{}[]"'))
+_ALIKE = bytes.maketrans(b"[]", b"{}")
+
 _LF, _QUOTE, _OPENING, _CLOSING, _ARRAY = b'\n"{}['
 #: What both opening brackets have in common, and which bits that are.
 _BRACKET, _BRACKET_BITS = 0x5B, 0xDF
@@ -79,6 +83,10 @@ _EXTREME = re.compile(
     rb"NaN|-?Infinity|(?<![\d.])-?(?:[1-9]\d{289,}+(?:\.\d++)?(?:[eE][+-]?\d++)?"
     rb"|(?:0|[1-9]\d*+)(?:\.\d++)?[eE]\+?\d\d++)"
 )
+#: What each of those has that is a number, whether in a string or not: an exponent, or so many digits.
+_EXPONENT = re.compile(rb"[0-9][eE]\+?[0-9]{2}")
+_MANY_DIGITS = 290
+_NOT_DIGITS = bytes(set(range(256)) - set(b"0123456789"))
 #: What leads to the next bracket that is outside of strings, where no quotation mark is escaped. It matches
 #: the end as well: a search that fails there would be made again from every byte before it.
 _BRACKET_BEHIND = re.compile(rb'(?:[^"\[\]{}]++|"[^"]*+")*+([\[\]{}]|\Z)')
@@ -109,7 +117,7 @@ _canonical_encoder = msgspec.json.Encoder(order="deterministic")
 Record = dict[str, Any]
 _CONTAINERS = {dict, list}
 #: What the decoder raises for what it does not take.
-_ERRORS = (msgspec.DecodeError, RecursionError, ValueError)
+ERRORS = (msgspec.DecodeError, RecursionError, ValueError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,17 +172,15 @@ def _decode_whole(data: bytes, lines: list[bytes]) -> list[Record] | None:
         return None
     try:
         records: list[Record] = _decoder.decode_lines(data)
-    except _ERRORS:
+    except ERRORS:
         return None
     if len(records) != len(lines) or _encoder.encode_lines(records).count(b'"') != data.count(b'"'):
         return None
     opened = list(map(len, data.translate(None, _NOT_OPENING).split(b"\n")))
-    if max(opened) > MAX_DEPTH and any(
-        _depth(record, MAX_DEPTH) > MAX_DEPTH
-        for record, brackets in zip(records, opened, strict=False)
-        if brackets > MAX_DEPTH
-    ):
-        return None
+    if max(opened) > MAX_DEPTH:
+        nested = [line for line, brackets in zip(lines, opened, strict=False) if brackets > MAX_DEPTH]
+        if _is_deeper(b"".join(nested), MAX_DEPTH):
+            return None
     return records
 
 
@@ -241,7 +247,7 @@ def decode_line(line: bytes, offset: int = 0) -> Record | Reject | None:
         return _reject_nodes(offset, line)
     try:
         record, source = _read(line, MAX_DEPTH)
-    except _ERRORS as error:
+    except ERRORS as error:
         return reject(*_fault(line, error), offset, line)
     if type(record) is not dict:
         return reject("not_an_object", f"a JSON object was expected, not {_name(record)}", offset, line)
@@ -273,7 +279,7 @@ def decode_document(data: bytes) -> list[Record | Reject] | Reject:
         witnesses: list[object] = document
         if _may_repeat_keys(document, source):
             witnesses = _marked(source)
-    except _ERRORS as error:
+    except ERRORS as error:
         is_cut = str(error) == _TRUNCATED
         reason, detail = ("incomplete_json", str(error)) if is_cut else _fault(body, error)
         return reject(reason, detail, 0, data)
@@ -294,18 +300,18 @@ def decode_value(text: str) -> Any:  # noqa: ANN401 (JSON)
         return None
     try:
         value = _decoder.decode(text)
-    except _ERRORS:
+    except ERRORS:
         pass
     else:
         # What is opened is closed, too. Most values are objects of texts and numbers.
         if len(text) <= 2 * MAX_DEPTH or (type(value) is dict and _is_flat(value)):
             return value
-        if text.count("{") + text.count("[") <= MAX_DEPTH or _depth(value, MAX_DEPTH) <= MAX_DEPTH:
+        if text.count("{") + text.count("[") <= MAX_DEPTH or not _is_deeper(text.encode(), MAX_DEPTH):
             return value
     mended = _mended(text.encode("utf-8", "surrogatepass").translate(_NO_CONTROLS), MAX_DEPTH, is_text=True)
     try:
         return None if mended is None else _decoder.decode(mended)
-    except _ERRORS:
+    except ERRORS:
         return None
 
 
@@ -326,16 +332,16 @@ def reject(reason: str, detail: str, offset: int, line: bytes) -> Reject:
 def _read(source: bytes, limit: int) -> tuple[Any, bytes]:
     """Decode JSON: its value, mended where it has to be, and JSON with the keys that it had.
 
-    ``limit``: so deep may it be nested. Raises ``_ERRORS``.
+    ``limit``: so deep may it be nested. Raises ``ERRORS``.
     """
     try:
         value = _decoder.decode(source)
-    except _ERRORS:
+    except ERRORS:
         mended = _read_mended(source, limit)
         if mended is None:
             raise
         return mended
-    if source.count(b"{") + source.count(b"[") > limit and _depth(value, limit) > limit:
+    if source.count(b"{") + source.count(b"[") > limit and _is_deeper(source, limit):
         return _read_mended(source, limit) or (value, source)
     return value, source
 
@@ -360,6 +366,8 @@ def _mended(source: bytes, limit: int, *, is_text: bool = False, keeps_halves: b
     """
     if _BACKSLASH[:1] in source or _QUOTED[:1] in source:
         return None
+    if not is_text and not _may_be_mended(source, limit):
+        return None
     marked = source.replace(rb"\\", _BACKSLASH)
     if b"\\u" in marked and not keeps_halves:
         marked = _HALF.sub(rb"\\ufffd", marked)
@@ -375,11 +383,24 @@ def _mended(source: bytes, limit: int, *, is_text: bool = False, keeps_halves: b
     return None if mended == source else mended
 
 
+def _may_be_mended(source: bytes, limit: int) -> bool:
+    # Most of what is malformed is so for other reasons: to know that is cheaper than to take it apart.
+    return (
+        b"\\u" in source
+        or b"NaN" in source
+        or b"Infinity" in source
+        or source.count(b"{") + source.count(b"[") > limit
+        or _EXPONENT.search(source) is not None
+        # So many digits in a row would have one at one of these places.
+        or bool(source[_MANY_DIGITS - 1 :: _MANY_DIGITS].translate(None, _NOT_DIGITS))
+    )
+
+
 def _held(number: re.Match[bytes]) -> bytes:
     """Return what stands for a number: null where it is none, or beyond the range."""
     try:
         _decoder.decode(number[0])
-    except _ERRORS:
+    except ERRORS:
         return b"null"
     return number[0]
 
@@ -519,14 +540,19 @@ def _repeated_key(value: object) -> str | None:
     return None
 
 
-def _depth(value: object, limit: int) -> int:
-    """Return how deep a value is nested; more than ``limit`` is ``limit`` + 1."""
-    depth = 0
-    layer: list[object] = [value]
-    while layer and depth <= limit:
-        depth += 1
-        layer = [child for item in layer for child in _children(item) if isinstance(child, dict | list)]
-    return depth
+def _is_deeper(source: bytes, limit: int) -> bool:
+    """Say whether something in JSON, which has to be well-formed, is nested deeper than ``limit``."""
+    if b"\\" in source:
+        source = source.replace(rb"\\", b"").replace(rb"\"", b"")
+    # Two quotation marks in a row lead into a string and out of it, or out and in again.
+    marks = source.translate(_ALIKE, _NO_MARKS).replace(b'""', b"")
+    brackets = b"".join(marks.split(b'"')[::2])
+    for _ in range(limit):
+        # What is left has lost its innermost layer.
+        brackets = brackets.replace(b"{}", b"")
+        if not brackets:
+            return False
+    return bool(brackets)
 
 
 def _children(value: object) -> Iterator[object]:

@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Protocol, TypeAlias
 
+from sentineld import kernel
 from sentineld.declaration import OUTCOMES, SETTLED, EventTable
 from sentineld.entropy import encode_canonical
 from sentineld.event import Entity, Feature
-from sentineld.expression import NEVER, NOTHING, Code
+from sentineld.expression import NEVER, NOTHING, Code, texts_of
 from sentineld.features.intent import asked_in
 from sentineld.instant import parse_iso
 from sentineld.memory import MAX_TEXT, remember
@@ -25,6 +26,8 @@ from sentineld.values import to_instant, to_number
 _MAX_ENTITIES = 16
 #: Digits from which on a text can be no date, and those of nanoseconds since 2001.
 _MIN_DIGITS, _NANO_DIGITS = 16, 19
+#: Nanoseconds of that many digits.
+_MIN_NANOS = 10**18
 #: Name of a tool that has none that can be read: the call counts.
 _UNNAMED = "unnamed"
 #: Type of an event whose mapping gives it none that can be used.
@@ -266,6 +269,8 @@ class Emission:
         constant = code.constant(value)
         if constant is not None and table == "names":
             return repr(clean(constant))
+        if table == "names" and all(map(_is_name, texts_of(value) or [""])):
+            return code.text(value)
         if code.depth_of(value) < code.depth or code.is_shared(value, field):
             return code.once(value, field, lambda: self._in_table(code, table, code.text(value)))
         return self._in_table(code, table, code.text(value))
@@ -308,6 +313,10 @@ def share_common(code: Code, tables: Sequence[EventTable]) -> None:
                 code.share(value, what)
 
 
+def _is_name(text: str) -> bool:
+    return text != "" and clean(text) == text
+
+
 def settled_in(table: EventTable) -> tuple[str, ...]:
     """Return the fields of a table that tell what became of a call."""
     return tuple(name for name in SETTLED if name in table.values)
@@ -331,9 +340,8 @@ def _metadata(code: Code, meta: Mapping[str, object]) -> str:
     for name, value in meta.items():
         if code.is_nothing(value):
             continue
-        found = code.name("found")
-        spelled = code.value(value)
-        with code.block(f"if ({found} := {spelled}) is not None:"):
+        test, found = code.is_there(value)
+        with code.block(f"if {test}:"):
             code.line(f"{metadata}[{name!r}] = {found}")
     return metadata
 
@@ -429,10 +437,16 @@ def _time_reader(factor: float | None) -> Callable[[object], int | None]:
 
     def time_of(value: object) -> int | None:
         if type(value) is str:
+            if kernel.compiled is not None:
+                found: int | None = kernel.compiled.instant(value)
+                if found is not None:
+                    return found
             # Digits alone are no date from here on: asking takes longer than all else.
             if len(value) >= _MIN_DIGITS and value.isdecimal():
-                if is_open and len(value) == _NANO_DIGITS and value[0] != "0" and value.isascii():
-                    return int(value) // 1000
+                if is_open and len(value) == _NANO_DIGITS:
+                    number = int(value)
+                    if number >= _MIN_NANOS:
+                        return number // 1000
             else:
                 try:
                     return parse_iso(value)

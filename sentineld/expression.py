@@ -227,12 +227,12 @@ class Code(Writer):
         if isinstance(value, str) and found == self._known(("value", value)):
             # What several ask for is made text once, too.
             known = self._known(("text", value))
-            spelled = f"{found} if type({found}) is str else text_of({found})"
+            spelled = f"{found} if type({found}) is str else '' if {found} is None else text_of({found})"
             return known or self._put(
                 ("text", value), "text", self.depth_of(value), lambda name: [f"{name} = {spelled}"]
             )
         name = self.name("text")
-        return f"({name} if type({name} := {found}) is str else text_of({name}))"
+        return f"({name} if type({name} := {found}) is str else '' if {name} is None else text_of({name}))"
 
     def number(self, value: object) -> str:
         """Return a value, or ``{sum = [...]}`` of several, as a number."""
@@ -272,15 +272,28 @@ class Code(Writer):
 
     def value(self, value: object, depth: int = 0) -> str:
         """Return a value: a selector, a table with ``value``, or the first of several that is not null."""
+        found, may_be_empty = self._value(value, depth)
+        if not may_be_empty:
+            return found
+        name = self.name("found")
+        return f"(None if ({name} := {found}) is None or {name} == '' else {name})"
+
+    def is_there(self, value: object, depth: int = 0) -> tuple[str, str]:
+        """Return what says whether there is such a value, and the local that holds it then."""
+        found, may_be_empty = self._value(value, depth)
+        name = self.name("found")
+        # None is asked first: it is sooner told than empty text, and most of what is looked for is not there.
+        test = f"({name} := {found}) is not None"
+        return (f"({test} and {name} != '')" if may_be_empty else f"({test})"), name
+
+    def _value(self, value: object, depth: int) -> tuple[str, bool]:
+        """Return a value, and whether it may be empty text where there is none."""
         value = self._bare(value)
         # Asked first, for a local that is known behind this line holds nothing for a part of it.
         may_be_empty = self._may_be_empty(value)
         found = self.raw(value, depth)
         is_local = isinstance(value, str) and found == self._known(("value", value))
-        if not may_be_empty or is_local or found == NOTHING:
-            return found
-        name = self.name("found")
-        return f"({name} if ({name} := {found}) != '' else None)"
+        return found, may_be_empty and not is_local and found != NOTHING
 
     def _may_be_empty(self, value: object) -> bool:
         """Say whether empty text, which counts as nothing, may be what ``raw`` gives."""
@@ -373,7 +386,8 @@ class Code(Writer):
         if isinstance(expected, dict):
             ((word, inner),) = expected.items()
             if word == "present":
-                return f"({self.value(name, depth)} is {'not ' if inner else ''}None)"
+                test, _ = self.is_there(name, depth)
+                return test if inner else f"(not {test})"
             if word == "not":
                 return f"(not {self._test(name, inner, depth + 1)})"
             if word == "has":
@@ -423,6 +437,9 @@ class Code(Writer):
         for number, value in enumerate(first):
             name = self.name("first")
             empty = f" and {name} != ''" if self._may_be_empty(value) else ""
+            if _is_constant_where(value):
+                result += f"{value['value'][1:]!r} if {self.condition(value['when'], depth + 2)} else "
+                continue
             found = self.raw(value, depth + 1)
             guard = self._guard(value, found, is_first=number == 0)
             result += f"{name} if {guard}({name} := {found}) is not None{empty} else "
@@ -463,13 +480,13 @@ class Code(Writer):
             return f"{kept}.get({name!r}, EMPTY).get('')"
         found, values = self.name("key"), self.name("values")
         # An empty key is that of a value without keys: it is not asked for. Nor is any where there are none.
-        is_there = f"({values} := {kept}.get({name!r})) and ({found} := {self._part(key, depth)})"
+        is_there = f"({values} := {kept}.get({name!r})) and {self._part(key, depth, found)}"
         return f"({values}.get({found}) if {is_there} else None)"
 
     def _template(self, value: str, depth: int) -> str:
         fixed, parts = template_of(value)
         names = [self.name("part") for _ in parts]
-        tests = [f"({name} := {self._part(part, depth)})" for name, part in zip(names, parts, strict=True)]
+        tests = [self._part(part, depth, name) for name, part in zip(names, parts, strict=True)]
         # One text of many is sooner made than a sum of them. No part is too long where the whole is not.
         whole, parts_cut = _in_text(fixed[0]), _in_text(fixed[0])
         for name, text in zip(names, fixed[1:], strict=True):
@@ -479,10 +496,16 @@ class Code(Writer):
         spelled = f"({made} if len({made} := f'{whole}') <= {MAX_TEXT} else f'{parts_cut}')"
         return f"({spelled} if {' and '.join(tests)} else None)"
 
-    def _part(self, value: str, depth: int) -> str:
-        """Return a part of a template, or a key, as text; null or empty where there is none."""
+    def _part(self, value: str, depth: int, name: str) -> str:
+        """Return what gives a local a part of a template, or a key, as text: null or empty, there is none."""
         bare = self._bare(value)
-        return self.raw(bare, depth + 1) if self._is_text(bare) else self._as_text(bare, depth + 1)
+        found = self.raw(bare, depth + 1)
+        if self._is_text(bare):
+            return f"({name} := {found})"
+        if isinstance(bare, str) and found == self._known(("value", bare)):
+            return f"({name} := {self._as_text(bare, depth + 1)})"
+        other = f"{name} is not None and ({name} := text_of({name}))"
+        return f"({name} if type({name} := {found}) is str else {other})"
 
     # Paths.
 
@@ -501,6 +524,13 @@ class Code(Writer):
         if len(names) <= 1:
             return self.object_at(base, names)
         name = self.name("holder")
+        if len(names) == 2 and not any(map(is_index, names)):
+            joined = f"{self._scopes[base][1]}.get({'.'.join(names)!r})"
+            self.line(f"{name} = {self.object_at(base, names[:1])}.get({names[1]!r})")
+            is_other = f"{name} is not None or type({name} := {joined}) is not dict"
+            with self.block(f"if type({name}) is not dict and ({is_other}):"):
+                self.line(f"{name} = EMPTY")
+            return name
         self.line(f"{name} = {self.object_at(base, names)}")
         with self.block(f"if {name} is EMPTY:"):
             found = f"({name} := {self.bind(getter(list(names)), 'get')}({self._scopes[base][0]}))"
@@ -585,7 +615,14 @@ class Code(Writer):
         numbered = [".".join(names[end:stop]) for stop in range(end + 1, len(names) + 1)]
         lacks = " and ".join(f"{name!r} not in {inner}" for name in numbered)
         is_other = f"({is_text} or {inner} is None or type({inner}) is dict and {lacks})"
-        return f"(None if {self._is_plain(base, names[: end - 1], names)} and {is_other} else {found})"
+        other = found
+        if end == len(names) - 2 and not is_index(names[-1]) and names[end].isdecimal():
+            # A name of an object in an array is what most of these mean.
+            number, first = int(names[end]), self.name("element")
+            is_there = f"len({inner}) > {number} and type({first} := {inner}[{number}]) is dict"
+            other = f"{first}.get({names[-1]!r}) if type({inner}) is list and {is_there} else {found}"
+        is_plain = self._is_plain(base, names[: end - 1], names)
+        return f"((None if {is_other} else {other}) if {is_plain} else {found})"
 
     def _attribute(self, base: str, names: tuple[str, ...], end: int) -> str:
         """Return a value of an object whose names have dots, unless something is in the way of them."""
@@ -664,6 +701,25 @@ def _in_text(text: str) -> str:
     """Return a text as it is spelled between single quotes, and between what is put into it."""
     spelled = "".join(f"\\x{ord(char):02x}" if char in "'\"\\" else char for char in text)
     return repr(spelled)[1:-1].replace("\\\\x", "\\x").replace("{", "{{").replace("}", "}}")
+
+
+def _is_constant_where(value: object) -> TypeGuard[dict[str, Any]]:
+    """Say whether a value is one text where a condition holds, and else nothing."""
+    if not isinstance(value, dict) or value.keys() != {"value", "when"}:
+        return False
+    text = value["value"]
+    return isinstance(text, str) and text.startswith("=") and len(text) > 1
+
+
+def texts_of(value: object) -> list[str] | None:
+    """Return all texts that a value can be, whatever is read; None where that depends on it."""
+    value = _bare(value)
+    if isinstance(value, list):
+        found = [texts_of(item) for item in value]
+        return None if None in found else [text for texts in found for text in texts or ()]
+    if _is_constant_where(value):
+        value = value["value"]
+    return [value[1:]] if isinstance(value, str) and value.startswith("=") else None
 
 
 def _is_selector(value: object) -> TypeGuard[str]:

@@ -11,7 +11,7 @@ costs O(what it holds).
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Annotated, Any, NotRequired, TypedDict, cast
@@ -101,6 +101,7 @@ class _Plain(TypedDict):
     tails: dict[str, list[float]]
     together: int
     strata: NotRequired[list[tuple[float, float, int]]]
+    lengths: NotRequired[list[int]]
     starter: NotRequired[Origin | None]
 
 
@@ -131,8 +132,8 @@ class Role:
         self.shares: dict[str, float] | None = None
         #: What levels make of a score at most (see ``scoring.is_below``).
         self.steps: dict[bool, dict[str, list[float]]] = {}
-        #: Bits of orders that came since the role learned.
-        self._bits: dict[tuple[str, ...], float] = {}
+        #: Bits of orders that came since the role learned (see ``bits_of_order``).
+        self.orders: dict[tuple[str, ...], float] = {}
 
     # Asking.
 
@@ -179,17 +180,17 @@ class Role:
             return bits
         return bits + grade - max(counts) - 1
 
-    def bits_of_order(self, before: list[str], symbol: str) -> float:
+    def bits_of_order(self, before: Sequence[str], symbol: str) -> float:
         """Return -log2 of the chance that an action follows those before it, after Witten and Bell."""
         key = (*before, symbol)
-        bits = self._bits.get(key)
+        bits = self.orders.get(key)
         if bits is None:
-            if len(self._bits) >= _MAX_BITS:
-                self._bits.clear()
-            bits = self._bits[key] = self._find_bits_of_order(before, symbol)
+            if len(self.orders) >= _MAX_BITS:
+                self.orders.clear()
+            bits = self.orders[key] = self._find_bits_of_order(before, symbol)
         return bits
 
-    def _find_bits_of_order(self, before: list[str], symbol: str) -> float:
+    def _find_bits_of_order(self, before: Sequence[str], symbol: str) -> float:
         order, totals = self.order, self._totals
         p = 1.0 / (len(self.symbols) + 1)
         context, length, at = "", 0, len(before)
@@ -300,7 +301,7 @@ class Role:
             counts_of = self.grades.setdefault(feature, {})
             counts_of[grade] = counts_of.get(grade, 0) + 1
         self._learn_order([START, START, *session.symbols])
-        self._bits = {}
+        self.orders = {}
 
     def _learn_order(self, symbols: list[str]) -> None:
         order = self.order
@@ -339,9 +340,12 @@ class Role:
         }
         if self.starter is not None:
             plain["starter"] = self.starter
-        strata = [one[1:] for one in self.calibration.scored]
+        strata = [one[1:4] for one in self.calibration.scored]
         if any(one != UNTOLD for one in strata):
             plain["strata"] = strata
+        lengths = [one.events for one in self.calibration.scored]
+        if any(lengths):
+            plain["lengths"] = lengths
         return b"%d:" % VERSION + msgspec.msgpack.encode(plain)
 
     @classmethod
@@ -359,8 +363,14 @@ class Role:
             role.starter = plain.get("starter")
             role._totals = {context: sum(followers.values()) for context, followers in role.order.items()}
             # Those of earlier versions have none: they rank in all.
-            strata = plain.get("strata") or [()] * len(plain["scores"])
-            scores = [Scored(score, *rest) for score, rest in zip(plain["scores"], strata, strict=True)]
+            strata = plain.get("strata") or [UNTOLD] * len(plain["scores"])
+            lengths = plain.get("lengths") or [0] * len(plain["scores"])
+            scores = [
+                Scored(score, familiar, unfamiliar, agent, events)
+                for score, (familiar, unfamiliar, agent), events in zip(
+                    plain["scores"], strata, lengths, strict=True
+                )
+            ]
             role.calibration = Calibration(scores, plain["together"])
             agents = [one.agent for one in scores]
             for key, heights in plain["tails"].items():
@@ -381,7 +391,8 @@ def scored(session: Finished) -> Scored:
     if not session.bests:
         return Scored(session.score)
     bests = session.bests
-    return Scored(session.score, bests.get(0, -1.0), bests.get(1, -1.0), int(session.is_new_agent))
+    agent = int(session.is_new_agent)
+    return Scored(session.score, bests.get(0, -1.0), bests.get(1, -1.0), agent, session.events)
 
 
 def learn_own(own: Own, session: Finished) -> None:

@@ -39,8 +39,9 @@ def remember(memory: Memory, name: str, key: str, value: str) -> None:
         values = memory[name] = {}
     else:
         # The latest stand last.
-        values.pop(key, None)
-    values[key] = value[:MAX_TEXT]
+        if key in values:
+            del values[key]
+    values[key] = value if len(value) <= MAX_TEXT else value[:MAX_TEXT]
     if len(values) > MAX_KEYS:
         del values[next(iter(values))]
 

@@ -9,7 +9,6 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from operator import itemgetter
 
 from sentineld.archive import Archive
 from sentineld.batch import Key
@@ -17,6 +16,7 @@ from sentineld.catch_up import CatchUp, Progress
 from sentineld.claims import Claims
 from sentineld.clock import monotonic_us, now_us
 from sentineld.config import Config
+from sentineld.control import judge_control
 from sentineld.decision import Decision, decision_id
 from sentineld.decode import INTERNAL_ERROR, Reject
 from sentineld.detection import Verdict
@@ -25,6 +25,7 @@ from sentineld.event import Incident, Observation
 from sentineld.evidence import Trouble
 from sentineld.instant import SECOND_US, iso, parse_iso
 from sentineld.intake import Intake
+from sentineld.kernel import span
 from sentineld.monitor import NEVER_US, BehavioralMonitor
 from sentineld.native import NATIVE
 from sentineld.pipeline import Pipeline
@@ -40,8 +41,6 @@ from sentineld.window import BUCKETS, Window
 #: A gap after which a new session begins, where telemetry names none.
 SESSION_GAP_US = 30 * 60 * SECOND_US
 
-_AT = itemgetter(0)
-
 
 @dataclass(slots=True)
 class SessionPeak:
@@ -55,9 +54,8 @@ class SessionPeak:
 class Stretch:
     """One session as learned detection judged it.
 
-    ``p`` is its lowest p-value, ``known`` among how many sessions, ``tier`` its highest. ``rule`` is the
-    first that it broke (empty: none). ``is_together``: with other sessions it made up tier 3,
-    though it is not that unusual alone.
+    ``p`` is its lowest estimated p-value and ``rank`` the exact one, ``known`` among how many sessions,
+    ``tier`` its highest. ``rule`` is the first that it broke (empty: none).
     """
 
     score: float = 0.0
@@ -65,7 +63,7 @@ class Stretch:
     known: int = 0
     tier: int = 1
     rule: str = ""
-    is_together: bool = False
+    rank: float = 1.0
 
 
 @dataclass(slots=True)
@@ -155,15 +153,14 @@ class Sessions:
                 stretch.rule = next(
                     (one.feature for one in verdict.findings if one.detector == "rule"), "rule"
                 )
-            stretch.is_together = stretch.is_together or verdict.level > verdict.tier
+            stretch.rank = min(stretch.rank, verdict.rank)
             peak = peaks.setdefault(verdict.session, SessionPeak())
             peak.max_score = max(peak.max_score, verdict.score)
             peak.max_tier = max(peak.max_tier, verdict.tier)
 
     def _note_weeks(self, key: Key, run: list[Observation]) -> int:
         """Note when an agent did anything; return the latest instant of the run."""
-        times: list[int] = list(map(_AT, run))
-        first, last = min(times), max(times)
+        first, last = span(run)
         self.first_us, self.last_us = min(self.first_us, first), max(self.last_us, last)
         weeks = self.weeks.get(key)
         if weeks is None:
@@ -172,7 +169,7 @@ class Sessions:
         if week == week_of(last):
             weeks.add(week)
         else:
-            weeks.update(map(week_of, times))
+            weeks.update(week_of(at_us) for at_us, *_ in run)
         return last
 
     @staticmethod
@@ -303,7 +300,10 @@ def _failing(paths: Sequence[str], config: Config) -> dict[str, list[Reject]]:
     def add(path: str, rejects: list[Reject], _error: Exception) -> None:
         found.setdefault(path, []).extend(rejects)
 
-    quarantine = Quarantine(intake.tail, lambda: pipeline, renew, intake.tail.owners, add)
+    def control() -> None:
+        judge_control(config.prior(), intake.formats, now_us())
+
+    quarantine = Quarantine(intake.tail, lambda: pipeline, renew, control, add)
     for batch in intake.history():
         for piece, _ in quarantine.read(batch, now_us()) if batch else ():
             for _, source in piece.sources.values():

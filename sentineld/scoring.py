@@ -29,10 +29,21 @@ by ``first_use``.
 """
 
 import math
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-from sentineld.detectors import CHANNELS, DETECTORS, READERS, SENTENCES, Kind, argument, order, watches_of
+from sentineld.detectors import (
+    CHANNELS,
+    DETECTORS,
+    READERS,
+    SENTENCES,
+    WATCHES_OF_CALL,
+    Kind,
+    argument,
+    order,
+    watches_of,
+)
 from sentineld.detectors.base import ARGUMENT, CONSEQUENCE, ORDER, TARGET
 from sentineld.detectors.intent import PERSON, PROMPTED, UNASKED, is_unasked
 from sentineld.event import PROMPTS, Facts, Feature, Observation
@@ -43,6 +54,8 @@ from sentineld.learned import Finished, Own
 from sentineld.masking import mask
 from sentineld.session import ASKED, NAMED, SEEN, Finding, Session
 
+#: Hashes of features that are kept.
+_MAX_KEYS = 8192
 #: Values and actions of one session that are remembered.
 MAX_SEEN = 1024
 MAX_SYMBOLS = 256
@@ -120,9 +133,14 @@ _PLANS = {
 }
 
 
-#: The channels, and what is left of each after an event.
-_LEAKS = tuple((name, CHANNELS[name].leak) for name in (CONSEQUENCE, ARGUMENT, TARGET, ORDER))
-_NO_LEVELS = dict.fromkeys((name for name, _ in _LEAKS), 0.0)
+#: What is left of each channel after an event.
+_CONSEQUENCE_LEAK, _ARGUMENT_LEAK, _TARGET_LEAK, _ORDER_LEAK = (
+    CHANNELS[name].leak for name in (CONSEQUENCE, ARGUMENT, TARGET, ORDER)
+)
+_NO_LEVELS = dict.fromkeys((CONSEQUENCE, ARGUMENT, TARGET, ORDER), 0.0)
+_ACT = "act"
+#: Who reads a raw feature, and whether its value is a path.
+_RAW = {name: (readers, name in intent.PATHS) for name, readers in READERS.items()}
 
 
 class _Event:
@@ -149,7 +167,7 @@ class _Event:
         name, value = feature
         session = self.session
         known = session.seen.get(name)
-        if known is not None and known.get(_key_of(name, value)) == SEEN:
+        if known is not None and known.get(_KEYS[feature]) == SEEN:
             return
         plan = _PLANS.get(name)
         if plan is None:
@@ -232,25 +250,19 @@ class _Event:
             self.argument += bits
             self.note(argument.NAME, *feature, bits)
 
-    def take_action(self, symbol: str) -> None:
-        """Take in what was done, as the next one in the order of actions."""
-        symbols = self.session.symbols
-        before = symbols[-2:] if len(symbols) > 1 else [START, START, *symbols][-2:]
-        self.order = max(0.0, self.role.bits_of_order(before, symbol) - order.FLOOR)
+    def take_action(self, before: Sequence[str], symbol: str, bits: float, *, is_first: bool) -> None:
+        """Take in that an action surprises behind those before it; ``is_first``: of its session."""
         if not self.is_unasked:
-            self.order *= _FOLLOWS
+            bits *= _FOLLOWS
         if not self.session.asked and symbol not in self.role.symbols:
-            self.order *= _FOLLOWS
-        if self.is_asked_for or (self.session.asked and not symbols):
+            bits *= _FOLLOWS
+        if self.is_asked_for or (self.session.asked and is_first):
             # What comes first is what was asked for.
-            self.order = 0.0
-        if len(symbols) < MAX_SYMBOLS:
-            symbols.append(symbol)
-        else:
-            symbols[-2:] = [symbols[-1], symbol]
-        if self.order >= _MIN_FINDING and self.session.wants(self.order):
+            bits = 0.0
+        self.order = bits
+        if bits >= _MIN_FINDING and self.session.wants(bits):
             # Name by name: these come again, their orders hardly.
-            self.note(order.NAME, order.FEATURE, " -> ".join(map(_masked, [*before, symbol])), self.order)
+            self.note(order.NAME, order.FEATURE, " -> ".join(map(_masked, [*before, symbol])), bits)
 
     def note(self, detector: str, feature: str, value: str, bits: float, path: str = "") -> None:
         """Keep what is surprising as evidence; ``path`` is what it was read from, if one."""
@@ -266,12 +278,7 @@ class _Event:
         )
 
     def raise_levels(self) -> bool:
-        """Let the levels of the session's channels leak, and add this event; say whether it adds anything."""
-        levels = self.session.levels
-        if not levels:
-            levels.update(_NO_LEVELS)
-        for name, leak in _LEAKS:
-            levels[name] *= leak
+        """Add this event to the levels of its session's channels; say whether it adds anything."""
         groups = self.groups
         if not (groups or self.order or self.argument or self.target):
             return False
@@ -281,7 +288,7 @@ class _Event:
             consequence = _falling(next(iter(groups.values())), SECOND)
         else:
             consequence = _falling([_falling(found, SECOND) for found in groups.values()], SECOND_GROUP)
-        peaks = self.session.peaks
+        levels, peaks = self.session.levels, self.session.peaks
         added = (consequence, self.argument, self.target, self.order)
         for name, bits in zip(_NO_LEVELS, added, strict=True):
             if bits > 0.0:
@@ -295,60 +302,103 @@ def judge(session: Session, role: Role, own: Own, item: Observation, facts: Fact
     """Take an event into its session; say whether one of ``session.bests`` has risen: it is now's score."""
     if session.fresh:
         session.fresh = {}
-    session.is_unfamiliar = session.news > 0
-    features = facts.features
-    if facts.asked:
-        session.ask(facts.asked)
+    session.is_unfamiliar = is_unfamiliar = session.news > 0
+    tool, _, _, _, _, _, used, made, _, features, prompted = facts
+    if prompted:
+        session.ask(prompted)
         _is_new(session, role, PROMPTED)
     if not features and item[3] in PROMPTS:
         # Nothing that the agent did: no level falls for it.
         return False
-    event = _Event(session, role, own, item)
-    if session.asked:
-        event.is_asked_for = intent.is_asked_for(session.asked, features)
+    # Most events bring nothing new: these need none.
+    event: _Event | None = None
+    asked = session.asked
+    if asked:
+        event = _Event(session, role, own, item)
+        event.is_asked_for = intent.is_asked_for(asked, features)
         event.is_unasked = is_unasked(session, facts)
-    elif does_change(facts.tool):
+    elif does_change(tool):
         session.is_opening = False
-        event.is_about_opening = opening.is_about(session.opening, features)
-        event.is_unasked = not event.is_about_opening
-        event.is_new_tool = _is_new_tool(role, features)
+        is_about_opening = opening.is_about(session.opening, features)
+        is_new_tool = _is_new_tool(role, features)
+        if is_about_opening or is_new_tool:
+            event = _Event(session, role, own, item)
+            event.is_about_opening, event.is_unasked = is_about_opening, not is_about_opening
+            event.is_new_tool = is_new_tool
     told = []
     seen = session.seen
     for feature in features:
         name, value = feature
-        readers = READERS.get(name)
-        if readers is not None:
-            path = value if name in intent.PATHS else ""
+        known = seen.get(name)
+        if known is not None:
+            # No name of a raw feature. Most values: nothing is new twice, nor told twice.
+            if known.get(_KEYS[feature]) == SEEN:
+                continue
+        elif (raw := _RAW.get(name)) is not None:
+            readers, is_path = raw
             for read in readers:
                 for derived in read(session, value):
-                    event.take(derived, path)
-        elif name == "act":
-            event.take_action(value)
-        elif (known := seen.get(name)) is not None and known.get(_key_of(name, value)) == SEEN:
-            # Most values: nothing is new twice, nor told twice.
+                    known = seen.get(derived[0])
+                    if known is None or known.get(_KEYS[derived]) != SEEN:
+                        event = event or _Event(session, role, own, item)
+                        event.take(derived, value if is_path else "")
             continue
-        elif name in _PLANS:
+        elif name == _ACT:
+            symbols = session.symbols
+            count = len(symbols)
+            key = (symbols[-2], symbols[-1], value) if count > 1 else (START, START, *symbols, value)[-3:]
+            bits = role.orders.get(key)
+            if bits is None:
+                bits = role.bits_of_order(key[:-1], value)
+            if count < MAX_SYMBOLS:
+                symbols.append(value)
+            else:
+                symbols[-2:] = (symbols[-1], value)
+            bits -= order.FLOOR
+            if bits > 0.0:
+                event = event or _Event(session, role, own, item)
+                event.take_action(key[:-1], value, bits, is_first=not count)
+            continue
+        if name in _PLANS:
+            event = event or _Event(session, role, own, item)
             event.take(feature)
         elif name.startswith(argument.PREFIX):
+            event = event or _Event(session, role, own, item)
             event.take_argument(feature)
             told.append(value)
-    for watch in watches_of(session, facts):
+    is_plain = features and not (asked or used or made)
+    for watch in WATCHES_OF_CALL if is_plain else watches_of(session, facts):
         for derived in watch(session, facts, item):
+            event = event or _Event(session, role, own, item)
             event.take(derived)
     for text in told:
         session.tell(text)
     if session.is_opening:
         _open(session, features)
-    session.news += event.is_news
-    has_more = event.raise_levels()
-    state = int(session.is_unfamiliar)
-    best = session.bests.setdefault(state, 0.0)
-    if not has_more or is_below(role, session.levels, best, is_new=session.is_new_agent):
+    levels = session.levels
+    if levels:
+        levels[CONSEQUENCE] *= _CONSEQUENCE_LEAK
+        levels[ARGUMENT] *= _ARGUMENT_LEAK
+        levels[TARGET] *= _TARGET_LEAK
+        levels[ORDER] *= _ORDER_LEAK
+    else:
+        levels.update(_NO_LEVELS)
+    bests = session.bests
+    state = 1 if is_unfamiliar else 0
+    if state not in bests:
+        bests[state] = 0.0
+    if event is None:
         return False
-    now = score(role, session.levels, is_new=session.is_new_agent)
+    session.news += event.is_news
+    if not event.raise_levels():
+        return False
+    best = bests[state]
+    if is_below(role, levels, best, is_new=session.is_new_agent):
+        return False
+    now = score(role, levels, is_new=session.is_new_agent)
     if now <= best:
         return False
-    session.bests[state] = now
+    bests[state] = now
     session.score = max(session.score, now)
     return True
 
@@ -363,7 +413,7 @@ def _is_new_tool(role: Role, features: tuple[Feature, ...]) -> bool:
     if tool is None or tool in role.symbols or opening.GOES_TO.isdisjoint(found):
         return False
     server = found.get("first.tool", tool)
-    return server == tool or _key_of("first.tool", server) in role.known
+    return server == tool or _KEYS["first.tool", server] in role.known
 
 
 def _open(session: Session, features: tuple[Feature, ...]) -> None:
@@ -445,7 +495,17 @@ def finish(session: Session, ended_us: int) -> Finished:
     )
 
 
-_key_of = lru_cache(8192)(key_of)
+class _Keys(dict[Feature, int]):
+    """The hashes of features (``habits.key_of``), as many as are kept."""
+
+    def __missing__(self, feature: Feature) -> int:
+        if len(self) >= _MAX_KEYS:
+            self.clear()
+        key = self[feature] = key_of(*feature)
+        return key
+
+
+_KEYS = _Keys()
 _masked = lru_cache(1024)(mask)
 
 
@@ -456,8 +516,7 @@ def _is_new(
 
     ``is_named``: a prompt named it. That says nothing of the same value without that: of a file beside it.
     """
-    name, value = feature
-    key = _key_of(name, value)
+    name, key = feature[0], _KEYS[feature]
     seen = session.seen.get(name)
     if seen is None:
         seen = session.seen[name] = {}

@@ -403,10 +403,10 @@ class WalkWriter:
         """Write what finds the branch of an item; return the name of the local that holds its number."""
         code = self._code
         found, number = code.name("found"), code.name("branch")
-        code.line(f"{found} = {code.value(told.name)}")
-        bound = code.bind(
-            {text: place for text, place in told.numbers.items() if text is not None}, "branches"
-        )
+        code.line(f"{found} = {code.raw(told.name)}")
+        # Empty text counts as nothing.
+        texts = {text: place for text, place in told.numbers.items() if text is not None}
+        bound = code.bind(texts | {"": told.numbers[None]}, "branches")
         code.line(
             f"{number} = {bound}.get({found}, 0) if type({found}) is str"
             f" else {told.numbers[None]} if {found} is None else 0"

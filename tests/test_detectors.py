@@ -1,7 +1,12 @@
 """Detectors: each finds what it is for, in a role that knows ordinary work, and nothing in such work."""
 
+from math import floor, log2
+from statistics import fmean
+
 import pytest
 from calls import HOME, OWNER, Shop, bash, observation, ordinary, read, taught, write
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from sentineld.detectors import DETECTORS, OF_FEATURE, READERS, SENTENCES, argument, order, watches_of
 from sentineld.event import ERROR, OK, REFUSED
@@ -111,6 +116,35 @@ def test_what_is_told_all_at_once_is_no_rush():
 
     assert late.peaks["consequence"] == steady.peaks["consequence"]
     assert late.times == late.times[:1]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.sampled_from([10**3, 10**5, 10**6, 10**7, 10**9]), st.lists(st.integers(0, 2000), max_size=120))
+@example(10**7, [*range(900, 4, -5)])
+def test_a_pace_and_a_tempo_are_told_whenever_they_are_above_what_was_reached(unit_us, pauses):
+    session, at_us, times, gaps = new_session(), 10**15, [], []
+    for pause in pauses:
+        at_us += pause * unit_us // 1000
+        item = observation(bash("make"), at_us)
+        watches = watches_of(session, item[6])
+        found = {name: value for watch in watches for name, value in watch(session, item[6], item)}
+
+        expected = {}
+        if not times or at_us > times[-1]:
+            gaps += [min(max((at_us - times[-1]) / 1e6, 0.05), 600.0)] if times else []
+            times.append(at_us)
+            mean_s = max((at_us - times[-32]) / 1e6, 0.1) / 31 if len(times) >= 32 else 0.0
+            if mean_s and (height := max(-8, int(-2 * log2(mean_s)))) > session.grades.get("pace", -99):
+                expected["pace"] = str(height)
+            if len(gaps) > 3:
+                height = -2 * fmean(map(log2, gaps))
+                if floor(height) > session.grades.get("tempo", -99):
+                    expected["tempo"] = str(floor(height))
+                if abs(height - round(height)) < 1e-9:
+                    # Which side of a height it is on is up to how sums are rounded.
+                    found.pop("tempo", None), expected.pop("tempo", None)
+        assert found == expected
+        session.grades.update({name: int(value) for name, value in found.items()})
 
 
 def test_an_agent_without_a_past_cannot_be_faster_than_itself():

@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sentineld.features import Features
-from sentineld.features.paths import normal, place_of, traits
+from sentineld.features.paths import normal, place_in, place_of, root_of, traits
 from sentineld.features.terms import leaves, term
 from sentineld.taxonomy import Taxonomy
 
@@ -266,6 +266,9 @@ def test_a_path_is_told_by_its_directory_as_by_itself(path):
 
     assert traits.__wrapped__(path) == paths._find_traits(path)
     assert normal(path) == (paths._HOME.sub("~", path, count=1) if path[:1] in ("/", "$") else path)
+    assert root_of(path) == traits(path).root
+    for root in ("", "~/x", "/srv/www", traits(path).root, path, path.rpartition("/")[0]):
+        assert place_in(root, path) == place_of(traits(path), root)
 
 
 @pytest.mark.parametrize("root", ["/srv/app", "~/x", "/data/"])

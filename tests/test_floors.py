@@ -53,6 +53,7 @@ FLOORS = {
     "shell": 1,
     "entities": 1,
     "credentials": 1,
+    "kernel": 1,
     "entropy": 1,
     "window": 1,
     "profile": 1,
@@ -166,6 +167,8 @@ FLOORS = {
     "outlet": 3,
     "pipeline": 3,
     "quarantine": 3,
+    "control": 3,
+    "spool": 2,
     "archive": 3,
     "replay": 3,
     "trial": 3,
@@ -212,13 +215,14 @@ EXCEPTIONS = {
     ("profile", "sentineld.clock"): "a profile made without times begins now",
     ("monitor", "sentineld.clock"): "record_event without a time, and no clock given, means now",
     ("monitor", "uuid"): "record_event gives its events ids; the pure face has none",
+    ("kernel", "os"): "which of two forms runs, read once at the start; both give the same bits",
     ("", "importlib"): "public names load on first use",
 }
 
 #: The standard library that vocabulary and core may use: nothing that reads the world.
 PURE = {
-    "ast", "bisect", "collections", "dataclasses", "datetime", "enum", "functools", "hashlib", "itertools",
-    "contextlib", "difflib", "fnmatch", "json", "math", "operator", "re", "struct", "typing",
+    "array", "ast", "bisect", "collections", "dataclasses", "datetime", "enum", "functools", "hashlib",
+    "contextlib", "difflib", "fnmatch", "itertools", "json", "math", "operator", "re", "struct", "typing",
 }  # fmt: skip
 #: Other libraries that the core may use: they compute, and touch nothing.
 COMPUTING = {"msgspec", "numpy", "unicodedata", "zlib"}

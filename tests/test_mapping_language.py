@@ -59,6 +59,78 @@ def select(selector: object, record: object, kept: Any = None, **names: Any) -> 
     return compiled(Scope({"record": record, **names}, kept or {}))
 
 
+def test_an_item_with_empty_text_is_one_without():
+    form = mapping(
+        """
+        [[source.event]]
+        each = {item = "items"}
+        when = {"item.kind" = "a"}
+        type = "=file_read"
+        [[source.event]]
+        each = {item = "items"}
+        when = {"item.kind" = "b"}
+        type = "=file_write"
+        [[source.event]]
+        each = {item = "items"}
+        when = {"item.kind" = {present = false}}
+        type = "=error"
+        """
+    )
+    items = [{"kind": kind} for kind in ("a", "", "b", "c", None, 7)] + [{}]
+
+    assert read(form, {"items": items}).event_types == ["file_read", "error", "file_write", "error", "error"]
+
+
+def test_what_is_decoded_below_a_name_with_dots_is_found_as_values_are():
+    form = mapping(
+        """
+        [[source.event]]
+        decode = {"payload.call.arguments" = "json"}
+        tool = "payload.call.name | =t"
+        meta = {path = "payload.call.arguments.path"}
+        """
+    )
+    told = {"name": "Read", "arguments": '{"path": "/a"}'}
+
+    rows = [
+        form.trace(record, 0, FileContext("/logs/a.jsonl", 1000))[1].events[0].payload.get("path")
+        for record in (
+            {"payload": {"call": dict(told)}},
+            {"payload.call": dict(told)},
+            # What has the plain name is meant, whatever it is.
+            {"payload": {"call": "text"}, "payload.call": dict(told)},
+        )
+    ]
+
+    assert rows == ["/a", "/a", None]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"content": [{"text": "x"}, {"text": "y"}]},
+        {"content": [{"text": ""}]},
+        {"content": [{}]},
+        {"content": []},
+        {"content": ["x"]},
+        {"content": "x"},
+        {"content": None},
+        {"content": {"0": {"text": "x"}}},
+        {"content": {"0.text": "x"}},
+        {"content": [{}], "content.0": {"text": "x"}},
+        {"content.0.text": "x"},
+        {"content": [{"text": {"a": 1}}]},
+        None,
+    ],
+)
+def test_a_function_reads_what_the_selector_of_an_element_means(message):
+    form = mapping('[[source.event]]\ntype = "=plan"\nmeta = {found = "message.content.0.text"}')
+    for record in ({"message": message}, {"message": message, "message.content.0.text": "z"}):
+        _, trace = form.trace(json.loads(json.dumps(record)), 0, FileContext("/logs/a.jsonl", 1000))
+
+        assert trace.events[0].payload.get("found") == select("message.content.0.text", record)
+
+
 # Selectors.
 
 

@@ -27,6 +27,7 @@ __all__ = [
     "OF_FEATURE",
     "READERS",
     "SENTENCES",
+    "WATCHES_OF_CALL",
     "Detector",
     "Kind",
     "Severity",
@@ -75,6 +76,8 @@ _WATCHES: dict[tuple[bool, bool, bool], tuple[Watch, ...]] = {
     )
     for is_call, is_order, has_tokens in product((False, True), repeat=3)
 }
+#: The same for most calls: no prompt was given, and nothing is told of tokens.
+WATCHES_OF_CALL = _WATCHES[True, False, False]
 
 
 def watches_of(session: Session, facts: Facts) -> tuple[Watch, ...]:

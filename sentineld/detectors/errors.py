@@ -18,19 +18,21 @@ _FEW = 2
 
 
 def _watch(session: Session, facts: Facts, _item: Observation) -> Sequence[Feature]:
-    if facts.outcome == ERROR:
+    outcome = facts.outcome
+    if not outcome:
+        if facts.features:
+            session.unanswered += 1
+    elif outcome == ERROR:
         if session.unanswered > 1:
             session.failures = 0
         session.unanswered = 0
         session.failures += 1
         if session.failures > _FEW:
             return (("errors", str(session.failures.bit_length())),)
-    elif facts.outcome == REFUSED:
+    elif outcome == REFUSED:
         session.unanswered = 0
-    elif facts.outcome:
+    else:
         session.failures = session.unanswered = 0
-    elif facts.features:
-        session.unanswered += 1
     return ()
 
 

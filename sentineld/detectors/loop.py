@@ -23,9 +23,12 @@ _FEW = 3
 def _called(session: Session, call: str) -> tuple[Feature, ...]:
     recent = session.recent
     times = recent[call] = recent.pop(call, 0) + 1
-    if len(recent) > _DIFFERENT:
-        del recent[next(iter(recent))]
-    repeats = session.repeats = session.repeats + 1 if times > 1 else 1
+    if times == 1:
+        session.repeats = 1
+        if len(recent) > _DIFFERENT:
+            del recent[next(iter(recent))]
+        return ()
+    repeats = session.repeats = session.repeats + 1
     times = min(times, repeats)
     return (("loop", str(int(2 * math.log2(times)))),) if times > _FEW else ()
 

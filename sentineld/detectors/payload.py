@@ -18,20 +18,22 @@ from sentineld.session import Session
 _UNIT = 1e9
 _STEPS = 50
 _FEW = 8
+_NONE = (0, 0.0)
 
 
 def _watch(session: Session, _facts: Facts, item: Observation) -> Sequence[Feature]:
-    _, _, units, event_class, _, _, _ = item
+    units, event_class = item[2], item[3]
     if not units or event_class not in _NAMES:
         return ()
-    count, mean = session.entropies.get(event_class, (0, 0.0))
+    entropies = session.entropies
+    count, mean = entropies.get(event_class, _NONE)
     count += 1
     mean += (units / _UNIT - mean) / min(count, _FEW)
-    session.entropies[event_class] = (count, mean)
+    entropies[event_class] = (count, mean)
     if count < _FEW:
         return ()
-    name, height = _NAMES[event_class], int(mean * _STEPS)
-    return ((name, str(height)),) if height > session.grades.get(name, -99) else ()
+    name, height = _NAMES[event_class], mean * _STEPS
+    return ((name, str(int(height))),) if height >= session.grades.get(name, -99) + 1 else ()
 
 
 _NAMES = {name: f"entropy.{name}" for name in EVENT_CLASSES}

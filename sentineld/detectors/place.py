@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from sentineld.detectors.base import GRAVE, NOTABLE, SERIOUS, SLIGHT, Detector, Kind
 from sentineld.event import Feature
-from sentineld.features.paths import place_in, traits
+from sentineld.features.paths import place_in, root_of, traits
 from sentineld.session import Session
 
 Features: TypeAlias = tuple[Feature, ...]
@@ -21,8 +21,15 @@ _MAX_TAKEN = 64
 
 
 def _read(session: Session, value: str) -> Features:
+    """Yield features of both detectors: where a path is, is asked once."""
     place = _place(session, value)
-    return ((f"take.{_kind_of(place)}", place),) if place and place != "tmp" else ()
+    if not place or place == "tmp":
+        return ()
+    taken, feature = session.taken, (f"take.{_kind_of(place)}", place)
+    if place in taken or len(taken) >= _MAX_TAKEN:
+        return (feature,)
+    taken[place] = 1
+    return (feature, ("take.many", str(len(taken).bit_length()))) if len(taken) > _MANY_PLACES else (feature,)
 
 
 def _written(session: Session, value: str) -> Features:
@@ -56,7 +63,7 @@ def _copied(session: Session, value: str) -> Features:
 
 def _place(session: Session, value: str) -> str:
     if not session.root:
-        session.root = traits(value).root
+        session.root = root_of(value)
     return place_in(session.root, value)
 
 
@@ -98,14 +105,6 @@ PLACE = Detector(
 )
 
 
-def _count_places(session: Session, value: str) -> Features:
-    place, taken = place_in(session.root, value), session.taken
-    if not place or place == "tmp" or place in taken or len(taken) >= _MAX_TAKEN:
-        return ()
-    taken[place] = 1
-    return (("take.many", str(len(taken).bit_length())),) if len(taken) > _MANY_PLACES else ()
-
-
 def _count_deletes(session: Session, _value: str) -> Features:
     session.deletes += 1
     if session.deletes <= _MANY_DELETES:
@@ -121,6 +120,6 @@ SCOPE = Detector(
     },
     {"take.many": GRAVE, "delete.many": SERIOUS},
     Kind.GRADE,
-    reads={"path.source": _count_places, "deletes": _count_deletes},
+    reads={"deletes": _count_deletes},
     groups={"take.many": "take.many", "delete.many": "delete.many"},
 )

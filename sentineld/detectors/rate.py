@@ -23,6 +23,13 @@ _SLOWEST = -8
 _SHORTEST_S, _LONGEST_S = 0.05, 600.0
 _FEW_GAPS = 4
 _SHORTEST, _LONGEST = log2(_SHORTEST_S), log2(_LONGEST_S)
+_SHORTEST_US, _LONGEST_US = _SHORTEST_S * 1e6, _LONGEST_S * 1e6
+#: By the height that was reached: when the calls take longer than so many microseconds there is surely none
+#: above it. A little more than the limit itself, which the logarithm decides.
+_SLOW_US = {
+    height: int((_CALLS - 1) * 2.0 ** (-height / 2 if height < 0 else -(height + 1) / 2) * 1e6) + 1000
+    for height in range(_SLOWEST, 40)
+}
 
 
 def _watch(session: Session, _facts: Facts, item: Observation) -> Sequence[Feature]:
@@ -35,26 +42,28 @@ def _watch(session: Session, _facts: Facts, item: Observation) -> Sequence[Featu
         if len(times) >= _CALLS:
             if len(times) > _CALLS:
                 del times[0]
-            mean_s = max((at_us - times[0]) / 1e6, 0.1) / (_CALLS - 1)
-            height = max(_SLOWEST, int(-2 * log2(mean_s)))
-            if height > session.grades.get("pace", -99):
-                found = (("pace", str(height)),)
+            grade, span_us = session.grades.get("pace", -99), at_us - times[0]
+            if span_us <= _SLOW_US.get(grade, span_us):
+                mean_s = max(span_us / 1e6, 0.1) / (_CALLS - 1)
+                height = max(_SLOWEST, int(-2 * log2(mean_s)))
+                if height > grade:
+                    found = (("pace", str(height)),)
     if at_us > before_us:
         session.called_us = at_us
         if before_us:
             gaps = session.gaps = session.gaps + 1
             gap_us = at_us - before_us
-            if gap_us < _SHORTEST_S * 1e6:
+            if gap_us < _SHORTEST_US:
                 log_gap = _SHORTEST
-            elif gap_us > _LONGEST_S * 1e6:
+            elif gap_us > _LONGEST_US:
                 log_gap = _LONGEST
             else:
                 log_gap = log2(gap_us / 1e6)
             log_gaps = session.log_gaps = session.log_gaps + log_gap
             if gaps >= _FEW_GAPS:
-                height = floor(-2 * log_gaps / gaps)
-                if height > session.grades.get("tempo", -99):
-                    found = (*found, ("tempo", str(height)))
+                height_of_all = -2 * log_gaps / gaps
+                if height_of_all >= session.grades.get("tempo", -99) + 1:
+                    found = (*found, ("tempo", str(floor(height_of_all))))
     return found
 
 

@@ -127,7 +127,6 @@ _MAX_TENANTS = 8
 _SAYING = frozenset({"cat", "tee", "echo", "printf", "mkdir", "cd"})
 #: Of paths, which are looked at as entities.
 _PATH_STARTS = frozenset({"/", "~"})
-_PATH_SOURCE = ("path", "source")
 _MAX_VALUE = 64
 
 #: How many tools are kept by their name, and arguments by tool, place and value, texts and others apart:
@@ -203,7 +202,7 @@ class Features:
         """
         event_class, entities, verbs, _ = call
         # To tell the latest few calls of a session apart: who collides is taken to repeat itself.
-        digest = ("call", f"{crc32(encode_element([tool, arguments])):x}")
+        digest = ("call", f"{crc32(encode_element((tool, arguments))):x}")
         named = self._tool(tool) if len(tool) <= _MAX_KEPT_TOOL else _find_tool(tool)
         if verbs:
             command = command_of(arguments)
@@ -212,9 +211,9 @@ class Features:
             return (*line.secret, *named.first, *line.deletes, digest, *line.rest)
         found: list[Feature] = []
         if not has_failed:
-            if len(entities) == 1 and entities[0][:2] == _PATH_SOURCE:
+            if len(entities) == 1 and (entity := entities[0])[1] == "source" and entity[0] == "path":
                 # As most calls.
-                found.append(("path.source", normal(entities[0].value)))
+                found.append(("path.source", normal(entity[2])))
             elif entities:
                 self._add_entities(found, tool, call, arguments, event_class == "file_delete")
             if arguments or type(arguments) is not dict:
@@ -287,7 +286,7 @@ class Features:
                 found.append(("fetch.host", value))
 
     def _add_arguments(self, found: list[Feature], tool: str, arguments: object, goes_out: bool) -> None:
-        is_kept = len(tool) <= _MAX_KEPT_TOOL
+        is_kept, text_of = len(tool) <= _MAX_KEPT_TOOL, self._text
         for path, value in leaves(arguments):
             if type(value) is str:
                 if value[:1] in _PATH_STARTS:
@@ -296,7 +295,7 @@ class Features:
                     if goes_out and (bits := blob_bits(value)) > MAX_BLOB:
                         found.append(("out.blob", str(bits)))
                 elif is_kept and len(path) <= _MAX_KEPT_TOOL:
-                    found += self._text(tool, path, value)
+                    found += text_of(tool, path, value)
                 else:
                     found += self._find_argument(tool, path, value)
             elif is_kept and len(path) <= _MAX_KEPT_TOOL and _is_small(value):

@@ -49,7 +49,7 @@ _QUOTES = (
     re.compile(r"[\u201c\u2018\xab]([^\u201c\u2018\xab\u201d\u2019\xbb\n]{1,128})[\u201d\u2019\xbb]"),
 )
 #: Characters that no word has.
-_BREAKS = str.maketrans(dict.fromkeys("'\"`<>()[]{},;|\u201c\u201d\u2018\u2019\xab\xbb", " "))
+_BREAKS = re.compile("['\"`<>()\\[\\]{},;|\u201c\u201d\u2018\u2019\xab\xbb]")
 _TELLING = re.compile(r"[\d@/\\.:#_-]")
 _GLUED = re.compile(r"[.!?](?=[A-Z])")
 _NAME = re.compile(
@@ -163,7 +163,7 @@ def names_in(text: str) -> list[str]:
 
 def _names(text: str) -> list[str]:
     found: dict[str, None] = {}
-    for word in text.translate(_BREAKS).split():
+    for word in _BREAKS.sub(" ", text).split():
         if len(found) >= _MAX_WORDS:
             break
         if not word.isalpha() and len(word) <= _MAX_WORD:

@@ -10,6 +10,7 @@ Words are kept as CRC-32: who makes one collide might as well use the word.
 
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from zlib import crc32
 
 from sentineld.detectors.argument import PREFIX
@@ -28,9 +29,9 @@ def named(features: Iterable[Feature]) -> list[list[int]]:
     found = []
     for name, value in features:
         if name.startswith(PREFIX):
-            words = _words(value)
-            if len(words) > 1 or (words and words[0][0].isdigit()):
-                found.append([*map(_hash_of, words[:_MAX_WORDS])])
+            words, does_tell = _words_of(value)
+            if does_tell:
+                found.append([*words[:_MAX_WORDS]])
     return found
 
 
@@ -38,19 +39,21 @@ def is_about(opening: Sequence[list[int]], features: Sequence[Feature]) -> bool:
     """Say whether a call repeats one of the values that an opening named."""
     if not opening:
         return False
-    aims = {value.lower() for name, value in features if name in GOES_TO}
-    words = {
-        _hash_of(word)
-        for name, value in features
-        if name.startswith(PREFIX) and value not in aims
-        for word in _words(value)
-    }
-    return any(words.issuperset(value) for value in opening)
+    aims = [value.lower() for name, value in features if name in GOES_TO]
+    words: set[int] = set()
+    for name, value in features:
+        if name.startswith(PREFIX) and value not in aims:
+            words.update(_words_of(value)[0])
+    return any(map(words.issuperset, opening))
 
 
-def _words(value: str) -> list[str]:
+@lru_cache(4096)
+def _words_of(value: str) -> tuple[tuple[int, ...], bool]:
+    """Return the words of a value, as hashes (32 bits), and whether it tells something."""
     # Of an address the domain is everybody's.
-    return _WORD.findall(value.rpartition("@")[0] or value)
+    words = _WORD.findall(value.rpartition("@")[0] or value)
+    does_tell = len(words) > 1 or (bool(words) and words[0][0].isdigit())
+    return tuple(map(_hash_of, words)), does_tell
 
 
 def _hash_of(word: str) -> int:

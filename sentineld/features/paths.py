@@ -128,9 +128,7 @@ def traits(path: str) -> Traits:
 @lru_cache(1024)
 def _traits_in(directory: str) -> tuple[str, str, bool, str, str, str, bool, bool, bool] | None:
     """Return what paths of names that tell nothing have in common in a directory; None: it may differ."""
-    start = directory[:1]
-    is_named = directory.count("/") >= _DEPTH if start == "/" or directory[:2] == "~/" else start != "~"
-    if not is_named or _is_telling(directory.lower()) or any(one.startswith(directory) for one in _SCRATCH):
+    if not _is_named_by(directory) or _is_telling(directory.lower()):
         return None
     return _find_traits(directory)[1:]
 
@@ -172,10 +170,47 @@ def place_of(path: Traits, root: str) -> str:
     return path.place
 
 
-@lru_cache(4096)
 def place_in(root: str, path: str) -> str:
     """Return the same of a normal path."""
+    at = path.rfind("/") + 1
+    if at:
+        # Paths that never come again have few directories.
+        place = _place_in_directory(root, path[:at])
+        if place is not None:
+            return place
+    return _place_kept(root, path)
+
+
+@lru_cache(4096)
+def _place_kept(root: str, path: str) -> str:
     return place_of(traits(path), root)
+
+
+@lru_cache(4096)
+def _place_in_directory(root: str, directory: str) -> str | None:
+    """Return where all paths of one directory, given with its slash, are; None: their names matter."""
+    if len(root) >= len(directory) or not _is_named_by(directory):
+        return None
+    return place_of(_find_traits(directory), root)
+
+
+def root_of(path: str) -> str:
+    """Return the directory of work that a normal path belongs to (see ``Traits``)."""
+    at = path.rfind("/") + 1
+    root = _root_in_directory(path[:at]) if at else ""
+    return _root(path) if root is None else root
+
+
+@lru_cache(1024)
+def _root_in_directory(directory: str) -> str | None:
+    return _root(directory) if _is_named_by(directory) else None
+
+
+def _is_named_by(directory: str) -> bool:
+    """Say whether a directory alone says in which place its paths are and to which work they belong."""
+    start = directory[:1]
+    is_named = directory.count("/") >= _DEPTH if start == "/" or directory[:2] == "~/" else start != "~"
+    return is_named and not any(one.startswith(directory) for one in _SCRATCH)
 
 
 def _place(path: str) -> str:
