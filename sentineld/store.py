@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import sqlite3
+import weakref
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
@@ -90,12 +91,16 @@ _SOURCE_UPSERT = (
 
 
 class Store:
-    """The database of one state directory. Use as a context manager, or ``close`` it."""
+    """The database of one state directory. Use as a context manager, or ``close`` it.
+
+    One that is in memory, as of a replay, may also be left: it is closed when nobody has it any more.
+    """
 
     def __init__(
         self, connection: sqlite3.Connection, *, is_durable: bool = True, limit_bytes: int = LIMIT_BYTES
     ) -> None:
         self._db = connection
+        weakref.finalize(self, connection.close).atexit = False
         self._is_durable = is_durable
         self.retention = Retention(connection, limit_bytes)
         #: Told of every commit that succeeded, and of how long it took, microseconds.

@@ -1,5 +1,6 @@
 """Store: one transaction for everything, and a database that says what is wrong with it."""
 
+import gc
 import hashlib
 import json
 import os
@@ -484,3 +485,13 @@ def test_a_commit_of_five_hundred_agents_takes_milliseconds(path):
 
     # Measured: 10 ms; the bound leaves room for slow machines and finds a change of order.
     assert min(times) < 0.1
+
+
+def test_a_database_in_memory_is_closed_when_nobody_has_it_any_more():
+    store = Store.open(":memory:", NOW, is_durable=False)
+    connection = store._db
+    del store
+    gc.collect()
+
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        connection.execute("SELECT 1")
