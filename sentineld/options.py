@@ -260,7 +260,11 @@ class DetectionOptions(Struct, forbid_unknown_fields=True, frozen=True):
     ] = _LEARNED.false_alarms_per_week
     sessions_per_week: Annotated[
         float,
-        Meta(description="Learned: sessions that an agent is taken to have a week.", examples=[20.0], ge=1),
+        Meta(
+            description="Learned: the least sessions that an agent is taken to have a week; more count too.",
+            examples=[20.0],
+            ge=1,
+        ),
     ] = _LEARNED.sessions_per_week
     session_gap: Annotated[
         Duration, Meta(description="Learned: silence that ends a session.", examples=["30m"])
